@@ -1,0 +1,240 @@
+//! Layouts of what kernel and user space share in maps. All are `repr(C)` without padding.
+
+use crate::Address;
+
+/// The version of every layout in this module; part of the pin folder's name, so that programs
+/// of another layout never reuse these maps.
+pub const LAYOUT_VERSION: u32 = 1;
+
+/// Rule counters: built-in rules first, then the policy's rules, by a stable number per name.
+pub const RULE_COUNTERS: u32 = 32_768;
+/// The first counter that belongs to the policy's rules.
+pub const FIRST_POLICY_COUNTER: u32 = 32;
+/// No rule.
+pub const NO_RULE: u32 = u32::MAX;
+
+/// How many interfaces one daemon can protect.
+pub const INTERFACES: u32 = 16;
+
+/// Packets and bytes.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Index into the verdict totals: (interface slot, direction, verdict, reason), 256 interfaces' worth
+/// of power-of-two strides.
+#[inline(always)]
+pub const fn total_index(interface: u32, direction: u32, verdict: u32, reason: u32) -> u32 {
+    interface << 5 | direction << 4 | verdict << 3 | reason
+}
+/// Entries of the verdict totals.
+pub const TOTALS: u32 = INTERFACES << 5;
+
+/// A ban's key: the masked address and its length in the 128-bit form (IPv4 /32 is 128).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct BanKey {
+    pub address: Address,
+    pub length: u32,
+    pub reserved: u32,
+}
+
+/// A ban's value.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ban {
+    /// CLOCK_MONOTONIC nanoseconds at which it ends; `u64::MAX` never.
+    pub until: u64,
+}
+
+/// Most prefixes and addresses that can be banned at once.
+pub const BANS: u32 = 1 << 20;
+
+/// A connection's key, seen from this host: `local` is the address behind the fence.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FlowKey {
+    pub local: Address,
+    pub remote: Address,
+    /// Host order. For ICMP echo the identifier, with `remote_port` 0.
+    pub local_port: u16,
+    pub remote_port: u16,
+    pub protocol: u8,
+    pub reserved: [u8; 3],
+}
+
+/// What is known about a connection.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Connection {
+    /// CLOCK_MONOTONIC nanoseconds of its latest packet.
+    pub last_seen: u64,
+    /// Counter of the rule that admitted it, or [`NO_RULE`].
+    pub rule: u32,
+    /// See [`CONNECTION_ASSURED`] and [`CONNECTION_CLOSING`].
+    pub flags: u32,
+}
+
+/// Packets were seen both ways: it may idle for long.
+pub const CONNECTION_ASSURED: u32 = 1;
+/// A FIN or RST was seen: it goes soon.
+pub const CONNECTION_CLOSING: u32 = 2;
+
+/// Connections kept at once.
+pub const CONNECTIONS: u32 = 1 << 18;
+
+/// One accounted source.
+///
+/// Counters run from when the source entered the table; the bitmaps are cleared by the reader.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceCounters {
+    pub packets: u64,
+    pub bytes: u64,
+    pub drops: u64,
+    /// TCP SYN without ACK.
+    pub syns: u32,
+    /// HTTP requests, TLS ClientHellos, QUIC Initials, DNS queries, ICMP echo requests.
+    pub requests: u32,
+    /// First contacts that nobody answered for: dropped, or towards a closed port.
+    pub failed: u32,
+    /// Milliseconds (CLOCK_MONOTONIC, wrapping) of entry into the table.
+    pub first_seen: u32,
+    /// A bit per hash of (protocol, destination port) seen: distinct ports by linear counting.
+    pub ports: u64,
+    /// A bit per hash of destination host seen.
+    pub hosts: u64,
+}
+
+/// Ways of a source bucket.
+pub const SOURCE_WAYS: usize = 4;
+
+/// A bucket of the source table: one cache line of keys and weights, then the counters.
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SourceBucket {
+    /// See [`Address::source_key`]; 0 is empty.
+    pub keys: [u64; SOURCE_WAYS],
+    /// Weight in the replacement: grows with each packet, shrinks with each miss of the bucket.
+    pub weights: [u32; SOURCE_WAYS],
+    /// Milliseconds (CLOCK_MONOTONIC, wrapping) of the latest packet.
+    pub last_seen: [u32; SOURCE_WAYS],
+    pub counters: [SourceCounters; SOURCE_WAYS],
+    pub reserved: [u64; 4],
+}
+
+/// Bytes of the packet that an event carries.
+pub const EVENT_BYTES: usize = 96;
+
+/// A sampled packet, through the ring buffer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Event {
+    /// CLOCK_MONOTONIC nanoseconds (coarse).
+    pub time: u64,
+    pub source: Address,
+    pub destination: Address,
+    /// Counter of the rule, or [`NO_RULE`].
+    pub rule: u32,
+    /// Interface slot.
+    pub interface: u32,
+    pub length: u32,
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub direction: u8,
+    pub verdict: u8,
+    pub reason: u8,
+    pub protocol: u8,
+    pub tcp_flags: u8,
+    pub icmp_type: u8,
+    /// Bytes of `bytes` that are filled.
+    pub captured: u8,
+    pub reserved: u8,
+    /// The first bytes of the frame.
+    pub bytes: [u8; EVENT_BYTES],
+}
+
+/// Counters that are about Palisade itself, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Health {
+    /// Events that the throttle held back.
+    pub events_throttled: u64,
+    /// Events for which the ring buffer had no room.
+    pub events_lost: u64,
+    /// Connections that could not be entered.
+    pub connections_refused: u64,
+    /// Sources that displaced another, or were turned away, because their bucket was full.
+    pub sources_contended: u64,
+}
+
+/// What a packet is, for the counts of the whole host. A packet counts under every kind that fits.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TrafficKind {
+    Tcp = 0,
+    /// SYN without ACK.
+    Syn = 1,
+    /// SYN with ACK.
+    SynAck = 2,
+    /// RST.
+    Reset = 3,
+    /// FIN.
+    Fin = 4,
+    Udp = 5,
+    /// ICMP and ICMPv6, neither echo nor error.
+    IcmpOther = 6,
+    /// Echo requests.
+    Echo = 7,
+    /// Errors: unreachable, time exceeded, too big, parameter problem, quench.
+    IcmpError = 8,
+    /// Not the first fragment of a packet.
+    Fragment = 9,
+    /// As [`SourceCounters::requests`].
+    Request = 10,
+    /// UDP from a port whose services are abused for amplification.
+    AmplifierReply = 11,
+    /// IPv6, of any kind.
+    V6 = 12,
+    /// No IP.
+    NonIp = 13,
+    /// Contradicts itself.
+    Malformed = 14,
+    /// Any other protocol over IP.
+    OtherProtocol = 15,
+}
+/// How many kinds there are.
+pub const TRAFFIC_KINDS: usize = 16;
+
+#[cfg(feature = "user")]
+mod pod {
+    use super::*;
+
+    // SAFETY: repr(C), made of integers only, without padding; any bit pattern is valid.
+    unsafe impl aya::Pod for Address {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Counter {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for BanKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Ban {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for FlowKey {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Connection {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SourceBucket {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for Health {}
+}
+
+const _: () = {
+    assert!(size_of::<SourceCounters>() == 56);
+    assert!(size_of::<SourceBucket>() == 320);
+    assert!(size_of::<FlowKey>() == 40);
+    assert!(size_of::<BanKey>() == 24);
+    assert!(size_of::<Event>() == 64 + EVENT_BYTES);
+};

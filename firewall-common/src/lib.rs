@@ -1,0 +1,18 @@
+//! What the kernel programs and user space must agree on.
+//!
+//! The packet parser, the decision and the source accounting are written once, here, over traits:
+//! the kernel program implements them over the packet and BPF maps, user space over slices.
+//! `explain`, `replay` and the fuzzers therefore run the very code that the kernel runs.
+
+#![no_std]
+
+pub mod address;
+pub mod decide;
+pub mod image;
+pub mod layout;
+pub mod packet;
+pub mod sources;
+pub mod verdict;
+
+pub use address::Address;
+pub use verdict::{Direction, Reason, Verdict};

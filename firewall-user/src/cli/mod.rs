@@ -1,0 +1,124 @@
+//! The command line: one file per verb.
+
+mod alerts;
+mod apply;
+mod ban;
+mod bans;
+mod check;
+mod completions;
+mod daemon;
+mod detach;
+mod explain;
+mod man;
+mod replay;
+mod rule;
+mod set;
+mod status;
+mod top;
+mod unban;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An eBPF perimeter firewall and traffic anomaly detector.
+#[derive(Debug, Parser)]
+#[command(name = "palisade", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: Global,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options that every verb takes.
+#[derive(Debug, clap::Args)]
+pub struct Global {
+    /// The daemon's control socket
+    #[arg(
+        long,
+        global = true,
+        env = "PALISADE_SOCKET",
+        value_name = "PATH",
+        default_value = "/run/palisade/control.sock"
+    )]
+    pub socket: PathBuf,
+    /// Print one JSON document (one per line where it streams)
+    #[arg(long, global = true)]
+    pub json: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Read, validate and lint a policy
+    Check(check::Args),
+    /// Run in the foreground (systemd starts this)
+    Daemon(daemon::Args),
+    /// What is attached where, which generation, totals
+    Status(status::Args),
+    /// Put a policy in force
+    Apply(apply::Args),
+    /// Take the fence down (stopping the daemon leaves it up)
+    Detach(detach::Args),
+    /// List, show, add or remove rules
+    Rule(rule::Args),
+    /// List, show, add to or remove from sets
+    Set(set::Args),
+    /// Block a source for a time
+    Ban(ban::Args),
+    /// Lift a ban
+    Unban(unban::Args),
+    /// List the bans in force
+    Bans(bans::Args),
+    /// Who sends most: packets, bytes, SYNs, requests
+    Top(top::Args),
+    /// List alerts
+    Alerts(alerts::Args),
+    /// The verdict on a packet, the rule and each step
+    Explain(explain::Args),
+    /// Run a capture through a policy
+    Replay(replay::Args),
+    /// Print shell completions
+    Completions(completions::Args),
+    /// Print the man page
+    Man(man::Args),
+}
+
+/// Exit code: refused or failed.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit code: wrong usage.
+pub const EXIT_USAGE: u8 = 2;
+/// Exit code: no daemon answers.
+pub const EXIT_NO_DAEMON: u8 = 3;
+
+/// Parses the command line and runs the verb.
+pub fn main() -> ExitCode {
+    let Cli { global, command } = Cli::parse();
+    let result = match command {
+        Command::Check(arguments) => check::run(&global, arguments),
+        Command::Daemon(arguments) => daemon::run(&global, arguments),
+        Command::Status(arguments) => status::run(&global, arguments),
+        Command::Apply(arguments) => apply::run(&global, arguments),
+        Command::Detach(arguments) => detach::run(&global, arguments),
+        Command::Rule(arguments) => rule::run(&global, arguments),
+        Command::Set(arguments) => set::run(&global, arguments),
+        Command::Ban(arguments) => ban::run(&global, arguments),
+        Command::Unban(arguments) => unban::run(&global, arguments),
+        Command::Bans(arguments) => bans::run(&global, arguments),
+        Command::Top(arguments) => top::run(&global, arguments),
+        Command::Alerts(arguments) => alerts::run(&global, arguments),
+        Command::Explain(arguments) => explain::run(&global, arguments),
+        Command::Replay(arguments) => replay::run(&global, arguments),
+        Command::Completions(arguments) => completions::run(&global, arguments),
+        Command::Man(arguments) => man::run(&global, arguments),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("palisade: {error:#}");
+            ExitCode::from(EXIT_FAILED)
+        }
+    }
+}

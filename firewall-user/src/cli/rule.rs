@@ -1,0 +1,14 @@
+//! `palisade rule`.
+
+use std::process::ExitCode;
+
+use super::Global;
+
+/// Arguments of `palisade rule`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`palisade rule` is not built yet")
+}

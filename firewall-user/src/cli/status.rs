@@ -1,0 +1,14 @@
+//! `palisade status`.
+
+use std::process::ExitCode;
+
+use super::Global;
+
+/// Arguments of `palisade status`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`palisade status` is not built yet")
+}

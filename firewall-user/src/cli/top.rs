@@ -1,0 +1,14 @@
+//! `palisade top`.
+
+use std::process::ExitCode;
+
+use super::Global;
+
+/// Arguments of `palisade top`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`palisade top` is not built yet")
+}

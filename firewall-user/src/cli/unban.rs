@@ -1,0 +1,14 @@
+//! `palisade unban`.
+
+use std::process::ExitCode;
+
+use super::Global;
+
+/// Arguments of `palisade unban`.
+#[derive(Debug, clap::Args)]
+pub struct Args {}
+
+/// Runs the verb.
+pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
+    anyhow::bail!("`palisade unban` is not built yet")
+}

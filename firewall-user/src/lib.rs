@@ -1,0 +1,13 @@
+//! Palisade's user space: the daemon and the command line, as a library so that tests and
+//! benchmarks use the same parts as the binary.
+
+pub mod cli;
+pub mod daemon;
+pub mod datapath;
+pub mod detect;
+pub mod engine;
+pub mod export;
+pub mod policy;
+pub mod replay;
+pub mod respond;
+pub mod settings;

@@ -1,0 +1,7 @@
+//! The one binary, `palisade`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    firewall_user::cli::main()
+}

@@ -1,0 +1,1 @@
+//! The host settings, `/etc/palisade/palisade.toml`.
