@@ -1,0 +1,277 @@
+//! The `[detect]` table of the host settings: windows and thresholds, each with its default.
+//!
+//! Where the defaults come from is in `docs/detection.md`.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+/// Settings of all detectors. Every key may be left out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Rates are means over this sliding window; from 250 ms to 1 min.
+    #[serde(with = "rate_window")]
+    pub rate_window: Duration,
+    /// An alert is over when it has been below half its threshold for this long; from 1 s to 1 h.
+    #[serde(with = "quiet")]
+    pub quiet: Duration,
+    /// Most sources of which the detector keeps a memory (about 0.5 kB each); at least 1.
+    #[serde(deserialize_with = "at_least_one")]
+    pub tracked_sources: usize,
+    /// Most alerts that fire at once; at least 1. What comes on top is counted, not raised.
+    #[serde(deserialize_with = "at_least_one")]
+    pub active_alerts: usize,
+    pub source: SourceRates,
+    pub host: HostRates,
+    pub port_scan: PortScan,
+    pub host_sweep: HostSweep,
+}
+
+/// `[detect.source]`: what one source may send per second.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceRates {
+    /// Packets of any kind (`traffic_spike`).
+    #[serde(deserialize_with = "positive")]
+    pub packets: f64,
+    /// SYNs that no further packet of the source follows (`syn_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub syns: f64,
+    /// Requests, echo requests included (`request_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub requests: f64,
+}
+
+/// `[detect.host]`: what the host may receive per second from all sources together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostRates {
+    /// SYNs that no further packet of their source follows (`syn_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub syns: f64,
+    /// UDP packets to which hardly any answer goes out (`udp_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub udp: f64,
+    /// ICMP and ICMPv6 packets (`icmp_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub icmp: f64,
+    /// Replies of services abused for amplification that the host did not ask for (`amplification`).
+    #[serde(deserialize_with = "positive")]
+    pub amplifier_replies: f64,
+    /// SYN-ACKs that the host did not ask for (`reflection`).
+    #[serde(deserialize_with = "positive")]
+    pub syn_acks: f64,
+    /// Packets that contradict themselves (`malformed`).
+    #[serde(deserialize_with = "positive")]
+    pub malformed: f64,
+}
+
+/// `[detect.port_scan]`: how many ports one source may try.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PortScan {
+    /// Over how long ports are counted; from 1 s to 1 h.
+    #[serde(with = "scan_window")]
+    pub window: Duration,
+    /// Distinct ports and protocols, when most tries fail; 2 to 200.
+    #[serde(deserialize_with = "countable")]
+    pub failing_ports: f64,
+    /// Distinct ports and protocols, when it is not known that they fail; 2 to 200.
+    #[serde(deserialize_with = "countable")]
+    pub ports: f64,
+    /// A scan tries at least this many ports per destination host.
+    #[serde(deserialize_with = "positive")]
+    pub ports_per_host: f64,
+    /// A source that sends more packets per port than this, without failing, uses what it found
+    /// and does not scan.
+    #[serde(deserialize_with = "positive")]
+    pub packets_per_port: f64,
+}
+
+/// `[detect.host_sweep]`: how many hosts one source may try in vain. Counted over the window of
+/// `[detect.port_scan]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HostSweep {
+    /// Distinct destination hosts; 2 to 200.
+    #[serde(deserialize_with = "countable")]
+    pub hosts: f64,
+    /// Failed first contacts per host, at least.
+    #[serde(deserialize_with = "positive")]
+    pub failed_per_host: f64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            rate_window: Duration::from_secs(2),
+            quiet: Duration::from_secs(15),
+            tracked_sources: 65_536,
+            active_alerts: 1_024,
+            source: SourceRates::default(),
+            host: HostRates::default(),
+            port_scan: PortScan::default(),
+            host_sweep: HostSweep::default(),
+        }
+    }
+}
+
+impl Default for SourceRates {
+    fn default() -> Self {
+        Self {
+            packets: 50_000.0,
+            syns: 200.0,
+            requests: 200.0,
+        }
+    }
+}
+
+impl Default for HostRates {
+    fn default() -> Self {
+        Self {
+            syns: 200.0,
+            udp: 20_000.0,
+            icmp: 250.0,
+            amplifier_replies: 500.0,
+            syn_acks: 500.0,
+            malformed: 250.0,
+        }
+    }
+}
+
+impl Default for PortScan {
+    fn default() -> Self {
+        Self {
+            window: Duration::from_secs(60),
+            failing_ports: 12.0,
+            ports: 20.0,
+            ports_per_host: 2.0,
+            packets_per_port: 10.0,
+        }
+    }
+}
+
+impl Default for HostSweep {
+    fn default() -> Self {
+        Self {
+            hosts: 32.0,
+            failed_per_host: 0.5,
+        }
+    }
+}
+
+/// A number above zero; whole numbers are taken too.
+fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    if value.is_finite() && value > 0.0 {
+        Ok(value)
+    } else {
+        Err(serde::de::Error::custom(format!(
+            "{value} must be a number above 0"
+        )))
+    }
+}
+
+/// A number of things that a 64-bit map can still tell apart.
+fn countable<'de, D: Deserializer<'de>>(deserializer: D) -> Result<f64, D::Error> {
+    let value = f64::deserialize(deserializer)?;
+    if (2.0..=200.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err(serde::de::Error::custom(format!(
+            "{value} must be between 2 and 200: the kernel's 64-bit maps cannot count further"
+        )))
+    }
+}
+
+fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::Error> {
+    let value = usize::deserialize(deserializer)?;
+    if value == 0 {
+        return Err(serde::de::Error::custom("0 must be at least 1"));
+    }
+    Ok(value)
+}
+
+/// A span written as `"2s"` or `"1m 30s"`, refused outside of its bounds.
+macro_rules! bounded_duration {
+    ($name:ident, $low:literal ms to $high:literal ms, $bounds:literal) => {
+        mod $name {
+            use std::time::Duration;
+
+            use jiff::fmt::serde::unsigned_duration::friendly::compact::required as friendly;
+            use serde::{Deserializer, Serializer};
+
+            pub fn serialize<S: Serializer>(span: &Duration, to: S) -> Result<S::Ok, S::Error> {
+                friendly::serialize(span, to)
+            }
+
+            pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+                let span: Duration = friendly::deserialize(from)?;
+                if ($low..=$high).contains(&span.as_millis()) {
+                    Ok(span)
+                } else {
+                    Err(serde::de::Error::custom(format!(
+                        "{span:?} must be between {}",
+                        $bounds
+                    )))
+                }
+            }
+        }
+    };
+}
+
+bounded_duration!(rate_window, 250 ms to 60_000 ms, "250ms and 1m");
+bounded_duration!(quiet, 1_000 ms to 3_600_000 ms, "1s and 1h");
+bounded_duration!(scan_window, 1_000 ms to 3_600_000 ms, "1s and 1h");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Config, String> {
+        toml::from_str(text).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_table_is_the_default() {
+        assert_eq!(read("").unwrap(), Config::default());
+    }
+
+    #[test]
+    fn the_defaults_read_back_what_they_write() {
+        let text = toml::to_string(&Config::default()).unwrap();
+        assert_eq!(read(&text).unwrap(), Config::default());
+    }
+
+    #[test]
+    fn keys_are_read_where_they_are_given() {
+        let config =
+            read("rate_window = '1s'\n[source]\nsyns = 50\n[port_scan]\nwindow = '5m'\nports = 40")
+                .unwrap();
+        assert_eq!(config.rate_window, Duration::from_secs(1));
+        assert_eq!(config.source.syns, 50.0);
+        assert_eq!(config.source.packets, SourceRates::default().packets);
+        assert_eq!(config.port_scan.window, Duration::from_secs(300));
+        assert_eq!(config.port_scan.ports, 40.0);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_reason() {
+        for (text, reason) in [
+            ("rate_windw = '1s'", "unknown field `rate_windw`"),
+            ("rate_window = '1ms'", "between 250ms and 1m"),
+            ("quiet = '2h'", "between 1s and 1h"),
+            ("tracked_sources = 0", "at least 1"),
+            ("[source]\nsyns = 0", "above 0"),
+            ("[source]\nsyns = nan", "above 0"),
+            ("[host]\nudp = -5", "above 0"),
+            ("[port_scan]\nports = 1000", "between 2 and 200"),
+            ("[port_scan]\nport = 10", "unknown field `port`"),
+            ("[host_sweep]\nhosts = 1", "between 2 and 200"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(reason), "{text}: {error}");
+        }
+    }
+}
