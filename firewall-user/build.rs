@@ -1,44 +1,138 @@
-//! Compiles the kernel programs with the toolchain that can, and embeds them.
+//! Compiles the kernel programs with a toolchain that can, and embeds them.
+//!
+//! They need `core` built for the bpf target, hence rust-src and unstable cargo flags. The
+//! toolchain is, in this order: the one that PALISADE_BPF_TOOLCHAIN names, the distribution's
+//! compiler that `cargo xtask setup` links as `palisade-bpf`, or nightly.
 
-use std::process::Command;
+use std::{env, path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, bail};
 use aya_build::{Package, Toolchain};
 
-/// The name under which `cargo xtask setup` links the distribution's toolchain.
-const LINKED_TOOLCHAIN: &str = "palisade-bpf";
+const OVERRIDE: &str = "PALISADE_BPF_TOOLCHAIN";
+const LINKED: &str = "palisade-bpf";
+const NIGHTLY: &str = "nightly";
+
+const SETUP: &str = "run `cargo xtask setup --for build`";
+
+/// For the cargo that aya-build starts. It has a target folder of its own, so nothing of this
+/// reaches the other crates.
+const SETTINGS: [(&str, &str); 4] = [
+    // bpf-linker optimises the whole program by itself and wants plain bitcode.
+    ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    // Whatever the workspace chooses: the verifier knows no panic.
+    ("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "false"),
+    ("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "false"),
+    // aya-build turns all of cargo's messages into warnings; only real ones shall be left.
+    ("CARGO_TERM_QUIET", "true"),
+];
+
+/// All that the kernel programs are made of, besides firewall-ebpf itself, which aya-build names.
+const INPUTS: [&str; 5] = [
+    "build.rs",
+    "../firewall-common/src",
+    "../firewall-common/Cargo.toml",
+    "../Cargo.toml",
+    "../Cargo.lock",
+];
 
 fn main() -> Result<()> {
-    println!("cargo:rerun-if-changed=../firewall-common/src");
-    println!("cargo:rerun-if-changed=../Cargo.lock");
+    for input in INPUTS {
+        println!("cargo:rerun-if-changed={input}");
+    }
+    println!("cargo:rerun-if-env-changed={OVERRIDE}");
+
+    let toolchain = choose()?;
+    let version = describe(&toolchain)?;
+    require_linker()?;
+
+    for (name, value) in SETTINGS {
+        set(name, value);
+    }
+    if !version.contains("-nightly") {
+        // A stable compiler takes the unstable flags only so. aya-build asks this variable, too.
+        set("RUSTC_BOOTSTRAP", "1");
+    }
     let root = format!("{}/../firewall-ebpf", env!("CARGO_MANIFEST_DIR"));
+    let trace: &[&str] = if cfg!(feature = "trace") {
+        &["trace"]
+    } else {
+        &[]
+    };
     let package = Package {
         name: "firewall-ebpf",
         root_dir: &root,
-        features: if cfg!(feature = "trace") {
-            &["trace"]
-        } else {
-            &[]
-        },
-        ..Default::default()
+        features: trace,
+        ..Package::default()
     };
-    let toolchain = if is_installed(LINKED_TOOLCHAIN)? {
-        // SAFETY: the build script has a single thread.
-        unsafe { std::env::set_var("RUSTC_BOOTSTRAP", "1") };
-        Toolchain::Custom(LINKED_TOOLCHAIN)
-    } else {
-        Toolchain::Nightly
-    };
-    aya_build::build_ebpf([package], toolchain)
-        .context("the kernel programs do not build; `cargo xtask setup` installs what they need")
+    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
+        .with_context(|| format!("the kernel programs do not build with `{toolchain}` ({version})"))
 }
 
-fn is_installed(toolchain: &str) -> Result<bool> {
-    let output = Command::new("rustup")
-        .args(["toolchain", "list"])
-        .output()
-        .map_err(|error| anyhow!("rustup cannot be run: {error}"))?;
-    Ok(String::from_utf8_lossy(&output.stdout)
+fn choose() -> Result<String> {
+    if let Ok(name) = env::var(OVERRIDE) {
+        return Ok(name);
+    }
+    let output = match Command::new("rustup").args(["toolchain", "list"]).output() {
+        Ok(output) => output,
+        // Without rustup, aya-build takes the cargo in PATH whatever the name.
+        Err(_) => return Ok(LINKED.to_owned()),
+    };
+    let linked = String::from_utf8_lossy(&output.stdout)
         .lines()
-        .any(|line| line.split(' ').next() == Some(toolchain)))
+        .any(|line| line.split(' ').next() == Some(LINKED));
+    Ok(if linked { LINKED } else { NIGHTLY }.to_owned())
+}
+
+/// What `rustc --version` says, once it is known that the sources of `core` are there.
+fn describe(toolchain: &str) -> Result<String> {
+    let version = rustc(toolchain, &["--version"]).with_context(|| {
+        format!("there is no toolchain `{toolchain}` for the kernel programs; {SETUP}")
+    })?;
+    let sysroot = rustc(toolchain, &["--print", "sysroot"])
+        .with_context(|| format!("`{toolchain}` does not say where its libraries are"))?;
+    let sources = PathBuf::from(sysroot).join("lib/rustlib/src/rust/library");
+    if !sources.join("core/Cargo.toml").exists() {
+        bail!(
+            "the toolchain `{toolchain}` has no rust-src (looked in {}); {SETUP}",
+            sources.display()
+        );
+    }
+    Ok(version)
+}
+
+fn rustc(toolchain: &str, arguments: &[&str]) -> Result<String> {
+    let mut command = match Command::new("rustup").arg("--version").output() {
+        Ok(_) => {
+            let mut command = Command::new("rustup");
+            command.args(["run", toolchain, "rustc"]);
+            command
+        }
+        Err(_) => Command::new("rustc"),
+    };
+    let output = command.args(arguments).output()?;
+    if !output.status.success() {
+        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// rustc looks for the linker in PATH, where rustup puts cargo's own folder first.
+fn require_linker() -> Result<()> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let cargo_home = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or_else(|| env::home_dir().map(|home| home.join(".cargo")));
+    let found = env::split_paths(&path)
+        .chain(cargo_home.map(|home| home.join("bin")))
+        .any(|folder| folder.join("bpf-linker").is_file());
+    if !found {
+        bail!("bpf-linker is missing; {SETUP}");
+    }
+    Ok(())
+}
+
+fn set(name: &str, value: &str) {
+    // SAFETY: the build script has a single thread, and what is set here ends with it.
+    unsafe { env::set_var(name, value) };
 }

@@ -1,0 +1,96 @@
+//! The tools that tests, sandbox and measurements use: real clients, attackers and judges.
+
+use anyhow::{Result, bail};
+
+use super::{Need, apt, there};
+use crate::shell;
+
+/// A program and the Debian package that has it.
+struct Tool {
+    name: &'static str,
+    package: &'static str,
+    used_by: &'static [Need],
+}
+
+const fn tool(name: &'static str, package: &'static str, used_by: &'static [Need]) -> Tool {
+    Tool {
+        name,
+        package,
+        used_by,
+    }
+}
+
+const ALL: &[Need] = &[Need::Test, Need::Run, Need::Bench];
+const TRAFFIC: &[Need] = &[Need::Test, Need::Run];
+const TEST: &[Need] = &[Need::Test];
+const MEASURED: &[Need] = &[Need::Test, Need::Bench];
+const BENCH: &[Need] = &[Need::Bench];
+
+const TOOLS: &[Tool] = &[
+    tool("ip", "iproute2", ALL),
+    tool("tc", "iproute2", ALL),
+    tool("ethtool", "ethtool", ALL),
+    tool("bpftool", "bpftool", ALL),
+    tool("sysctl", "procps", ALL),
+    tool("ping", "iputils-ping", TRAFFIC),
+    tool("curl", "curl", TRAFFIC),
+    tool("nmap", "nmap", TRAFFIC),
+    tool("hping3", "hping3", TRAFFIC),
+    tool("tcpreplay", "tcpreplay", TEST),
+    tool("tshark", "tshark", TEST),
+    tool("promtool", "prometheus", TEST),
+    tool("trafgen", "netsniff-ng", MEASURED),
+    tool("xdp-filter", "xdp-tools", MEASURED),
+    tool("nft", "nftables", BENCH),
+    tool("iptables", "iptables", BENCH),
+    tool("ipset", "ipset", BENCH),
+];
+
+const SCAPY: &str = "python3-scapy";
+
+pub fn ensure(needs: &[Need]) -> Result<()> {
+    let wanted: Vec<&Tool> = TOOLS
+        .iter()
+        .filter(|tool| tool.used_by.iter().any(|need| needs.contains(need)))
+        .collect();
+    let scapy = needs.contains(&Need::Test);
+    let (present, missing): (Vec<&Tool>, Vec<&Tool>) = wanted
+        .into_iter()
+        .partition(|tool| shell::program(tool.name).is_some());
+
+    let mut packages: Vec<&str> = missing.iter().map(|tool| tool.package).collect();
+    let mut names: Vec<&str> = present.iter().map(|tool| tool.name).collect();
+    if scapy {
+        if has_scapy() {
+            names.push("scapy");
+        } else {
+            packages.push(SCAPY);
+        }
+    }
+    packages.dedup();
+    if !names.is_empty() {
+        there(&names.join(" "));
+    }
+    if packages.is_empty() {
+        return Ok(());
+    }
+    apt::install(&packages)?;
+    for tool in missing {
+        if shell::program(tool.name).is_none() {
+            bail!(
+                "`{}` is not in PATH although the package {} is installed",
+                tool.name,
+                tool.package
+            );
+        }
+    }
+    if scapy && !has_scapy() {
+        bail!("/usr/bin/python3 cannot import scapy although {SCAPY} is installed");
+    }
+    Ok(())
+}
+
+/// Debian's module belongs to Debian's Python, whichever comes first in PATH.
+fn has_scapy() -> bool {
+    shell::output_of(shell::command("/usr/bin/python3").args(["-c", "import scapy"])).is_some()
+}
