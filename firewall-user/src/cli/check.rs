@@ -2,7 +2,10 @@
 
 use std::process::ExitCode;
 
-use super::Global;
+use serde_json::{Value, json};
+
+use super::{EXIT_FAILED, Global};
+use crate::policy::{Finding, Policy, PolicyErrors, render};
 
 /// Arguments of `palisade check`.
 #[derive(Debug, clap::Args)]
@@ -13,6 +16,64 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`palisade check` is not built yet")
+pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    let outcome = Policy::load(&arguments.file);
+    let file = arguments.file.display().to_string();
+    if global.json {
+        println!("{}", report(&file, &outcome));
+    } else {
+        match &outcome {
+            Ok((policy, warnings)) => {
+                render::show(warnings, 0);
+                let addresses: usize = policy.sets.iter().map(|set| set.prefixes.len()).sum();
+                println!(
+                    "{file}: valid, {}, {} with {}",
+                    counted(policy.rules.len(), "rule", "rules"),
+                    counted(policy.sets.len(), "set", "sets"),
+                    counted(addresses, "prefix", "prefixes"),
+                );
+            }
+            Err(refused) => {
+                render::show(&refused.warnings, 0);
+                render::show(&refused.errors, refused.more);
+            }
+        }
+    }
+    Ok(match outcome {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(EXIT_FAILED),
+    })
+}
+
+/// The document that `--json` prints.
+fn report(file: &str, outcome: &Result<(Policy, Vec<Finding>), PolicyErrors>) -> Value {
+    let list = |findings: &[Finding]| findings.iter().map(Finding::to_json).collect::<Vec<_>>();
+    match outcome {
+        Ok((policy, warnings)) => {
+            let count = |set: &crate::policy::Set| (set.name.clone(), json!(set.prefixes.len()));
+            let sets: serde_json::Map<String, Value> = policy.sets.iter().map(count).collect();
+            json!({
+                "file": file,
+                "valid": true,
+                "errors": [],
+                "errors_total": 0,
+                "warnings": list(warnings),
+                "rules": policy.rules.len(),
+                "sets": sets,
+            })
+        }
+        Err(refused) => json!({
+            "file": file,
+            "valid": false,
+            "errors": list(&refused.errors),
+            "errors_total": refused.total(),
+            "warnings": list(&refused.warnings),
+            "rules": null,
+            "sets": null,
+        }),
+    }
+}
+
+fn counted(number: usize, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }

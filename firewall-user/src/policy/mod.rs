@@ -1,6 +1,19 @@
 //! The policy language: reading and checking a file, editing it in place, compiling it to the
 //! image that the kernel programs and the host engine read.
 
+pub mod address;
+pub mod finding;
+mod lint;
 mod model;
+mod names;
+pub mod protocol;
+mod read;
+pub mod render;
+mod source;
 
+pub use finding::{Finding, PolicyErrors, Severity};
 pub use model::*;
+pub use read::{
+    MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, SMALLEST_POLICY, SetFile,
+    read_set_file,
+};

@@ -64,6 +64,7 @@ pub struct Rule {
     pub name: String,
     pub action: Action,
     pub direction: Direction,
+    /// The rule's own mode; [`Defaults::mode`] covers every rule besides.
     pub mode: Mode,
     /// IP protocol numbers. `icmp` is 1 and IPv4 only, `icmpv6` is 58 and IPv6 only.
     pub protocols: Vec<u8>,

@@ -1,0 +1,290 @@
+//! Reads a policy from its text: every value is checked here, once, and every fault is reported
+//! with its place.
+
+mod matches;
+mod reader;
+mod rule;
+mod set_file;
+mod sets;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use jiff::Timestamp;
+use toml::de::{DeTable, DeValue};
+
+pub use set_file::{MAX_SET_FILE_BYTES, SetFile, read_set_file};
+
+use self::reader::{At, Reader, Value};
+use super::finding::{Finding, Findings, PolicyErrors, Severity};
+use super::lint;
+use super::model::*;
+use super::source::Source;
+
+/// Most rules in a policy.
+pub const MAX_RULES: usize = 16_384;
+/// Most sets in a policy.
+pub const MAX_SETS: usize = 4_096;
+/// Largest policy file in bytes. Long lists of addresses belong in files of their own.
+pub const MAX_POLICY_BYTES: u64 = 16 << 20;
+
+/// The smallest policy that is valid.
+pub const SMALLEST_POLICY: &str = "version = 1";
+
+const TOP_KEYS: &[&str] = &["version", "defaults", "sets", "protect", "rule"];
+const DEFAULTS_KEYS: &[&str] = &["inbound", "outbound", "mode"];
+const PROTECT_KEYS: &[&str] = &["never_block"];
+const ACTIONS: &[(&str, DefaultAction)] = &[
+    ("accept", DefaultAction::Accept),
+    ("drop", DefaultAction::Drop),
+];
+const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
+
+impl Policy {
+    /// Reads and checks a policy file and the files of its sets. Besides the policy come warnings
+    /// and notes.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+        let name = path.display().to_string();
+        let text = read_text(path, MAX_POLICY_BYTES, "a policy")
+            .map_err(|error| PolicyErrors::one(Finding::about_file(&name, error)))?;
+        let text = match String::from_utf8(text) {
+            Ok(text) => text,
+            Err(error) => {
+                let start = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(error.as_bytes());
+                let help = Some("a policy is UTF-8 text".to_owned());
+                let source = Source::new(&name, &text);
+                let message = "bytes that are not UTF-8";
+                let finding = source.finding(Severity::Error, start..start, message, help);
+                return Err(PolicyErrors::one(finding));
+            }
+        };
+        Self::parse(&text, &name, path.parent().unwrap_or(Path::new("")))
+    }
+
+    /// Reads and checks a policy from its text. `file_name` is for messages; the files of sets are
+    /// looked for in `base_dir`.
+    pub fn parse(
+        text: &str,
+        file_name: &str,
+        base_dir: &Path,
+    ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+        Self::parse_at(text, file_name, base_dir, Timestamp::now())
+    }
+
+    /// As [`Policy::parse`], with the time that expiry is compared with.
+    pub fn parse_at(
+        text: &str,
+        file_name: &str,
+        base_dir: &Path,
+        now: Timestamp,
+    ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let mut reader = Reader {
+            source: Source::new(file_name, text),
+            findings: Findings::default(),
+            base: base_dir,
+        };
+        let (document, faults) = DeTable::parse_recoverable(text);
+        if faults.is_empty() {
+            let policy = reader.policy(document.get_ref());
+            if reader.findings.errors.is_empty() {
+                lint::lint(&policy, &reader.source, now, &mut reader.findings);
+            }
+            let warnings = reader.findings.into_result()?;
+            return Ok((policy, warnings));
+        }
+        for fault in faults {
+            reader.syntax(&fault);
+        }
+        let warnings = reader.findings.into_result()?;
+        // Every fault became an error just above.
+        debug_assert!(false, "faults without errors");
+        Err(PolicyErrors {
+            errors: Vec::new(),
+            more: 0,
+            warnings,
+        })
+    }
+}
+
+impl<'t> Reader<'t> {
+    fn syntax(&mut self, fault: &toml::de::Error) {
+        let span = fault.span().unwrap_or(0..0);
+        let written = self.written(span.clone());
+        let (message, help) = match fault.message() {
+            "duplicate key" => (
+                format!("duplicate key \"{}\"", written.trim_matches('"')),
+                "a key may be written once; a further rule begins with [[rule]]",
+            ),
+            message => (
+                message.to_owned(),
+                "see https://toml.io for how values are written",
+            ),
+        };
+        self.error(span, message, help);
+    }
+
+    fn policy(&mut self, document: &DeTable<'t>) -> Policy {
+        self.version(document);
+        let mut defaults = Defaults {
+            inbound: DefaultAction::Drop,
+            outbound: DefaultAction::Accept,
+            mode: Mode::Enforce,
+        };
+        let at = |key| At { key, within: "" };
+        if let Some(value) = document.get("defaults") {
+            self.defaults(at("defaults"), value, &mut defaults);
+        }
+        let sets = match document.get("sets") {
+            Some(value) => self.sets(at("sets"), value),
+            None => Vec::new(),
+        };
+        let index: HashMap<&str, usize> = sets
+            .iter()
+            .enumerate()
+            .map(|(index, set)| (set.name.as_str(), index))
+            .collect();
+        let never_block = match document.get("protect") {
+            Some(value) => self.protect(at("protect"), value, &sets, &index),
+            None => Vec::new(),
+        };
+        let rules = match document.get("rule") {
+            Some(value) => self.rules(at("rule"), value, &index),
+            None => Vec::new(),
+        };
+        for (key, _) in document {
+            if !TOP_KEYS.contains(&key.get_ref().as_ref()) {
+                self.unknown_key(key, "", TOP_KEYS);
+            }
+        }
+        Policy {
+            defaults,
+            sets,
+            never_block,
+            rules,
+        }
+    }
+
+    fn version(&mut self, document: &DeTable<'t>) {
+        let Some(value) = document.get("version") else {
+            let what = if document.is_empty() {
+                "the policy is empty"
+            } else {
+                "the version is missing"
+            };
+            let help =
+                format!("begin with `{SMALLEST_POLICY}`, which alone is the smallest valid policy");
+            self.error(0..0, what, help);
+            return;
+        };
+        let help = format!("write {SMALLEST_POLICY}");
+        match value.get_ref() {
+            DeValue::Integer(number) if number.as_str() == "1" => {}
+            DeValue::Integer(number) => {
+                let message = format!("version {number} of the policy language is not supported");
+                self.error(value.span(), message, help);
+            }
+            other => {
+                let kind = reader::kind(other);
+                let message = format!("\"version\" must be a whole number, not {kind}");
+                self.error(value.span(), message, help);
+            }
+        }
+    }
+
+    fn defaults(&mut self, at: At<'_>, value: &Value<'t>, defaults: &mut Defaults) {
+        let Some(table) = self.table(at, value, "write [defaults] on a line of its own") else {
+            return;
+        };
+        for (key, value) in table {
+            let at = At {
+                key: key.get_ref(),
+                within: "[defaults]",
+            };
+            match at.key {
+                "inbound" => {
+                    defaults.inbound = self.choice(at, value, ACTIONS).unwrap_or(defaults.inbound);
+                }
+                "outbound" => {
+                    defaults.outbound =
+                        self.choice(at, value, ACTIONS).unwrap_or(defaults.outbound);
+                }
+                "mode" => defaults.mode = self.choice(at, value, MODES).unwrap_or(defaults.mode),
+                _ => self.unknown_key(key, "[defaults]", DEFAULTS_KEYS),
+            }
+        }
+    }
+
+    fn protect(
+        &mut self,
+        at: At<'_>,
+        value: &Value<'t>,
+        sets: &[Set],
+        index: &HashMap<&str, usize>,
+    ) -> Vec<ipnet::IpNet> {
+        let Some(table) = self.table(at, value, "write [protect] on a line of its own") else {
+            return Vec::new();
+        };
+        let mut prefixes = Vec::new();
+        for (key, value) in table {
+            let at = At {
+                key: key.get_ref(),
+                within: "[protect]",
+            };
+            if at.key != "never_block" {
+                self.unknown_key(key, "[protect]", PROTECT_KEYS);
+                continue;
+            }
+            let empty = matches!(value.get_ref(), DeValue::Array(array) if array.is_empty());
+            if empty {
+                continue;
+            }
+            let addresses = self.addresses(at, value, index);
+            prefixes = addresses.prefixes;
+            for set in addresses.sets {
+                prefixes.extend_from_slice(&sets[set].prefixes);
+            }
+        }
+        prefixes
+    }
+}
+
+/// Reads a regular file up to a size; says in one line why it cannot be read.
+fn read_text(path: &Path, most: u64, what: &str) -> Result<Vec<u8>, String> {
+    let reason = |error: io::Error| match error.kind() {
+        io::ErrorKind::NotFound => "no such file".to_owned(),
+        io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        _ => format!("cannot be read: {error}"),
+    };
+    // Non-blocking, so that a named pipe cannot hold the reader up before it is recognised.
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(reason)?;
+    let metadata = file.metadata().map_err(reason)?;
+    if metadata.is_dir() {
+        return Err(format!("is a directory, not {what}"));
+    }
+    if !metadata.is_file() {
+        return Err(format!("is not a regular file, so not {what}"));
+    }
+    // The file may grow while it is read: the limit holds for what is taken in.
+    let mut bytes = Vec::with_capacity(metadata.len().min(most) as usize + 1);
+    file.take(most + 1)
+        .read_to_end(&mut bytes)
+        .map_err(reason)?;
+    if bytes.len() as u64 > most {
+        return Err(format!(
+            "is larger than {} MiB, which is the most for {what}",
+            most >> 20
+        ));
+    }
+    Ok(bytes)
+}
