@@ -1,1 +1,22 @@
-//! What the whole-system tests share.
+//! What the whole-system tests and the demonstration share: network namespaces joined by a real
+//! wire, real servers in them, the real daemon, and ways of counting what got through.
+//!
+//! Everything made here has a guard that takes it away again, and a name that tells which process
+//! made it, so that tests run side by side and the next run clears what a crashed one left.
+
+pub mod clients;
+pub mod daemon;
+pub mod frames;
+pub mod leftovers;
+pub mod namespace;
+pub mod process;
+pub mod relay;
+pub mod servers;
+pub mod tools;
+pub mod topology;
+
+pub use daemon::Daemon;
+pub use namespace::Namespace;
+pub use process::Background;
+pub use tools::{need_tools, skip_unless_root};
+pub use topology::Topology;

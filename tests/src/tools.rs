@@ -1,0 +1,40 @@
+//! What a test needs of the machine, and what it says when that is not there.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, bail};
+
+/// Whether the calling test must be skipped, which it says, because only root can make network
+/// namespaces.
+pub fn skip_unless_root() -> bool {
+    if rustix::process::geteuid().is_root() {
+        return false;
+    }
+    println!("skipped: network namespaces and BPF programs need root; run the tests as root");
+    true
+}
+
+/// Refuses, naming the remedy, if one of `tools` is not installed.
+pub fn need_tools(tools: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = tools
+        .iter()
+        .copied()
+        .filter(|tool| find(tool).is_none())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "not installed: {}; `cargo xtask setup` installs what the tests use",
+        missing.join(", ")
+    )
+}
+
+/// Where a program is: along PATH, and in the folders that a user's PATH often lacks.
+pub fn find(tool: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/local/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(tool))
+        .find(|candidate| Path::is_file(candidate))
+}
