@@ -1,6 +1,14 @@
 //! The detector: takes snapshots, hands out changes of alerts.
 
-use super::{Alert, AlertChange, Config, Snapshot, Time};
+use super::book::{Book, RELEASE};
+use super::host::{Host, Tally};
+use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
+use super::sources::{Interval, Rate, Sources, Spans};
+use super::{Alert, AlertChange, AlertKind, Config, Snapshot, Subject, Time};
+
+/// A clock that is set back by less than this stands still meanwhile; by more, and the detector
+/// starts anew.
+const STEP_BACK: Time = 5_000_000_000;
 
 /// All detectors over one host's counts.
 ///
@@ -8,16 +16,28 @@ use super::{Alert, AlertChange, Config, Snapshot, Time};
 #[derive(Debug)]
 pub struct Detector {
     config: Config,
-    active: Vec<Alert>,
+    spans: Spans,
+    latest: Option<Time>,
+    sources: Sources,
+    host: Host,
+    book: Book,
 }
 
 impl Detector {
     /// A detector to which the counts of its first snapshot are history: it judges what is added
     /// to them. The daemon starts so, because its counters outlive it.
     pub fn new(config: Config) -> Self {
+        let spans = Spans {
+            rate: nanoseconds(config.rate_window),
+            contacts: nanoseconds(config.port_scan.window),
+        };
         Self {
+            spans,
+            latest: None,
+            sources: Sources::new(spans, config.tracked_sources),
+            host: Host::new(spans.rate),
+            book: Book::new(config.active_alerts),
             config,
-            active: Vec::new(),
         }
     }
 
@@ -32,19 +52,36 @@ impl Detector {
     }
 
     /// Takes the next snapshot; a tick every 100 ms to 1 s is meant.
+    ///
+    /// After a gap, counts are spread over it. When time stands still or steps back a little, counts
+    /// go on at the latest time; when it steps back far, all alerts are resolved and this snapshot
+    /// becomes history.
     pub fn tick(&mut self, snapshot: &Snapshot) -> Vec<AlertChange> {
-        let _ = (snapshot, &self.config);
-        Vec::new()
+        let interval = match self.latest {
+            Some(latest) if snapshot.time.saturating_add(STEP_BACK) >= latest => Interval {
+                from: latest,
+                now: snapshot.time.max(latest),
+            },
+            _ => return self.rebase(snapshot),
+        };
+        self.latest = Some(interval.now);
+        self.host.update(interval, &snapshot.host);
+        let (tally, busy) = self.judge_sources(interval, snapshot);
+        self.host
+            .judge(&mut self.book, interval, &self.config.host, &tally);
+        self.judge_busy(interval.now, &busy);
+        self.book
+            .settle(interval.now, nanoseconds(self.config.quiet))
     }
 
-    /// The alerts that fire now.
+    /// The alerts that fire now, by kind and subject.
     pub fn active(&self) -> impl Iterator<Item = &Alert> {
-        self.active.iter()
+        self.book.alerts()
     }
 
     /// Notes what was done about an active alert; whether there is one with this id.
     pub fn record_response(&mut self, id: u64, what: impl Into<String>) -> bool {
-        match self.active.iter_mut().find(|alert| alert.id == id) {
+        match self.book.alert_mut(id) {
             Some(alert) => {
                 alert.response.push(what.into());
                 true
@@ -53,8 +90,77 @@ impl Detector {
         }
     }
 
-    /// Alerts that were not raised because [`Config::active_alerts`] were active already.
+    /// Signs that would have fired, had there not been [`Config::active_alerts`] already.
     pub fn suppressed(&self) -> u64 {
-        0
+        self.book.suppressed()
     }
+
+    /// Starts anew from this snapshot.
+    fn rebase(&mut self, snapshot: &Snapshot) -> Vec<AlertChange> {
+        self.latest = Some(snapshot.time);
+        self.sources.rebase(snapshot.time, &snapshot.sources);
+        self.host.rebase(&snapshot.host);
+        self.book.close();
+        self.book
+            .settle(snapshot.time, nanoseconds(self.config.quiet))
+    }
+
+    /// Judges each active source by itself; gives their sums, and those with remarkable rates.
+    fn judge_sources(&mut self, interval: Interval, snapshot: &Snapshot) -> (Tally, Vec<Busy>) {
+        let now = interval.now;
+        let (config, spans, book) = (&self.config, self.spans, &mut self.book);
+        let (mut tally, mut remarkable) = (Tally::default(), Vec::new());
+        let limit = |rate: f64| rate * RELEASE * seconds(spans.rate);
+        let many_packets = limit(config.source.packets);
+        let many_requests = limit(config.source.requests);
+        self.sources
+            .update(interval, &snapshot.sources, |source, track, delta| {
+                let view = SourceView {
+                    config,
+                    spans,
+                    now,
+                    source,
+                    track,
+                    delta,
+                };
+                view.judge(book);
+                let sums = track.rates.sums(now, spans.rate);
+                let subject = Subject::source(source);
+                let accounted_for = book.fires(AlertKind::SynFlood, subject)
+                    || book.fires(AlertKind::PortScan, subject);
+                let was_before = std::mem::replace(&mut track.accounted_for, accounted_for);
+                match (was_before, accounted_for) {
+                    (true, true) => tally.accounted_syns += f64::from(delta.syns),
+                    (false, true) => tally.accounted_syns += sums[Rate::Syns as usize],
+                    (_, false) => tally.completed += f64::from(delta.completed),
+                }
+                let busy = Busy {
+                    source,
+                    packets: sums[Rate::Packets as usize],
+                    requests: sums[Rate::Requests as usize],
+                    started: track.rates.since(now, spans.rate),
+                };
+                tally.offer(busy);
+                if busy.packets >= many_packets || busy.requests >= many_requests {
+                    remarkable.push(busy);
+                }
+            });
+        (tally, remarkable)
+    }
+
+    /// Judges the rates of single sources, now that the host's alerts may explain them.
+    fn judge_busy(&mut self, now: Time, remarkable: &[Busy]) {
+        let (rates, span) = (&self.config.source, self.spans.rate);
+        for busy in remarkable {
+            packet_spike(&mut self.book, now, busy, rates.packets, span);
+            if !self.host.mostly_echo(now, busy) {
+                request_flood(&mut self.book, now, busy, rates.requests, span);
+            }
+        }
+    }
+}
+
+/// A span in nanoseconds; never zero, as windows are divided by it.
+fn nanoseconds(span: std::time::Duration) -> Time {
+    Time::try_from(span.as_nanos()).unwrap_or(Time::MAX).max(1)
 }

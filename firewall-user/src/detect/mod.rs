@@ -2,13 +2,22 @@
 //! recorded capture and a synthetic series go through the same code. No I/O, no clock, no maps.
 
 mod alert;
+mod book;
 mod config;
+mod contacts;
 mod detector;
+mod host;
 mod input;
 mod pace;
+mod per_source;
+mod sources;
+mod window;
 
 pub use alert::*;
 pub use config::*;
 pub use detector::*;
 pub use input::*;
 pub use pace::*;
+
+#[cfg(test)]
+mod tests;

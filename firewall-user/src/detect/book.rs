@@ -1,0 +1,278 @@
+//! Keeps alerts from first sign to last: each fires once, is updated when it gets worse, and is
+//! resolved when it has been quiet for long enough.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use super::{Alert, AlertChange, AlertKind, AlertState, Severity, Subject, Time};
+
+/// An alert ends below this share of the threshold that raised it, so that a rate that hovers
+/// around the threshold is one alert.
+pub(super) const RELEASE: f64 = 0.5;
+/// How many times the threshold makes a flood critical.
+const CRITICAL: f64 = 10.0;
+/// How much worse it must have become to be reported again.
+const WORSE: f64 = 1.5;
+
+/// A measurement that reached the release level of its detector.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sign {
+    pub kind: AlertKind,
+    pub subject: Subject,
+    pub observed: f64,
+    pub expected: f64,
+    pub unit: &'static str,
+    pub started: Time,
+}
+
+/// The words and counts of a sign; made only when they are needed.
+#[derive(Debug, Default)]
+pub(super) struct Details {
+    pub why: String,
+    pub evidence: Map<String, Value>,
+}
+
+/// All alerts that fire.
+#[derive(Debug)]
+pub(super) struct Book {
+    capacity: usize,
+    entries: BTreeMap<(AlertKind, Subject), Entry>,
+    changes: Vec<AlertChange>,
+    next_id: u64,
+    suppressed: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    alert: Alert,
+    last_sign: Time,
+    reported: f64,
+}
+
+impl Book {
+    pub fn new(capacity: usize) -> Self {
+        Self {
+            capacity,
+            entries: BTreeMap::new(),
+            changes: Vec::new(),
+            next_id: 1,
+            suppressed: 0,
+        }
+    }
+
+    /// Notes a sign: fires at the threshold, sustains above the release level.
+    pub fn note(&mut self, now: Time, sign: Sign, details: impl FnOnce() -> Details) {
+        if sign.observed < sign.expected * RELEASE {
+            return;
+        }
+        if let Some(entry) = self.entries.get_mut(&(sign.kind, sign.subject)) {
+            entry.last_sign = now;
+            if sign.observed > entry.alert.observed
+                && let Some(change) = entry.worsen(sign, details())
+            {
+                self.changes.push(change);
+            }
+        } else if sign.observed >= sign.expected {
+            if self.entries.len() >= self.capacity {
+                self.suppressed += 1;
+            } else {
+                self.fire(now, sign, details());
+            }
+        }
+    }
+
+    /// Whether an alert of this kind and subject fires.
+    pub fn fires(&self, kind: AlertKind, subject: Subject) -> bool {
+        self.entries.contains_key(&(kind, subject))
+    }
+
+    /// Resolves what has shown no sign for `quiet`, and gives all changes since the last time.
+    pub fn settle(&mut self, now: Time, quiet: Time) -> Vec<AlertChange> {
+        self.resolve(|entry| now.saturating_sub(entry.last_sign) >= quiet);
+        std::mem::take(&mut self.changes)
+    }
+
+    /// Resolves everything, because time has been lost.
+    pub fn close(&mut self) {
+        self.resolve(|_| true);
+    }
+
+    pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
+        self.entries.values().map(|entry| &entry.alert)
+    }
+
+    pub fn alert_mut(&mut self, id: u64) -> Option<&mut Alert> {
+        self.entries
+            .values_mut()
+            .map(|entry| &mut entry.alert)
+            .find(|alert| alert.id == id)
+    }
+
+    /// Signs that would have fired, had there been room.
+    pub fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
+    fn fire(&mut self, now: Time, sign: Sign, details: Details) {
+        let id = self.next_id.max(now / 1_000);
+        self.next_id = id.saturating_add(1);
+        let alert = Alert {
+            id,
+            kind: sign.kind,
+            subject: sign.subject,
+            severity: severity(&sign),
+            state: AlertState::Firing,
+            started: sign.started.min(now),
+            detected: now,
+            ended: None,
+            observed: sign.observed,
+            expected: sign.expected,
+            unit: sign.unit.to_owned(),
+            why: details.why,
+            evidence: details.evidence,
+            response: Vec::new(),
+        };
+        self.changes.push(AlertChange::Fired(alert.clone()));
+        let entry = Entry {
+            reported: alert.observed,
+            alert,
+            last_sign: now,
+        };
+        self.entries.insert((sign.kind, sign.subject), entry);
+    }
+
+    fn resolve(&mut self, over: impl Fn(&Entry) -> bool) {
+        let ended: Vec<_> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| over(entry))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in ended {
+            if let Some(Entry {
+                mut alert,
+                last_sign,
+                ..
+            }) = self.entries.remove(&key)
+            {
+                alert.state = AlertState::Resolved;
+                alert.ended = Some(last_sign);
+                self.changes.push(AlertChange::Resolved(alert));
+            }
+        }
+    }
+}
+
+impl Entry {
+    /// Takes on a new maximum; the change to report, if it is much worse or more severe.
+    fn worsen(&mut self, sign: Sign, details: Details) -> Option<AlertChange> {
+        let severity = severity(&sign).max(self.alert.severity);
+        let report = severity > self.alert.severity || sign.observed >= self.reported * WORSE;
+        self.alert.severity = severity;
+        self.alert.observed = sign.observed;
+        self.alert.expected = sign.expected;
+        self.alert.why = details.why;
+        self.alert.evidence = details.evidence;
+        report.then(|| {
+            self.reported = sign.observed;
+            AlertChange::Updated(self.alert.clone())
+        })
+    }
+}
+
+/// Scans warn; floods become critical by their size.
+fn severity(sign: &Sign) -> Severity {
+    match sign.kind {
+        AlertKind::PortScan | AlertKind::HostSweep | AlertKind::TrafficSpike => Severity::Warning,
+        _ if sign.observed >= sign.expected * CRITICAL => Severity::Critical,
+        _ => Severity::Warning,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Time = 1_000_000_000;
+    const QUIET: Time = 15 * SECOND;
+
+    fn sign(observed: f64) -> Sign {
+        Sign {
+            kind: AlertKind::SynFlood,
+            subject: Subject::Host,
+            observed,
+            expected: 100.0,
+            unit: "SYNs/s",
+            started: 0,
+        }
+    }
+
+    fn note(book: &mut Book, now: Time, observed: f64) -> Vec<AlertChange> {
+        book.note(now, sign(observed), Details::default);
+        book.settle(now, QUIET)
+    }
+
+    #[test]
+    fn an_alert_fires_once_and_resolves_once_it_is_quiet() {
+        let mut book = Book::new(8);
+        assert!(note(&mut book, SECOND, 99.0).is_empty());
+        assert!(matches!(
+            note(&mut book, 2 * SECOND, 100.0)[..],
+            [AlertChange::Fired(_)]
+        ));
+        assert!(note(&mut book, 3 * SECOND, 60.0).is_empty());
+        assert!(note(&mut book, 17 * SECOND, 10.0).is_empty());
+        let changes = note(&mut book, 18 * SECOND, 10.0);
+        let [AlertChange::Resolved(alert)] = &changes[..] else {
+            panic!("{changes:?}");
+        };
+        assert_eq!(alert.ended, Some(3 * SECOND));
+        assert_eq!(alert.state, AlertState::Resolved);
+        assert_eq!(book.alerts().count(), 0);
+    }
+
+    #[test]
+    fn getting_much_worse_is_an_update_with_the_higher_severity() {
+        let mut book = Book::new(8);
+        note(&mut book, SECOND, 100.0);
+        assert!(note(&mut book, 2 * SECOND, 120.0).is_empty());
+        assert!(matches!(
+            note(&mut book, 3 * SECOND, 150.0)[..],
+            [AlertChange::Updated(_)]
+        ));
+        let changes = note(&mut book, 4 * SECOND, 1_000.0);
+        assert_eq!(changes[0].alert().severity, Severity::Critical);
+        assert!(note(&mut book, 5 * SECOND, 200.0).is_empty());
+        let observed: Vec<_> = book.alerts().map(|alert| alert.observed).collect();
+        assert_eq!(observed, [1_000.0]);
+    }
+
+    #[test]
+    fn no_more_alerts_than_the_capacity_are_raised() {
+        let mut book = Book::new(2);
+        for last in 0..5 {
+            let subject = Subject::source(std::net::Ipv4Addr::new(198, 51, 100, last).into());
+            book.note(
+                SECOND,
+                Sign {
+                    subject,
+                    ..sign(500.0)
+                },
+                Details::default,
+            );
+        }
+        assert_eq!(book.alerts().count(), 2);
+        assert_eq!(book.suppressed(), 3);
+    }
+
+    #[test]
+    fn ids_grow_within_one_moment_too() {
+        let mut book = Book::new(8);
+        note(&mut book, SECOND, 100.0);
+        book.close();
+        note(&mut book, SECOND, 100.0);
+        let ids: Vec<_> = book.alerts().map(|alert| alert.id).collect();
+        assert_eq!(ids, [SECOND / 1_000 + 1]);
+    }
+}

@@ -1,0 +1,505 @@
+//! The detector's memory of sources: what each added since the last tick, and lately.
+//!
+//! Bounded in two ways. A source that has been idle for longer than every window is forgotten. At
+//! the cap, newcomers displace sources that have been idle for a rate window: those that sent a
+//! single packet when most did, as forged ones do; otherwise those that tried one port and host
+//! only. With none of these left, a newcomer stays unknown.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use firewall_common::layout::SourceCounters;
+
+use super::contacts::{Contacts, NewContacts};
+use super::window::Window;
+use super::{SourceSample, Time};
+
+/// How far `last_seen` may lag (coarse clocks, rounding) before a source counts as idle.
+const IDLE_SLACK: Time = 1_000_000_000;
+
+/// The spans over which sources are remembered.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spans {
+    /// Rates.
+    pub rate: Time,
+    /// Contacts.
+    pub contacts: Time,
+}
+
+/// The time since the last tick.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Interval {
+    pub from: Time,
+    pub now: Time,
+}
+
+/// All sources that were active lately.
+#[derive(Debug)]
+pub(super) struct Sources {
+    spans: Spans,
+    capacity: usize,
+    tracks: HashMap<IpAddr, Track>,
+    /// The latest entry into the kernel's table that a snapshot has shown, in its wrapping
+    /// milliseconds: an unknown source that entered later is new, one that entered before has
+    /// counts from a time that is not looked at.
+    newest_entry: Option<u32>,
+    swept: Time,
+    made_room: Option<Time>,
+}
+
+/// What is remembered of one source.
+#[derive(Clone, Debug)]
+pub(super) struct Track {
+    /// What came, for rates.
+    pub rates: Window<{ Rate::COUNT }>,
+    /// Whom it tried to reach.
+    pub contacts: Contacts,
+    /// SYNs of the latest tick: too young to be judged by what follows them.
+    pub fresh_syns: u32,
+    /// Whether an alert about this source accounts for its SYNs.
+    pub accounted_for: bool,
+    handshakes: Handshakes,
+    previous: SourceCounters,
+    last_active: Time,
+}
+
+/// Columns of [`Track::rates`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rate {
+    Packets,
+    Syns,
+    Requests,
+}
+
+impl Rate {
+    const COUNT: usize = 3;
+}
+
+/// What a source did since the last tick.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Delta {
+    pub packets: u64,
+    pub syns: u32,
+    pub requests: u32,
+    pub failed: u32,
+    pub ports: u64,
+    pub hosts: u64,
+    /// SYNs, of now or before, that turned into connections.
+    pub completed: u32,
+}
+
+impl Sources {
+    pub fn new(spans: Spans, capacity: usize) -> Self {
+        Self {
+            spans,
+            capacity,
+            tracks: HashMap::new(),
+            newest_entry: None,
+            swept: 0,
+            made_room: None,
+        }
+    }
+
+    /// Takes the counts as they are for history: only what comes later is judged.
+    pub fn rebase(&mut self, now: Time, samples: &[SourceSample]) {
+        self.tracks.clear();
+        self.newest_entry = newest_entry(None, samples);
+        self.swept = now;
+        let oldest = now.saturating_sub(self.spans.contacts);
+        for sample in samples.iter().filter(|sample| sample.last_seen >= oldest) {
+            if self.tracks.len() >= self.capacity {
+                break;
+            }
+            self.tracks
+                .insert(sample.source, Track::new(now, sample.counters));
+        }
+    }
+
+    /// Takes a snapshot, and shows each source that did something since the last one.
+    pub fn update(
+        &mut self,
+        interval: Interval,
+        samples: &[SourceSample],
+        mut show: impl FnMut(IpAddr, &mut Track, &Delta),
+    ) {
+        let idle_before = interval.from.saturating_sub(IDLE_SLACK);
+        for sample in samples
+            .iter()
+            .filter(|sample| sample.last_seen >= idle_before)
+        {
+            let Some((track, delta)) = self.track(interval, sample) else {
+                continue;
+            };
+            if delta.is_nothing() {
+                continue;
+            }
+            show(sample.source, track, &delta);
+        }
+        self.newest_entry = newest_entry(self.newest_entry, samples);
+        self.sweep(interval.now);
+    }
+
+    /// Brings the memory of one source up to date.
+    fn track(&mut self, interval: Interval, sample: &SourceSample) -> Option<(&mut Track, Delta)> {
+        let (now, spans) = (interval.now, self.spans);
+        if !self.tracks.contains_key(&sample.source) {
+            self.make_room(now);
+            if self.tracks.len() >= self.capacity {
+                return None;
+            }
+            let entered = sample.counters.first_seen;
+            let is_new = self
+                .newest_entry
+                .is_none_or(|newest| entered.wrapping_sub(newest) as i32 > 0);
+            let history = if is_new {
+                SourceCounters {
+                    first_seen: entered,
+                    ..SourceCounters::default()
+                }
+            } else {
+                sample.counters
+            };
+            self.tracks.insert(sample.source, Track::new(now, history));
+        }
+        let track = self.tracks.get_mut(&sample.source)?;
+        let delta = track.advance(interval, spans, &sample.counters);
+        Some((track, delta))
+    }
+
+    /// Forgets sources that no window reaches any more; now and then, as it looks at all of them.
+    fn sweep(&mut self, now: Time) {
+        let longest = self.longest();
+        if now.saturating_sub(self.swept) < longest / 8 {
+            return;
+        }
+        self.swept = now;
+        self.tracks
+            .retain(|_, track| now.saturating_sub(track.last_active) <= longest);
+    }
+
+    /// At the cap, forgets idle sources, the least telling first; once a tick is enough.
+    fn make_room(&mut self, now: Time) {
+        if self.tracks.len() < self.capacity || self.made_room == Some(now) {
+            return;
+        }
+        self.made_room = Some(now);
+        let (rate, longest) = (self.spans.rate, self.longest());
+        // Among forged sources, whoever came twice is the one to remember; among ordinary ones,
+        // whoever looks around.
+        let came_once = |track: &Track| track.previous.packets <= 1;
+        let singles = self
+            .tracks
+            .values()
+            .filter(|track| came_once(track))
+            .count();
+        let is_flood = singles >= self.capacity / 2;
+        self.tracks.retain(|_, track| {
+            let idle = now.saturating_sub(track.last_active);
+            let telling = if is_flood {
+                !came_once(track)
+            } else {
+                track.contacts.is_curious()
+            };
+            idle <= rate || idle <= longest && telling
+        });
+    }
+
+    /// After this long nothing of a source is left in any window.
+    fn longest(&self) -> Time {
+        self.spans.contacts.max(2 * self.spans.rate)
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.tracks.len()
+    }
+}
+
+impl Track {
+    fn new(now: Time, previous: SourceCounters) -> Self {
+        Self {
+            rates: Window::default(),
+            contacts: Contacts::default(),
+            fresh_syns: 0,
+            accounted_for: false,
+            handshakes: Handshakes::default(),
+            previous,
+            last_active: now,
+        }
+    }
+
+    fn advance(&mut self, interval: Interval, spans: Spans, counters: &SourceCounters) -> Delta {
+        let Interval { from, now } = interval;
+        let mut delta = Delta::between(&self.previous, counters);
+        self.previous = *counters;
+        if now.saturating_sub(from) > spans.contacts {
+            // The maps hold more than a window's worth of contacts: they cannot be taken for one.
+            delta.ports = 0;
+            delta.hosts = 0;
+            delta.failed = 0;
+        }
+        if delta.is_nothing() {
+            self.fresh_syns = 0;
+            return delta;
+        }
+        self.last_active = now;
+        self.fresh_syns = delta.syns;
+        delta.completed = self.handshakes.advance(&delta);
+        self.rates.add(
+            from,
+            now,
+            spans.rate,
+            [
+                delta.packets as f64,
+                f64::from(delta.syns),
+                f64::from(delta.requests),
+            ],
+        );
+        self.contacts.add(
+            from,
+            now,
+            spans.contacts,
+            NewContacts {
+                ports: delta.ports,
+                hosts: delta.hosts,
+                failed: delta.failed,
+                packets: delta.packets,
+            },
+        );
+        delta
+    }
+}
+
+impl Delta {
+    /// The difference of two readings. The 32-bit counters wrap. A source that re-entered the table
+    /// starts from zero; counts that went back without that say nothing.
+    fn between(before: &SourceCounters, after: &SourceCounters) -> Self {
+        let zero = SourceCounters::default();
+        let before = if before.first_seen == after.first_seen {
+            before
+        } else {
+            &zero
+        };
+        let Some(packets) = after.packets.checked_sub(before.packets) else {
+            return Self::default();
+        };
+        // No packet is two SYNs: a larger difference is a counter that was set back.
+        let at_most_packets = |count: u32| if u64::from(count) > packets { 0 } else { count };
+        let failed = after.failed.wrapping_sub(before.failed);
+        Self {
+            packets,
+            syns: at_most_packets(after.syns.wrapping_sub(before.syns)),
+            requests: at_most_packets(after.requests.wrapping_sub(before.requests)),
+            // Answers to earlier packets count too, so only the impossible is refused.
+            failed: if failed > u32::MAX / 2 { 0 } else { failed },
+            ports: after.ports,
+            hosts: after.hosts,
+            completed: 0,
+        }
+    }
+
+    fn is_nothing(&self) -> bool {
+        self.packets == 0 && self.failed == 0 && self.ports | self.hosts == 0
+    }
+}
+
+/// Which SYNs were followed up. A source that completes a handshake sends at least two more packets
+/// (the ACK, and data, a FIN or a RST); one whose address was forged may answer the SYN-ACK it
+/// never asked for with one RST, so a single packet proves nothing.
+#[derive(Clone, Copy, Debug, Default)]
+struct Handshakes {
+    pending: u32,
+    /// Further packets that no SYN was set off against yet: 0 or 1, while a SYN is pending.
+    half: u32,
+}
+
+impl Handshakes {
+    const FOLLOW_UPS: u32 = 2;
+
+    /// How many SYNs turned out to be completed.
+    fn advance(&mut self, delta: &Delta) -> u32 {
+        self.pending = self.pending.saturating_add(delta.syns);
+        let others = delta.packets.saturating_sub(u64::from(delta.syns));
+        let others = u32::try_from(others).unwrap_or(u32::MAX);
+        let follow_ups = self.half.saturating_add(others);
+        let completed = self.pending.min(follow_ups / Self::FOLLOW_UPS);
+        self.pending -= completed;
+        self.half = if self.pending == 0 {
+            0
+        } else {
+            follow_ups - completed * Self::FOLLOW_UPS
+        };
+        completed
+    }
+}
+
+/// The later of the entries in `samples` and `newest`, in wrapping milliseconds.
+fn newest_entry(newest: Option<u32>, samples: &[SourceSample]) -> Option<u32> {
+    samples
+        .iter()
+        .map(|sample| sample.counters.first_seen)
+        .fold(newest, |newest, entered| match newest {
+            Some(newest) if (entered.wrapping_sub(newest) as i32) < 0 => Some(newest),
+            _ => Some(entered),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const SECOND: Time = 1_000_000_000;
+    const SPANS: Spans = Spans {
+        rate: 2 * SECOND,
+        contacts: 60 * SECOND,
+    };
+
+    fn sample(last: u32, now: Time, counters: SourceCounters) -> SourceSample {
+        SourceSample {
+            source: Ipv4Addr::from(0xc633_6400 + last).into(),
+            counters,
+            last_seen: now,
+        }
+    }
+
+    fn counters(first_seen: u32, packets: u64, syns: u32) -> SourceCounters {
+        SourceCounters {
+            packets,
+            syns,
+            first_seen,
+            ..SourceCounters::default()
+        }
+    }
+
+    fn deltas(sources: &mut Sources, second: Time, samples: &[SourceSample]) -> Vec<Delta> {
+        let interval = Interval {
+            from: (second - 1) * SECOND,
+            now: second * SECOND,
+        };
+        let mut shown = Vec::new();
+        sources.update(interval, samples, |_, _, delta| shown.push(*delta));
+        shown
+    }
+
+    #[test]
+    fn a_source_that_was_there_before_is_judged_by_what_it_adds() {
+        let mut sources = Sources::new(SPANS, 16);
+        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 1_000, 10))]);
+        let shown = deltas(
+            &mut sources,
+            2,
+            &[sample(1, 2 * SECOND, counters(5, 1_007, 12))],
+        );
+        assert_eq!((shown[0].packets, shown[0].syns), (7, 2));
+    }
+
+    #[test]
+    fn a_new_source_counts_from_zero() {
+        let mut sources = Sources::new(SPANS, 16);
+        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 10, 0))]);
+        let shown = deltas(
+            &mut sources,
+            2,
+            &[sample(2, 2 * SECOND, counters(900, 40, 3))],
+        );
+        assert_eq!((shown[0].packets, shown[0].syns), (40, 3));
+    }
+
+    #[test]
+    fn an_old_source_that_was_never_looked_at_starts_without_history() {
+        let mut sources = Sources::new(SPANS, 16);
+        sources.rebase(SECOND, &[sample(1, SECOND, counters(500, 10, 0))]);
+        let old = counters(100, 1_000_000, 900_000);
+        assert!(deltas(&mut sources, 2, &[sample(2, 2 * SECOND, old)]).is_empty());
+    }
+
+    #[test]
+    fn wrapped_counters_give_the_true_difference() {
+        let delta = Delta::between(&counters(5, 50, u32::MAX), &counters(5, 60, 4));
+        assert_eq!((delta.packets, delta.syns), (10, 5));
+    }
+
+    #[test]
+    fn counters_that_were_set_back_say_nothing() {
+        let delta = Delta::between(&counters(5, 1_000, 900), &counters(5, 10, 9));
+        assert!(delta.is_nothing());
+        let delta = Delta::between(&counters(5, 1_000, 900), &counters(5, 1_001, 1));
+        assert_eq!((delta.packets, delta.syns), (1, 0));
+    }
+
+    #[test]
+    fn a_source_that_came_back_into_the_table_counts_from_zero() {
+        let delta = Delta::between(&counters(5, 1_000, 900), &counters(70, 10, 9));
+        assert_eq!((delta.packets, delta.syns), (10, 9));
+    }
+
+    #[test]
+    fn a_syn_is_completed_by_two_more_packets_even_over_several_ticks() {
+        let mut handshakes = Handshakes::default();
+        let tick = |packets, syns| Delta {
+            packets,
+            syns,
+            ..Delta::default()
+        };
+        assert_eq!(handshakes.advance(&tick(3, 3)), 0);
+        assert_eq!(handshakes.advance(&tick(3, 0)), 1);
+        assert_eq!(handshakes.advance(&tick(1, 0)), 1);
+        assert_eq!(handshakes.advance(&tick(100, 0)), 1);
+        assert_eq!(handshakes.advance(&tick(1_000, 0)), 0);
+    }
+
+    #[test]
+    fn memory_stays_within_the_cap_and_idle_sources_are_forgotten() {
+        let mut sources = Sources::new(SPANS, 100);
+        for second in 2..40_u64 {
+            let samples: Vec<_> = (0..80)
+                .map(|n| {
+                    let n = second as u32 * 80 + n;
+                    sample(n, second * SECOND, counters(second as u32 * 1_000, 1, 1))
+                })
+                .collect();
+            deltas(&mut sources, second, &samples);
+            assert!(sources.len() <= 100);
+        }
+        assert!(sources.len() > 50);
+        deltas(&mut sources, 200, &[]);
+        assert_eq!(sources.len(), 0);
+    }
+
+    #[test]
+    fn a_flood_of_strangers_does_not_displace_a_source_that_tries_around() {
+        let mut sources = Sources::new(SPANS, 100);
+        let scanner = |second: Time| {
+            let mut counters = counters(1_500, second, second as u32);
+            counters.ports = 1 << (second % 64);
+            sample(9_999, second * SECOND, counters)
+        };
+        let mut seen = 0;
+        for second in 2..40_u64 {
+            let mut samples: Vec<_> = (0..200)
+                .map(|n| {
+                    let n = second as u32 * 200 + n;
+                    sample(n, second * SECOND, counters(second as u32 * 1_000, 1, 1))
+                })
+                .collect();
+            // It pauses for longer than a rate window between two tries.
+            if second % 5 == 2 {
+                samples.insert(0, scanner(second));
+            }
+            let scanning = IpAddr::from(Ipv4Addr::from(0xc633_6400_u32 + 9_999));
+            let interval = Interval {
+                from: (second - 1) * SECOND,
+                now: second * SECOND,
+            };
+            sources.update(interval, &samples, |source, track, _| {
+                if source == scanning {
+                    let reach = track.contacts.reach(interval.now, SPANS.contacts);
+                    seen = seen.max(reach.ports.estimate as u32);
+                }
+            });
+        }
+        assert!(seen >= 7, "{seen} ports remembered of 8");
+    }
+}
