@@ -1,1 +1,323 @@
-//! Placeholder.
+//! The decision: one fixed order of judgement for every packet.
+//!
+//! What the link needs, malformed, bans, established, rules (first match), default. The order is
+//! documented to users; nothing else decides about a packet.
+
+mod established;
+mod link;
+mod rules;
+
+pub use established::{
+    ECHO_TIMEOUT, TCP_CLOSING_TIMEOUT, TCP_OPENING_TIMEOUT, TCP_TIMEOUT, UDP_ASSURED_TIMEOUT,
+    UDP_TIMEOUT, flow_key,
+};
+pub use link::LinkRule;
+
+use crate::image::{self, Image, constant};
+use crate::layout::{BanKey, Connection, FlowKey, NO_RULE};
+use crate::packet::{Kind, Packet, flag, protocol};
+use crate::{Address, Direction, Reason, Verdict};
+
+/// Counters of what the policy as a whole would have done while it only observes. They follow the
+/// built-in link rules.
+pub mod observed {
+    /// Would have been dropped as malformed.
+    pub const MALFORMED: u32 = 16;
+    /// Would have been dropped by a ban.
+    pub const BAN: u32 = 17;
+    /// Would have been dropped by the default.
+    pub const DEFAULT_INBOUND: u32 = 18;
+    pub const DEFAULT_OUTBOUND: u32 = 19;
+}
+
+/// What the decision reads and writes beside the packet.
+pub trait Tables: Image {
+    /// A constant of a direction's rule set (see [`constant`]); known when the program is loaded.
+    fn constant(&self, direction: Direction, index: usize) -> u32;
+
+    /// Which prefix lengths are banned: IPv4 lengths 1 to 32, IPv6 1 to 64, IPv6 65 to 128, each
+    /// by the bit of its number within the word, from 0.
+    fn ban_lengths(&self, word: u32) -> u64;
+
+    /// When the ban of exactly this prefix ends.
+    fn ban(&self, key: &BanKey) -> Option<u64>;
+
+    /// Reads and changes a connection in place.
+    fn with_connection<R>(
+        &mut self,
+        key: &FlowKey,
+        change: impl FnOnce(&mut Connection) -> R,
+    ) -> Option<R>;
+
+    /// Enters a connection.
+    fn insert_connection(&mut self, key: &FlowKey, connection: Connection);
+
+    /// Whether the host has an established TCP socket for this connection. An answer costs a
+    /// lookup in the kernel's socket table.
+    fn has_socket(&self, key: &FlowKey) -> bool;
+
+    /// Counts a packet for a rule.
+    fn hit(&mut self, counter: u32, bytes: u32);
+
+    /// Told of each step, for `explain`; the kernel program leaves this empty.
+    #[inline(always)]
+    fn step(&mut self, _step: Step) {}
+}
+
+/// A step of the judgement, as `explain` shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// A built-in link rule matched, or none.
+    Link(Option<LinkRule>),
+    /// Whether the packet contradicts itself.
+    Malformed(bool),
+    /// The ban that covers the source, with whether `never_block` spares it.
+    Ban { key: BanKey, spared: bool },
+    /// No ban covers the source.
+    NoBan,
+    /// Whether the packet belongs to a connection, and by what it was known.
+    Established(Known),
+    /// A rule matched (its counter); whether it decided or counted and went on.
+    Rule { counter: u32, decided: bool },
+    /// Nothing decided before the default.
+    Default,
+}
+
+/// By what a packet was known to belong to a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// It was not.
+    No,
+    /// An entry of the connection table.
+    Table,
+    /// An established socket of this host.
+    Socket,
+    /// An inbound rule admits the packets that this one answers.
+    ReplyToAdmitted,
+}
+
+/// The outcome for one packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub reason: Reason,
+    /// Counter of the rule that decided, or [`NO_RULE`].
+    pub rule: u32,
+    /// The rule asks for an event.
+    pub log: bool,
+}
+
+impl Judgement {
+    #[inline(always)]
+    const fn new(verdict: Verdict, reason: Reason, rule: u32) -> Self {
+        Self { verdict, reason, rule, log: false }
+    }
+}
+
+/// Where a packet came in or goes out, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Circumstances {
+    /// CLOCK_MONOTONIC nanoseconds.
+    pub now: u64,
+    /// Interface slot.
+    pub interface: u32,
+}
+
+/// Judges a packet that comes in.
+#[inline(always)]
+pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
+    const IN: Direction = Direction::Inbound;
+    let observe = tables.constant(IN, constant::OBSERVE) != 0;
+    if let Some(rule) = link::matching(packet) {
+        tables.step(Step::Link(Some(rule)));
+        tables.hit(rule as u32, packet.length);
+        return Judgement::new(Verdict::Pass, Reason::Link, rule as u32);
+    }
+    tables.step(Step::Link(None));
+    let malformed = is_malformed(packet);
+    tables.step(Step::Malformed(malformed));
+    if malformed {
+        if observe {
+            tables.hit(observed::MALFORMED, packet.length);
+            return Judgement::new(Verdict::Pass, Reason::Malformed, NO_RULE);
+        }
+        return Judgement::new(Verdict::Drop, Reason::Malformed, NO_RULE);
+    }
+    if packet.kind as u8 != Kind::Ip as u8 {
+        return default(packet, IN, tables);
+    }
+    match ban(packet.sender, at.now, tables) {
+        Some(key) => {
+            let spared = is_protected(packet.sender, tables);
+            tables.step(Step::Ban { key, spared });
+            if !spared {
+                if !observe {
+                    return Judgement::new(Verdict::Drop, Reason::Ban, NO_RULE);
+                }
+                tables.hit(observed::BAN, packet.length);
+            }
+        }
+        None => tables.step(Step::NoBan),
+    }
+    if let Some(judgement) = established::inbound(packet, at, tables) {
+        return judgement;
+    }
+    match rules::first_match(packet, at, IN, true, tables) {
+        Some(record) => decided(record),
+        None => default(packet, IN, tables),
+    }
+}
+
+/// Judges a packet that goes out.
+#[inline(always)]
+pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
+    const OUT: Direction = Direction::Outbound;
+    if let Some(rule) = link::matching(packet) {
+        tables.step(Step::Link(Some(rule)));
+        tables.hit(rule as u32, packet.length);
+        return Judgement::new(Verdict::Pass, Reason::Link, rule as u32);
+    }
+    tables.step(Step::Link(None));
+    if packet.kind as u8 != Kind::Ip as u8 {
+        return default(packet, OUT, tables);
+    }
+    if let Some(judgement) = established::outbound(packet, at, tables) {
+        return judgement;
+    }
+    let judgement = match rules::first_match(packet, at, OUT, true, tables) {
+        Some(record) => decided(record),
+        None => {
+            if tables.constant(OUT, constant::DEFAULT_DROP) != 0
+                && let Some(judgement) = established::reply_to_admitted(packet, at, tables)
+            {
+                return judgement;
+            }
+            default(packet, OUT, tables)
+        }
+    };
+    if judgement.verdict as u32 == Verdict::Pass as u32 {
+        established::opened(packet, at, judgement.rule, tables);
+    }
+    judgement
+}
+
+#[inline(always)]
+fn decided(record: image::Record) -> Judgement {
+    let verdict =
+        if record.flags & image::record::DROP != 0 { Verdict::Drop } else { Verdict::Pass };
+    Judgement {
+        verdict,
+        reason: Reason::Rule,
+        rule: record.counter,
+        log: record.flags & image::record::LOG != 0,
+    }
+}
+
+#[inline(always)]
+fn default<T: Tables>(packet: &Packet, direction: Direction, tables: &mut T) -> Judgement {
+    tables.step(Step::Default);
+    let mut verdict = Verdict::Pass;
+    if tables.constant(direction, constant::DEFAULT_DROP) != 0 {
+        if tables.constant(direction, constant::OBSERVE) == 0 {
+            verdict = Verdict::Drop;
+        } else {
+            tables.hit(observed::DEFAULT_INBOUND + direction as u32, packet.length);
+        }
+    }
+    Judgement::new(verdict, Reason::Default, NO_RULE)
+}
+
+/// A packet whose lengths contradict themselves, or whose addresses cannot stand in it: source
+/// equal to destination ("Land"), or a source in 127/8, ::1, 0/8, a multicast or the broadcast
+/// address (RFC 1122 3.2.1.3, RFC 6890). 0.0.0.0 may still ask for an address.
+#[inline(always)]
+fn is_malformed(packet: &Packet) -> bool {
+    match packet.kind {
+        Kind::Malformed => return true,
+        Kind::Other => return false,
+        Kind::Ip => {}
+    }
+    let source = packet.sender;
+    if source == packet.destination {
+        return true;
+    }
+    if source.is_v4() {
+        let address = source.as_v4();
+        match address >> 24 {
+            127 | 224..=239 => true,
+            0 => address != 0 || !(asks_for_address(packet) || packet.protocol == protocol::IGMP),
+            255 => address == u32::MAX,
+            _ => false,
+        }
+    } else {
+        // ::1, and multicast. "::" is what duplicate address detection uses; that is a link rule.
+        source.high >> 56 == 0xff || (source.high == 0 && source.low <= 1)
+    }
+}
+
+#[inline(always)]
+fn asks_for_address(packet: &Packet) -> bool {
+    packet.protocol == protocol::UDP && packet.destination_port == 67
+}
+
+/// The ban that covers an address now, longest prefix first.
+#[inline(always)]
+fn ban<T: Tables>(address: Address, now: u64, tables: &T) -> Option<BanKey> {
+    if address.is_v4() {
+        ban_in_word(address, 0, 96, now, tables)
+    } else {
+        ban_in_word(address, 2, 64, now, tables)
+            .or_else(|| ban_in_word(address, 1, 0, now, tables))
+    }
+}
+
+/// Looks for bans whose lengths stand in one word of the length bitmap; bit `b` is the length
+/// `base + b + 1`.
+#[inline(always)]
+fn ban_in_word<T: Tables>(
+    address: Address,
+    word: u32,
+    base: u32,
+    now: u64,
+    tables: &T,
+) -> Option<BanKey> {
+    let mut lengths = tables.ban_lengths(word);
+    for _ in 0..64 {
+        if lengths == 0 {
+            break;
+        }
+        let bit = 63 - lengths.leading_zeros();
+        lengths &= !(1 << bit);
+        let length = base + bit + 1;
+        let key = BanKey { address: address.masked(length), length, reserved: 0 };
+        if let Some(until) = tables.ban(&key)
+            && now < until
+        {
+            return Some(key);
+        }
+    }
+    None
+}
+
+/// Whether `never_block` covers an address.
+#[inline(always)]
+fn is_protected<T: Tables>(address: Address, tables: &T) -> bool {
+    let v4 = address.is_v4();
+    let which = if v4 { constant::PROTECTED_V4 } else { constant::PROTECTED_V6 };
+    let table = tables.constant(Direction::Inbound, which);
+    if table == 0 {
+        return false;
+    }
+    let row = if v4 {
+        image::row_v4(tables, table, address.as_v4())
+    } else {
+        image::row_v6(tables, table, address)
+    };
+    row != 0
+}
+
+/// Whether a TCP packet can belong to a connection that exists already.
+#[inline(always)]
+const fn continues(packet: &Packet) -> bool {
+    packet.tcp_flags & (flag::SYN | flag::ACK) != flag::SYN
+}

@@ -1,1 +1,237 @@
-//! Placeholder.
+//! The compiled policy: one flat array of 64-bit words, read the same way by the kernel program
+//! and the host engine, and the constants that say where its parts begin.
+//!
+//! A rule set is a bit matrix. Each field of a packet selects a row, whose bit `i` says whether
+//! rule `i` accepts that field's value; the AND of the selected rows are the rules that match, and
+//! the lowest bit is the first of them. Above 64 rules each row begins with a summary, a bit for
+//! each of its words that is not zero, so that whole words are passed over
+//! (Lakshman and Stiliadis 1998; the summary is Baboescu and Varghese 2001).
+//!
+//! Addresses select their row by the range they fall in: a first level indexed by the upper bits,
+//! then a binary search among the ranges of that chunk (Zec, Rizzo and Mikuc 2012, "DXR").
+
+use crate::Address;
+
+/// Constants of one direction's rule set.
+pub mod constant {
+    /// Number of rules; 0 leaves the whole matrix out.
+    pub const RULES: usize = 0;
+    /// Words of rule bits in a row.
+    pub const WORDS: usize = 1;
+    /// Words of summary before them; 0 when there is one word only.
+    pub const SUMMARIES: usize = 2;
+    /// Where the rule records begin.
+    pub const RECORDS: usize = 3;
+    /// 1 where no rule matches means drop.
+    pub const DEFAULT_DROP: usize = 4;
+    /// 1 when defaults, bans and malformed packets are only counted.
+    pub const OBSERVE: usize = 5;
+    /// Where each field's table begins (see [`super::Field`]); 0 when no rule looks at the field.
+    pub const TABLES: usize = 6;
+    /// Where each field's rows begin.
+    pub const ROWS: usize = TABLES + super::FIELDS;
+    /// Where the IPv6 table of the source, destination and protected addresses begins.
+    pub const SOURCE_V6: usize = ROWS + super::FIELDS;
+    pub const DESTINATION_V6: usize = SOURCE_V6 + 1;
+    /// Addresses that bans spare: IPv4 and IPv6 table, 0 when there are none.
+    pub const PROTECTED_V4: usize = DESTINATION_V6 + 1;
+    pub const PROTECTED_V6: usize = PROTECTED_V4 + 1;
+    /// How many constants there are.
+    pub const COUNT: usize = PROTECTED_V6 + 1;
+}
+
+/// A field of the packet that rules can look at; also the number of its table and rows.
+#[repr(usize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Field {
+    /// Address ranges.
+    Source = 0,
+    Destination = 1,
+    /// By family and protocol.
+    Protocol = 2,
+    /// By port, or [`NO_PORT`].
+    DestinationPort = 3,
+    SourcePort = 4,
+    /// By the flags byte, or [`NO_FLAGS`].
+    TcpFlags = 5,
+    /// By family and type, or [`NO_ICMP`].
+    IcmpType = 6,
+    Vlan = 7,
+    /// By interface slot.
+    Interface = 8,
+    /// By IP length.
+    Length = 9,
+    Ttl = 10,
+    Fragment = 11,
+}
+/// How many fields there are.
+pub const FIELDS: usize = 12;
+
+impl Field {
+    /// Every field, in order.
+    pub const ALL: [Self; FIELDS] = [
+        Self::Source,
+        Self::Destination,
+        Self::Protocol,
+        Self::DestinationPort,
+        Self::SourcePort,
+        Self::TcpFlags,
+        Self::IcmpType,
+        Self::Vlan,
+        Self::Interface,
+        Self::Length,
+        Self::Ttl,
+        Self::Fragment,
+    ];
+
+    /// Number of values that the field's table has an entry for; 0 for the address fields.
+    pub const fn values(self) -> usize {
+        match self {
+            Self::Source | Self::Destination => 0,
+            Self::Protocol => 512,
+            Self::DestinationPort | Self::SourcePort => NO_PORT as usize + 1,
+            Self::TcpFlags => NO_FLAGS as usize + 1,
+            Self::IcmpType => NO_ICMP as usize + 1,
+            Self::Vlan => crate::packet::NO_VLAN as usize + 1,
+            Self::Interface => crate::layout::INTERFACES as usize,
+            Self::Length => 65_536,
+            Self::Ttl => 256,
+            Self::Fragment => 3,
+        }
+    }
+}
+
+/// The port index of a packet without ports.
+pub const NO_PORT: u32 = 65_536;
+/// The flags index of a packet that is not TCP.
+pub const NO_FLAGS: u32 = 256;
+/// The type index of a packet that is not ICMP.
+pub const NO_ICMP: u32 = 512;
+
+/// Most rules of one direction.
+pub const MAX_RULES: usize = 16_384;
+/// Most summary words of a row.
+pub const MAX_SUMMARIES: u32 = (MAX_RULES / 64 / 64) as u32;
+/// Most rules that may count one packet and go on.
+pub const MAX_COUNTED: usize = 8;
+
+/// Reads words of the image.
+pub trait Image {
+    /// The word at `index`; 0 past the end.
+    fn word(&self, index: u32) -> u64;
+}
+
+impl Image for &[u64] {
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        self.get(index as usize).copied().unwrap_or(0)
+    }
+}
+
+/// A rule's record: two words.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Its counter.
+    pub counter: u32,
+    /// See [`record`].
+    pub flags: u32,
+    /// CLOCK_MONOTONIC nanoseconds at which it stops being in force; `u64::MAX` never.
+    pub expires: u64,
+}
+
+/// Flags of a [`Record`].
+pub mod record {
+    /// It drops; otherwise it accepts.
+    pub const DROP: u32 = 1;
+    /// It counts and goes on, because of its action or its mode.
+    pub const COUNT: u32 = 2;
+    /// Each match is worth an event.
+    pub const LOG: u32 = 4;
+}
+
+/// Words of a record.
+pub const RECORD_WORDS: u32 = 2;
+
+impl Record {
+    /// Reads record `index` of the records that begin at `base`.
+    #[inline(always)]
+    pub fn read<I: Image + ?Sized>(image: &I, base: u32, index: u32) -> Self {
+        let head = image.word(base + index * RECORD_WORDS);
+        let expires = image.word(base + index * RECORD_WORDS + 1);
+        Self { counter: head as u32, flags: (head >> 32) as u32, expires }
+    }
+
+    /// The words to store.
+    pub const fn words(&self) -> [u64; RECORD_WORDS as usize] {
+        [self.counter as u64 | (self.flags as u64) << 32, self.expires]
+    }
+}
+
+/// Looks up a 16-bit entry of a table packed four to a word.
+#[inline(always)]
+pub fn packed<I: Image + ?Sized>(image: &I, table: u32, index: u32) -> u32 {
+    (image.word(table + (index >> 2)) >> ((index & 3) * 16)) as u32 & 0xffff
+}
+
+// An address table begins with one word: the shift that turns the leading 32 (IPv4) or 64 (IPv6)
+// bits into the index of the first level. Then come the first level's descriptors, then ranges.
+
+/// A descriptor that is a row itself rather than a place to search.
+pub const LEAF: u64 = 1 << 63;
+/// Bits of a descriptor that count ranges.
+pub const RANGE_COUNT_BITS: u32 = 24;
+/// Steps of a binary search: more ranges than this can tell apart never stand in one chunk.
+pub const SEARCH_STEPS: u32 = RANGE_COUNT_BITS;
+/// Words of an IPv6 range: upper half, lower half, row.
+pub const V6_RANGE_WORDS: u32 = 3;
+
+/// The row of an IPv4 address in the table at `table`.
+///
+/// A range is one word: its first address shifted left by 16, and its row below.
+#[inline(always)]
+pub fn row_v4<I: Image + ?Sized>(image: &I, table: u32, address: u32) -> u32 {
+    let shift = image.word(table) as u32 & 31;
+    let descriptor = image.word(table + 1 + (address >> shift));
+    if descriptor & LEAF != 0 {
+        return descriptor as u32 & 0xffff;
+    }
+    let key = (address as u64) << 16 | 0xffff;
+    let mut base = (descriptor >> RANGE_COUNT_BITS) as u32;
+    let mut size = descriptor as u32 & ((1 << RANGE_COUNT_BITS) - 1);
+    for _ in 0..SEARCH_STEPS {
+        if size <= 1 {
+            break;
+        }
+        let half = size >> 1;
+        if image.word(base + half) <= key {
+            base += half;
+        }
+        size -= half;
+    }
+    image.word(base) as u32 & 0xffff
+}
+
+/// The row of an IPv6 address in the table at `table`.
+#[inline(always)]
+pub fn row_v6<I: Image + ?Sized>(image: &I, table: u32, address: Address) -> u32 {
+    let shift = image.word(table) as u32 & 63;
+    let descriptor = image.word(table + 1 + (address.high >> shift) as u32);
+    if descriptor & LEAF != 0 {
+        return descriptor as u32 & 0xffff;
+    }
+    let mut base = (descriptor >> RANGE_COUNT_BITS) as u32;
+    let mut size = descriptor as u32 & ((1 << RANGE_COUNT_BITS) - 1);
+    for _ in 0..SEARCH_STEPS {
+        if size <= 1 {
+            break;
+        }
+        let half = size >> 1;
+        let probe = base + half * V6_RANGE_WORDS;
+        let high = image.word(probe);
+        if high < address.high || (high == address.high && image.word(probe + 1) <= address.low) {
+            base = probe;
+        }
+        size -= half;
+    }
+    image.word(base + 2) as u32 & 0xffff
+}

@@ -152,7 +152,8 @@ pub struct Event {
     pub icmp_type: u8,
     /// Bytes of `bytes` that are filled.
     pub captured: u8,
-    pub reserved: u8,
+    /// See [`crate::packet::mark`].
+    pub marks: u8,
     /// The first bytes of the frame.
     pub bytes: [u8; EVENT_BYTES],
 }
@@ -209,6 +210,13 @@ pub enum TrafficKind {
 /// How many kinds there are.
 pub const TRAFFIC_KINDS: usize = 16;
 
+/// Packets of one direction by [`TrafficKind`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HostKinds {
+    pub counts: [u64; TRAFFIC_KINDS],
+}
+
 #[cfg(feature = "user")]
 mod pod {
     use super::*;
@@ -229,6 +237,8 @@ mod pod {
     unsafe impl aya::Pod for SourceBucket {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Health {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for HostKinds {}
 }
 
 const _: () = {

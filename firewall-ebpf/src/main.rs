@@ -1,15 +1,123 @@
-//! Palisade's kernel programs.
+//! Palisade's kernel programs: XDP on the way in, tc on the way out.
+//!
+//! The parser, the decision and the accounting are firewall-common's; here is the glue that lets
+//! them read the packet and the maps.
+
 #![no_std]
 #![no_main]
 
-use aya_ebpf::{bindings::xdp_action, macros::xdp, programs::XdpContext};
+mod account;
+mod events;
+mod frame;
+mod maps;
+mod tables;
 
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::macros::{classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use firewall_common::decide::{self, Circumstances};
+use firewall_common::packet::{self, NO_VLAN, Packet};
+use firewall_common::{Direction, Verdict};
+
+use frame::Frame;
+use tables::Maps;
+
+// TCX_NEXT lets other tcx programs have their say; clsact takes it for TC_ACT_UNSPEC, which is the
+// same there.
+const TC_NEXT: i32 = -1;
+const TC_DROP: i32 = 2;
+
+/// Judges what comes in; for drivers that hand over a frame in several buffers too.
 #[xdp(frags)]
-pub fn palisade_ingress(_ctx: XdpContext) -> u32 {
-    xdp_action::XDP_PASS
+pub fn palisade_in(context: XdpContext) -> u32 {
+    ingress(&context)
 }
 
-#[cfg(not(test))]
+/// The same for drivers and kernels that know single buffers only.
+#[xdp]
+pub fn palisade_in_one(context: XdpContext) -> u32 {
+    ingress(&context)
+}
+
+/// Judges what goes out.
+#[classifier]
+pub fn palisade_out(context: TcContext) -> i32 {
+    egress(&context)
+}
+
+#[inline(always)]
+fn ingress(context: &XdpContext) -> u32 {
+    let frame = Frame::of_xdp(context);
+    let mut packet = Packet::default();
+    packet::parse(&frame, NO_VLAN, &mut packet);
+    let at = circumstances();
+    let mut tables = Maps { context: context.as_ptr() };
+    let judgement = decide::inbound(&packet, at, &mut tables);
+    account::count(&packet, judgement, Direction::Inbound, at.now, 1, packet.length);
+    trace(context, &packet, judgement);
+    events::sample(context, &packet, judgement, Direction::Inbound, at.now);
+    match judgement.verdict {
+        Verdict::Pass => XDP_PASS,
+        Verdict::Drop => XDP_DROP,
+    }
+}
+
+#[inline(always)]
+fn egress(context: &TcContext) -> i32 {
+    // SAFETY: the context is the one that the program was called with.
+    let (tag, segments, wire) = unsafe {
+        let skb = &*context.skb.skb;
+        let tag = if skb.vlan_present != 0 { skb.vlan_tci as u16 & 0xfff } else { NO_VLAN };
+        (tag, skb.gso_segs, skb.wire_len)
+    };
+    let frame = Frame::of_skb(context);
+    let mut packet = Packet::default();
+    packet::parse(&frame, tag, &mut packet);
+    let at = circumstances();
+    let mut tables = Maps { context: context.as_ptr() };
+    let judgement = decide::outbound(&packet, at, &mut tables);
+    let packets = if segments > 1 { segments } else { 1 };
+    let bytes = if segments > 1 && wire > packet.length { wire } else { packet.length };
+    account::count(&packet, judgement, Direction::Outbound, at.now, packets, bytes);
+    trace(context, &packet, judgement);
+    events::sample(context, &packet, judgement, Direction::Outbound, at.now);
+    match judgement.verdict {
+        Verdict::Pass => TC_NEXT,
+        Verdict::Drop => TC_DROP,
+    }
+}
+
+#[inline(always)]
+fn circumstances() -> Circumstances {
+    let now = if maps::REPLAY.load() != 0 {
+        maps::REPLAY_CLOCK.get(0).copied().unwrap_or(0)
+    } else {
+        // SAFETY: reads the clock.
+        unsafe { bpf_ktime_get_coarse_ns() }
+    };
+    Circumstances { now, interface: maps::INTERFACE.load() }
+}
+
+#[cfg(feature = "trace")]
+#[inline(always)]
+fn trace<C: EbpfContext>(context: &C, packet: &Packet, judgement: decide::Judgement) {
+    aya_log_ebpf::debug!(
+        context,
+        "protocol {} port {} to {}: verdict {} reason {}",
+        packet.protocol,
+        packet.source_port,
+        packet.destination_port,
+        judgement.verdict as u32,
+        judgement.reason as u32
+    );
+}
+
+#[cfg(not(feature = "trace"))]
+#[inline(always)]
+fn trace<C: EbpfContext>(_context: &C, _packet: &Packet, _judgement: decide::Judgement) {}
+
 #[panic_handler]
 fn panic(_info: &core::panic::PanicInfo<'_>) -> ! {
     loop {}

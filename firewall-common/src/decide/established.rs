@@ -1,0 +1,282 @@
+//! Connections: who may create an entry, and what belongs to one.
+//!
+//! Only the inside creates state: an outgoing SYN, an outgoing datagram or echo request whose
+//! answer no inbound rule admits anyway, and a TCP packet for which the host has an established
+//! socket. A flood from outside, whatever its source addresses, enters nothing.
+
+use super::{Circumstances, Judgement, Known, Step, Tables, continues, rules};
+use crate::image::{Record, constant, record};
+use crate::layout::{
+    CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE,
+};
+use crate::packet::{Fragment, Packet, flag, mark, protocol};
+use crate::{Direction, Reason, Verdict};
+
+const SECOND: u64 = 1_000_000_000;
+/// How long an entry lives without a packet, in nanoseconds: TCP after packets both ways. A live
+/// connection that idles longer is found again by its socket.
+pub const TCP_TIMEOUT: u64 = 7_440 * SECOND;
+/// TCP with nothing but the SYN.
+pub const TCP_OPENING_TIMEOUT: u64 = 120 * SECOND;
+/// TCP after FIN or RST.
+pub const TCP_CLOSING_TIMEOUT: u64 = 60 * SECOND;
+/// UDP with no answer yet (RFC 4787 asks for 120 s or more once answered).
+pub const UDP_TIMEOUT: u64 = 30 * SECOND;
+/// UDP after packets both ways.
+pub const UDP_ASSURED_TIMEOUT: u64 = 180 * SECOND;
+/// ICMP echo.
+pub const ECHO_TIMEOUT: u64 = 30 * SECOND;
+
+/// An entry's time is written only when it is older than this, so that a busy connection does not
+/// dirty its cache line with every packet.
+const REFRESH: u64 = SECOND;
+
+/// The key of the connection that a packet belongs or would belong to.
+#[inline(always)]
+pub fn flow_key(packet: &Packet, direction: Direction) -> FlowKey {
+    let echo = packet.is(mark::ECHO_REQUEST) || packet.is(mark::ECHO_REPLY);
+    let inward = direction as u32 == Direction::Inbound as u32;
+    let (local, remote) = if inward {
+        (packet.destination, packet.source)
+    } else {
+        (packet.source, packet.destination)
+    };
+    let (local_port, remote_port) = if echo {
+        (packet.source_port, 0)
+    } else if inward {
+        (packet.destination_port, packet.source_port)
+    } else {
+        (packet.source_port, packet.destination_port)
+    };
+    FlowKey {
+        local,
+        remote,
+        local_port,
+        remote_port,
+        protocol: packet.protocol,
+        reserved: [0; 3],
+    }
+}
+
+/// The judgement on an inbound packet that belongs to a connection.
+#[inline(always)]
+pub(super) fn inbound<T: Tables>(
+    packet: &Packet,
+    at: Circumstances,
+    tables: &mut T,
+) -> Option<Judgement> {
+    if !may_belong(packet, Direction::Inbound) {
+        tables.step(Step::Established(Known::No));
+        return None;
+    }
+    let key = flow_key(packet, Direction::Inbound);
+    if let Some(rule) = known(packet, &key, true, at, tables) {
+        tables.step(Step::Established(Known::Table));
+        return Some(belongs(packet, rule, tables));
+    }
+    if packet.protocol == protocol::TCP && tables.has_socket(&key) {
+        tables.step(Step::Established(Known::Socket));
+        // The rule that would admit it answers for it, so that its packets are counted there. A
+        // rule that drops does not cut what is established.
+        let rule = rules::first_match(packet, at, Direction::Inbound, false, tables)
+            .filter(|rule| rule.flags & record::DROP == 0)
+            .map_or(NO_RULE, |rule| rule.counter);
+        let connection =
+            Connection { last_seen: at.now, rule, flags: CONNECTION_ASSURED };
+        if !packet.is(mark::ICMP_ERROR) {
+            tables.insert_connection(&key, connection);
+        }
+        return Some(belongs(packet, rule, tables));
+    }
+    tables.step(Step::Established(Known::No));
+    None
+}
+
+/// The judgement on an outbound packet that belongs to a connection.
+#[inline(always)]
+pub(super) fn outbound<T: Tables>(
+    packet: &Packet,
+    at: Circumstances,
+    tables: &mut T,
+) -> Option<Judgement> {
+    if !may_belong(packet, Direction::Outbound) {
+        tables.step(Step::Established(Known::No));
+        return None;
+    }
+    let key = flow_key(packet, Direction::Outbound);
+    let Some(rule) = known(packet, &key, false, at, tables) else {
+        tables.step(Step::Established(Known::No));
+        return None;
+    };
+    tables.step(Step::Established(Known::Table));
+    Some(belongs(packet, rule, tables))
+}
+
+/// Enters the connection that a passing outbound packet opens, if it opens one.
+#[inline(always)]
+pub(super) fn opened<T: Tables>(packet: &Packet, at: Circumstances, rule: u32, tables: &mut T) {
+    if packet.is(mark::ICMP_ERROR) || packet.fragment as u8 == Fragment::Later as u8 {
+        return;
+    }
+    match packet.protocol {
+        protocol::TCP if packet.is_syn() => {}
+        protocol::UDP | protocol::UDPLITE if packet.is(mark::PORTS) => {
+            if answer_is_admitted(packet, at, tables) {
+                return;
+            }
+        }
+        protocol::ICMP | protocol::ICMPV6 if packet.is(mark::ECHO_REQUEST) => {}
+        _ => return,
+    }
+    let key = flow_key(packet, Direction::Outbound);
+    tables.insert_connection(&key, Connection { last_seen: at.now, rule, flags: 0 });
+}
+
+/// Under an outbound default of drop: the judgement on a packet that answers what an inbound rule
+/// admits (the SYN-ACK and later segments of a visitor's connection, a server's datagram).
+#[inline(always)]
+pub(super) fn reply_to_admitted<T: Tables>(
+    packet: &Packet,
+    at: Circumstances,
+    tables: &mut T,
+) -> Option<Judgement> {
+    let answers = match packet.protocol {
+        protocol::TCP => !packet.is_syn(),
+        protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP => true,
+        protocol::ICMP | protocol::ICMPV6 => {
+            packet.is(mark::ECHO_REPLY) || packet.is(mark::ICMP_ERROR)
+        }
+        _ => packet.is(mark::ICMP_ERROR),
+    };
+    if !answers || packet.fragment as u8 == Fragment::Later as u8 {
+        return None;
+    }
+    let rule = admitting(packet, at, tables)?;
+    tables.step(Step::Established(Known::ReplyToAdmitted));
+    Some(Judgement::new(Verdict::Pass, Reason::Established, rule.counter))
+}
+
+/// Whether an inbound rule, or the default, admits the answer to an outbound packet.
+#[inline(always)]
+fn answer_is_admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> bool {
+    let reversed = turned_round(packet);
+    match rules::first_match(&reversed, at, Direction::Inbound, false, tables) {
+        Some(rule) => rule.flags & record::DROP == 0,
+        None => tables.constant(Direction::Inbound, constant::DEFAULT_DROP) == 0,
+    }
+}
+
+/// The inbound rule that admits the packets that an outbound packet answers.
+#[inline(always)]
+fn admitting<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Option<Record> {
+    let reversed = turned_round(packet);
+    rules::first_match(&reversed, at, Direction::Inbound, false, tables)
+        .filter(|rule| rule.flags & record::DROP == 0)
+}
+
+/// The packet of the other direction: addresses and ports swapped.
+#[inline(always)]
+fn turned_round(packet: &Packet) -> Packet {
+    let mut reversed = *packet;
+    reversed.source = packet.destination;
+    reversed.destination = packet.source;
+    reversed.sender = packet.destination;
+    if packet.is(mark::PORTS) {
+        reversed.source_port = packet.destination_port;
+        reversed.destination_port = packet.source_port;
+    }
+    if packet.is(mark::ECHO_REPLY) {
+        reversed.marks = packet.marks & !mark::ECHO_REPLY | mark::ECHO_REQUEST;
+        reversed.icmp_type = if packet.is(mark::V6) { 128 } else { 8 };
+    } else if packet.protocol == protocol::TCP {
+        // What was answered: the opening, or a segment after it.
+        let opening = packet.tcp_flags & (flag::SYN | flag::ACK) == flag::SYN | flag::ACK;
+        reversed.tcp_flags = if opening { flag::SYN } else { flag::ACK };
+    }
+    reversed
+}
+
+/// Whether a packet can be part of a connection that was opened before it.
+#[inline(always)]
+fn may_belong(packet: &Packet, direction: Direction) -> bool {
+    if packet.fragment as u8 == Fragment::Later as u8 {
+        return false;
+    }
+    match packet.protocol {
+        protocol::TCP => packet.is(mark::PORTS) && continues(packet),
+        protocol::UDP | protocol::UDPLITE => packet.is(mark::PORTS),
+        protocol::ICMP | protocol::ICMPV6 => {
+            if direction as u32 == Direction::Inbound as u32 {
+                packet.is(mark::ECHO_REPLY)
+            } else {
+                packet.is(mark::ECHO_REQUEST)
+            }
+        }
+        _ => false,
+    }
+}
+
+/// The rule of a live entry; notes that a packet was seen.
+#[inline(always)]
+fn known<T: Tables>(
+    packet: &Packet,
+    key: &FlowKey,
+    inward: bool,
+    at: Circumstances,
+    tables: &mut T,
+) -> Option<u32> {
+    let error = packet.is(mark::ICMP_ERROR);
+    tables
+        .with_connection(key, |connection| {
+            let idle = at.now.saturating_sub(connection.last_seen);
+            if idle > timeout(key.protocol, connection.flags) {
+                return None;
+            }
+            if !error {
+                let mut flags = connection.flags;
+                if inward {
+                    flags |= CONNECTION_ASSURED;
+                }
+                if packet.protocol == protocol::TCP
+                    && packet.tcp_flags & (flag::FIN | flag::RST) != 0
+                {
+                    flags |= CONNECTION_CLOSING;
+                }
+                if flags != connection.flags {
+                    connection.flags = flags;
+                }
+                if idle > REFRESH {
+                    connection.last_seen = at.now;
+                }
+            }
+            Some(connection.rule)
+        })
+        .flatten()
+}
+
+#[inline(always)]
+const fn timeout(protocol: u8, flags: u32) -> u64 {
+    match protocol {
+        protocol::TCP => {
+            if flags & CONNECTION_CLOSING != 0 {
+                TCP_CLOSING_TIMEOUT
+            } else if flags & CONNECTION_ASSURED != 0 {
+                TCP_TIMEOUT
+            } else {
+                TCP_OPENING_TIMEOUT
+            }
+        }
+        protocol::UDP | protocol::UDPLITE => {
+            if flags & CONNECTION_ASSURED != 0 { UDP_ASSURED_TIMEOUT } else { UDP_TIMEOUT }
+        }
+        _ => ECHO_TIMEOUT,
+    }
+}
+
+#[inline(always)]
+fn belongs<T: Tables>(packet: &Packet, rule: u32, tables: &mut T) -> Judgement {
+    if rule != NO_RULE {
+        tables.hit(rule, packet.length);
+    }
+    Judgement::new(Verdict::Pass, Reason::Established, rule)
+}

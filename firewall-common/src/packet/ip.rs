@@ -1,0 +1,139 @@
+//! IPv4 (RFC 791) and IPv6 (RFC 8200) headers down to the transport.
+
+use super::{Bytes, Fragment, Kind, Packet, Window, mark, protocol, transport};
+use crate::Address;
+
+pub(super) const V4: usize = 20;
+pub(super) const V6: usize = 40;
+
+/// Extension headers that are followed; a longer chain is malformed.
+pub(super) const MAX_EXTENSIONS: usize = 8;
+
+const HOP_BY_HOP: u8 = 0;
+const ROUTING: u8 = 43;
+const FRAGMENT: u8 = 44;
+const AUTHENTICATION: u8 = 51;
+const DESTINATION_OPTIONS: u8 = 60;
+const MOBILITY: u8 = 135;
+const HIP: u8 = 139;
+const SHIM6: u8 = 140;
+
+#[inline(always)]
+pub(super) fn parse_v4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) {
+    packet.kind = Kind::Malformed;
+    let Some(header) = bytes.window::<V4>(offset) else { return };
+    let header_length = (header.u8(0) & 0x0f) as usize * 4;
+    let total = header.u16(2) as usize;
+    packet.sender = Address::v4(header.u32(12));
+    packet.source = packet.sender;
+    packet.destination = Address::v4(header.u32(16));
+    packet.ttl = header.u8(8);
+    packet.protocol = header.u8(9);
+    packet.ip_length = total as u32;
+    if header.u8(0) >> 4 != 4
+        || header_length < V4
+        || total < header_length
+        || offset + total > bytes.length()
+    {
+        return;
+    }
+    let fragment = header.u16(6);
+    let position = (fragment & 0x1fff) as usize * 8;
+    let payload = total - header_length;
+    if position + payload > 0xffff {
+        return;
+    }
+    if fragment & 0x1fff != 0 {
+        // RFC 3128: a fragment at offset 8 could overwrite the flags of a TCP header.
+        if packet.protocol == protocol::TCP && position == 8 {
+            return;
+        }
+        packet.fragment = Fragment::Later;
+    } else if fragment & 0x2000 != 0 {
+        packet.fragment = Fragment::First;
+    }
+    packet.kind = Kind::Ip;
+    transport::parse(bytes, offset + header_length, payload, packet);
+}
+
+#[inline(always)]
+pub(super) fn parse_v6<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) {
+    packet.kind = Kind::Malformed;
+    let Some(header) = bytes.window::<V6>(offset) else { return };
+    packet.marks |= mark::V6;
+    packet.sender = Address::v6(header.u64(8), header.u64(16));
+    packet.source = packet.sender;
+    packet.destination = Address::v6(header.u64(24), header.u64(32));
+    packet.ttl = header.u8(7);
+    let mut payload = header.u16(4) as usize;
+    let mut next = header.u8(6);
+    // A jumbogram, or a packet merged by GRO, says 0 and means all there is (RFC 2675).
+    if payload == 0 && next == HOP_BY_HOP {
+        payload = bytes.length() - offset - V6;
+    }
+    packet.ip_length = (V6 + payload) as u32;
+    packet.protocol = next;
+    if header.u8(0) >> 4 != 6 || offset + V6 + payload > bytes.length() {
+        return;
+    }
+    // An IPv4-mapped address never stands in a packet on the wire (RFC 4291 2.5.5.2); let through,
+    // it would be taken for the IPv4 address.
+    if packet.source.is_v4() || packet.destination.is_v4() {
+        return;
+    }
+    let end = offset + V6 + payload;
+    let mut at = offset + V6;
+    for _ in 0..=MAX_EXTENSIONS {
+        if !is_extension(next) {
+            packet.protocol = next;
+            packet.kind = Kind::Ip;
+            transport::parse(bytes, at, end - at, packet);
+            return;
+        }
+        let Some(extension) = bytes.window::<8>(at) else { return };
+        let length = match next {
+            FRAGMENT => {
+                let position = extension.u16(2);
+                if position & 0xfff8 != 0 {
+                    packet.fragment = Fragment::Later;
+                } else if position & 1 != 0 {
+                    packet.fragment = Fragment::First;
+                }
+                if (position & 0xfff8) as usize + (end - at).saturating_sub(8) > 0xffff {
+                    return;
+                }
+                8
+            }
+            AUTHENTICATION => (extension.u8(1) as usize + 2) * 4,
+            _ => (extension.u8(1) as usize + 1) * 8,
+        };
+        let after = extension.u8(0);
+        at += length;
+        if at > end {
+            return;
+        }
+        if next == FRAGMENT && packet.fragment as u8 == Fragment::Later as u8 {
+            // What follows is the middle of something: only the protocol is known.
+            packet.protocol = after;
+            packet.kind = Kind::Ip;
+            return;
+        }
+        next = after;
+        packet.protocol = next;
+    }
+}
+
+#[inline(always)]
+const fn is_extension(next: u8) -> bool {
+    matches!(
+        next,
+        HOP_BY_HOP
+            | ROUTING
+            | FRAGMENT
+            | AUTHENTICATION
+            | DESTINATION_OPTIONS
+            | MOBILITY
+            | HIP
+            | SHIM6
+    )
+}

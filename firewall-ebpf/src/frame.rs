@@ -1,0 +1,101 @@
+//! The packet as the parser reads it: direct access to what is linear, which holds the headers.
+
+use aya_ebpf::EbpfContext;
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_skb_pull_data, bpf_xdp_get_buff_len};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use firewall_common::packet::{Bytes, MAX_OFFSET, Window};
+
+/// A frame in the kernel.
+#[derive(Clone, Copy)]
+pub struct Frame {
+    data: usize,
+    end: usize,
+    length: usize,
+}
+
+impl Frame {
+    /// The frame of an XDP program. Its length counts all its buffers.
+    #[inline(always)]
+    pub fn of_xdp(context: &XdpContext) -> Self {
+        // SAFETY: the context is the one that the program was called with.
+        let length = unsafe { bpf_xdp_get_buff_len(context.as_ptr().cast::<xdp_md>()) };
+        Self { data: context.data(), end: context.data_end(), length: length as usize }
+    }
+
+    /// The frame of a tc program.
+    #[inline(always)]
+    pub fn of_skb(context: &TcContext) -> Self {
+        let length = context.len();
+        // The headers of a forwarded or merged packet may lie outside of the linear part.
+        let linear = context.data_end() - context.data();
+        if linear < HEADERS as usize && linear < length as usize {
+            let wanted = if length < HEADERS { length } else { HEADERS };
+            // SAFETY: the context is the one that the program was called with; pointers into the
+            // packet are taken only afterwards.
+            unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
+        }
+        Self { data: context.data(), end: context.data_end(), length: length as usize }
+    }
+}
+
+/// Bytes in which all headers of an ordinary packet lie.
+const HEADERS: u32 = 192;
+
+impl Bytes for Frame {
+    type Window = PacketWindow;
+
+    #[inline(always)]
+    fn window<const N: usize>(&self, offset: usize) -> Option<PacketWindow> {
+        const { assert!(N >= 2) }
+        if offset > MAX_OFFSET {
+            return None;
+        }
+        let start = self.data + offset;
+        if start + N > self.end {
+            return None;
+        }
+        Some(PacketWindow(start))
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.length
+    }
+}
+
+/// Bytes of the packet that were checked to be there.
+#[derive(Clone, Copy)]
+pub struct PacketWindow(usize);
+
+impl PacketWindow {
+    #[inline(always)]
+    fn read<T: Copy>(&self, at: usize) -> T {
+        // SAFETY: `Bytes::window` compared the end with the packet's, callers stay within, and the
+        // verifier proves both again. The kernel allows unaligned loads from packets on the
+        // architectures that this is built for; an aligned read compiles to the one instruction.
+        unsafe { *((self.0 + at) as *const T) }
+    }
+}
+
+impl Window for PacketWindow {
+    #[inline(always)]
+    fn u8(&self, at: usize) -> u8 {
+        self.read::<u8>(at)
+    }
+
+    #[inline(always)]
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_be(self.read::<u16>(at))
+    }
+
+    #[inline(always)]
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_be(self.read::<u32>(at))
+    }
+
+    #[inline(always)]
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_be(self.read::<u64>(at))
+    }
+}

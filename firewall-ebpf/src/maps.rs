@@ -1,0 +1,114 @@
+//! The maps and the constants that the loader sets. What outlives a generation is pinned by the
+//! loader; the image belongs to its generation.
+
+use aya_ebpf::Global;
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::macros::btf_map;
+use firewall_common::Direction;
+use firewall_common::image::constant;
+use firewall_common::layout::{
+    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, HostKinds, Health,
+    RULE_COUNTERS, SourceBucket, TOTALS,
+};
+
+const BPF_F_NO_PREALLOC: usize = 1;
+const BPF_F_MMAPABLE: usize = 1 << 10;
+
+/// The compiled policy; its size is set when it is loaded.
+#[btf_map]
+pub static IMAGE: Array<u64, 1, BPF_F_MMAPABLE> = Array::new();
+
+/// Bans by masked prefix, and which prefix lengths there are (see `Tables::ban_lengths`).
+#[btf_map]
+pub static BAN_TABLE: HashMap<BanKey, Ban, { BANS as usize }, BPF_F_NO_PREALLOC> = HashMap::new();
+#[btf_map]
+pub static BAN_LENGTHS: Array<u64, 4, BPF_F_MMAPABLE> = Array::new();
+
+/// Connections. Only the inside enters one, so that a flood cannot push others out; when the
+/// host itself opens more than fit, the least recently used gives way.
+#[btf_map]
+pub static CONNECTION_TABLE: LruHashMap<FlowKey, Connection, { CONNECTIONS as usize }> =
+    LruHashMap::new();
+
+/// Source buckets: a stripe of `SOURCE_BUCKETS` for each CPU.
+#[btf_map]
+pub static SOURCES: Array<SourceBucket, 1, BPF_F_MMAPABLE> = Array::new();
+
+/// Packets and bytes by interface, direction, verdict and reason.
+#[btf_map]
+pub static VERDICTS: PerCpuArray<Counter, { TOTALS as usize }> = PerCpuArray::new();
+
+/// Packets and bytes by rule.
+#[btf_map]
+pub static RULE_HITS: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArray::new();
+
+/// Packets by kind, inbound and outbound.
+#[btf_map]
+pub static HOST_KINDS: PerCpuArray<HostKinds, 2> = PerCpuArray::new();
+
+#[btf_map]
+pub static HEALTH: PerCpuArray<Health, 1> = PerCpuArray::new();
+
+/// Sampled packets.
+#[btf_map]
+pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
+
+/// What a CPU may still send this interval.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Throttle {
+    /// Number of the interval.
+    pub interval: u64,
+    /// Events sent in it.
+    pub sent: u32,
+    /// Passing packets since the last sample of one.
+    pub passes: u32,
+}
+#[btf_map]
+pub static THROTTLES: PerCpuArray<Throttle, 1> = PerCpuArray::new();
+
+/// The time of a replay.
+#[btf_map]
+pub static REPLAY_CLOCK: Array<u64, 1, BPF_F_MMAPABLE> = Array::new();
+
+/// Constants of a direction, read one at a time so that the verifier knows each.
+#[repr(transparent)]
+pub struct Constants([Global<u32>; constant::COUNT]);
+
+impl Constants {
+    const fn new() -> Self {
+        Self([const { Global::new(0) }; constant::COUNT])
+    }
+
+    #[inline(always)]
+    pub fn get(&self, index: usize) -> u32 {
+        self.0[index].load()
+    }
+}
+
+#[unsafe(no_mangle)]
+static INBOUND: Constants = Constants::new();
+#[unsafe(no_mangle)]
+static OUTBOUND: Constants = Constants::new();
+
+/// The constants of a direction.
+#[inline(always)]
+pub fn constants(direction: Direction) -> &'static Constants {
+    match direction {
+        Direction::Inbound => &INBOUND,
+        Direction::Outbound => &OUTBOUND,
+    }
+}
+
+/// Slot of the interface that this copy of the programs is attached to.
+#[unsafe(no_mangle)]
+pub static INTERFACE: Global<u32> = Global::new(0);
+/// Buckets in a stripe, a power of two.
+#[unsafe(no_mangle)]
+pub static SOURCE_BUCKETS: Global<u32> = Global::new(1);
+/// Seed of the source hash.
+#[unsafe(no_mangle)]
+pub static SOURCE_SEED: Global<u32> = Global::new(0);
+/// 1 in a replay: the time comes from [`REPLAY_CLOCK`], and sockets are not asked.
+#[unsafe(no_mangle)]
+pub static REPLAY: Global<u32> = Global::new(0);

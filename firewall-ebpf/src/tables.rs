@@ -1,0 +1,141 @@
+//! The tables of the decision over BPF maps.
+
+use core::ffi::c_void;
+
+use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1 as Tuple};
+use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
+use firewall_common::Direction;
+use firewall_common::decide::Tables;
+use firewall_common::image::Image;
+use firewall_common::layout::{BanKey, Connection, FlowKey};
+
+use crate::maps;
+
+/// The maps, and the context for the socket lookup.
+pub struct Maps {
+    pub context: *mut c_void,
+}
+
+impl Image for Maps {
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        maps::IMAGE.get(index).copied().unwrap_or(0)
+    }
+}
+
+impl Tables for Maps {
+    #[inline(always)]
+    fn constant(&self, direction: Direction, index: usize) -> u32 {
+        maps::constants(direction).get(index)
+    }
+
+    #[inline(always)]
+    fn ban_lengths(&self, word: u32) -> u64 {
+        maps::BAN_LENGTHS.get(word).copied().unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn ban(&self, key: &BanKey) -> Option<u64> {
+        // SAFETY: the value is one word, read once; user space replaces it whole.
+        unsafe { maps::BAN_TABLE.get(key) }.map(|ban| ban.until)
+    }
+
+    #[inline(always)]
+    fn with_connection<R>(
+        &mut self,
+        key: &FlowKey,
+        change: impl FnOnce(&mut Connection) -> R,
+    ) -> Option<R> {
+        let connection = maps::CONNECTION_TABLE.get_ptr_mut(key)?;
+        // SAFETY: the entry stays readable while the program runs (RCU). Another CPU may write the
+        // same fields: each is one aligned word, and either value is right.
+        Some(change(unsafe { &mut *connection }))
+    }
+
+    #[inline(always)]
+    fn insert_connection(&mut self, key: &FlowKey, connection: Connection) {
+        if maps::CONNECTION_TABLE.insert(key, &connection, 0).is_err()
+            && let Some(health) = maps::HEALTH.get_ptr_mut(0)
+        {
+            // SAFETY: this CPU's own entry.
+            unsafe { (*health).connections_refused += 1 };
+        }
+    }
+
+    #[inline(always)]
+    fn has_socket(&self, key: &FlowKey) -> bool {
+        if maps::REPLAY.load() != 0 {
+            return false;
+        }
+        let mut tuple: bpf_sock_tuple = empty_tuple();
+        let size = if key.remote.is_v4() {
+            // SAFETY: writing a union's field.
+            let v4 = unsafe { &mut tuple.__bindgen_anon_1.ipv4 };
+            v4.saddr = key.remote.as_v4().to_be();
+            v4.daddr = key.local.as_v4().to_be();
+            v4.sport = key.remote_port.to_be();
+            v4.dport = key.local_port.to_be();
+            12
+        } else {
+            // SAFETY: writing a union's field.
+            let v6 = unsafe { &mut tuple.__bindgen_anon_1.ipv6 };
+            v6.saddr = words(key.remote.high, key.remote.low);
+            v6.daddr = words(key.local.high, key.local.low);
+            v6.sport = key.remote_port.to_be();
+            v6.dport = key.local_port.to_be();
+            36
+        };
+        // SAFETY: the context is this program's; a socket that is found is released below.
+        unsafe {
+            let socket =
+                bpf_skc_lookup_tcp(self.context, &raw mut tuple, size, CURRENT_NAMESPACE, 0);
+            if socket.is_null() {
+                return false;
+            }
+            let state = (*socket).state;
+            bpf_sk_release(socket.cast());
+            state != TCP_LISTEN && state != TCP_NEW_SYN_RECV && state != TCP_SYN_RECV
+        }
+    }
+
+    #[inline(always)]
+    fn hit(&mut self, counter: u32, bytes: u32) {
+        if let Some(entry) = maps::RULE_HITS.get_ptr_mut(counter) {
+            // SAFETY: this CPU's own entry.
+            let entry = unsafe { &mut *entry };
+            entry.packets += 1;
+            entry.bytes += bytes as u64;
+        }
+    }
+}
+
+const CURRENT_NAMESPACE: u64 = -1_i64 as u64;
+// States of include/net/tcp_states.h.
+const TCP_SYN_RECV: u32 = 3;
+const TCP_LISTEN: u32 = 10;
+const TCP_NEW_SYN_RECV: u32 = 12;
+
+#[inline(always)]
+const fn words(high: u64, low: u64) -> [u32; 4] {
+    [
+        ((high >> 32) as u32).to_be(),
+        (high as u32).to_be(),
+        ((low >> 32) as u32).to_be(),
+        (low as u32).to_be(),
+    ]
+}
+
+#[inline(always)]
+const fn empty_tuple() -> bpf_sock_tuple {
+    const ZERO: bpf_sock_tuple = bpf_sock_tuple {
+        __bindgen_anon_1: Tuple {
+            ipv6: aya_ebpf::bindings::bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
+                saddr: [0; 4],
+                daddr: [0; 4],
+                sport: 0,
+                dport: 0,
+            },
+        },
+    };
+    ZERO
+}
