@@ -23,6 +23,11 @@ pub trait Bytes {
 
     /// Length of the whole frame in bytes, which may be more than [`Self::window`] can reach.
     fn length(&self) -> usize;
+
+    /// Called between stages. The kernel program makes the verifier forget there by which path a
+    /// stage was reached, so that it need not follow every combination of paths.
+    #[inline(always)]
+    fn forget(&self) {}
 }
 
 /// Bytes that are known to be there. Numbers are in network byte order.
@@ -136,6 +141,9 @@ pub struct Packet {
     pub length: u32,
     /// Length of the IP packet in bytes, header included.
     pub ip_length: u32,
+    /// Where the transport begins in the frame, and how many bytes it has.
+    pub transport: u32,
+    pub payload: u32,
     /// Echo identifier for echo requests and replies.
     pub source_port: u16,
     pub destination_port: u16,

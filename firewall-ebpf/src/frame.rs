@@ -62,6 +62,11 @@ impl Bytes for Frame {
     fn length(&self) -> usize {
         self.length
     }
+
+    #[inline(always)]
+    fn forget(&self) {
+        crate::forget();
+    }
 }
 
 /// Bytes of the packet that were checked to be there.

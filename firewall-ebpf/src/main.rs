@@ -5,12 +5,15 @@
 
 #![no_std]
 #![no_main]
+#![feature(asm_experimental_arch)]
 
 mod account;
 mod events;
 mod frame;
 mod maps;
 mod tables;
+
+use core::arch::asm;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
@@ -22,6 +25,7 @@ use firewall_common::packet::{self, NO_VLAN, Packet};
 use firewall_common::{Direction, Verdict};
 
 use frame::Frame;
+use maps::Scratch;
 use tables::Maps;
 
 // TCX_NEXT lets other tcx programs have their say; clsact takes it for TC_ACT_UNSPEC, which is the
@@ -31,33 +35,43 @@ const TC_DROP: i32 = 2;
 
 /// Judges what comes in; for drivers that hand over a frame in several buffers too.
 #[xdp(frags)]
+#[inline(always)]
 pub fn palisade_in(context: XdpContext) -> u32 {
     ingress(&context)
 }
 
 /// The same for drivers and kernels that know single buffers only.
 #[xdp]
+#[inline(always)]
 pub fn palisade_in_one(context: XdpContext) -> u32 {
     ingress(&context)
 }
 
 /// Judges what goes out.
 #[classifier]
+#[inline(always)]
 pub fn palisade_out(context: TcContext) -> i32 {
     egress(&context)
 }
 
 #[inline(always)]
 fn ingress(context: &XdpContext) -> u32 {
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(Direction::Inbound as u32) else {
+        return XDP_DROP;
+    };
+    // SAFETY: this CPU's own entry, used by one program at a time.
+    let Scratch { packet, judgement } = unsafe { &mut *scratch };
     let frame = Frame::of_xdp(context);
-    let mut packet = Packet::default();
-    packet::parse(&frame, NO_VLAN, &mut packet);
+    *packet = Packet::default();
+    packet::parse(&frame, NO_VLAN, packet);
+    forget();
     let at = circumstances();
     let mut tables = Maps { context: context.as_ptr() };
-    let judgement = decide::inbound(&packet, at, &mut tables);
-    account::count(&packet, judgement, Direction::Inbound, at.now, 1, packet.length);
-    trace(context, &packet, judgement);
-    events::sample(context, &packet, judgement, Direction::Inbound, at.now);
+    *judgement = decide::inbound(packet, at, &mut tables);
+    forget();
+    account::count(packet, *judgement, Direction::Inbound, at.now, 1, packet.length);
+    trace(context, packet, *judgement);
+    events::sample(context, packet, *judgement, Direction::Inbound, at.now);
     match judgement.verdict {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
@@ -72,21 +86,36 @@ fn egress(context: &TcContext) -> i32 {
         let tag = if skb.vlan_present != 0 { skb.vlan_tci as u16 & 0xfff } else { NO_VLAN };
         (tag, skb.gso_segs, skb.wire_len)
     };
+    let Some(scratch) = maps::SCRATCH.get_ptr_mut(Direction::Outbound as u32) else {
+        return TC_DROP;
+    };
+    // SAFETY: this CPU's own entry, used by one program at a time.
+    let Scratch { packet, judgement } = unsafe { &mut *scratch };
     let frame = Frame::of_skb(context);
-    let mut packet = Packet::default();
-    packet::parse(&frame, tag, &mut packet);
+    *packet = Packet::default();
+    packet::parse(&frame, tag, packet);
+    forget();
     let at = circumstances();
     let mut tables = Maps { context: context.as_ptr() };
-    let judgement = decide::outbound(&packet, at, &mut tables);
+    *judgement = decide::outbound(packet, at, &mut tables);
+    forget();
     let packets = if segments > 1 { segments } else { 1 };
     let bytes = if segments > 1 && wire > packet.length { wire } else { packet.length };
-    account::count(&packet, judgement, Direction::Outbound, at.now, packets, bytes);
-    trace(context, &packet, judgement);
-    events::sample(context, &packet, judgement, Direction::Outbound, at.now);
+    account::count(packet, *judgement, Direction::Outbound, at.now, packets, bytes);
+    trace(context, packet, *judgement);
+    events::sample(context, packet, *judgement, Direction::Outbound, at.now);
     match judgement.verdict {
         Verdict::Pass => TC_NEXT,
         Verdict::Drop => TC_DROP,
     }
+}
+
+/// Makes compiler and verifier forget what they know of the scratch memory: past this point each
+/// path through the parser looks the same, and the verifier follows one of them instead of all.
+#[inline(always)]
+fn forget() {
+    // SAFETY: no instruction.
+    unsafe { asm!("", options(nostack, preserves_flags)) };
 }
 
 #[inline(always)]

@@ -5,11 +5,13 @@ use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use firewall_common::Direction;
+use firewall_common::decide::Judgement;
 use firewall_common::image::constant;
 use firewall_common::layout::{
     BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, HostKinds, Health,
     RULE_COUNTERS, SourceBucket, TOTALS,
 };
+use firewall_common::packet::Packet;
 
 const BPF_F_NO_PREALLOC: usize = 1;
 const BPF_F_MMAPABLE: usize = 1 << 10;
@@ -51,7 +53,7 @@ pub static HEALTH: PerCpuArray<Health, 1> = PerCpuArray::new();
 
 /// Sampled packets.
 #[btf_map]
-pub static EVENTS: RingBuf<u8, { 1 << 20 }> = RingBuf::new();
+pub static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();
 
 /// What a CPU may still send this interval.
 #[repr(C)]
@@ -66,6 +68,16 @@ pub struct Throttle {
 }
 #[btf_map]
 pub static THROTTLES: PerCpuArray<Throttle, 1> = PerCpuArray::new();
+
+/// What a program hands from one stage to the next, by direction.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Scratch {
+    pub packet: Packet,
+    pub judgement: Judgement,
+}
+#[btf_map]
+pub static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
 
 /// The time of a replay.
 #[btf_map]

@@ -1,6 +1,6 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers down to the transport.
 
-use super::{Bytes, Fragment, Kind, Packet, Window, mark, protocol, transport};
+use super::{Bytes, Fragment, Kind, Packet, Window, mark, protocol};
 use crate::Address;
 
 pub(super) const V4: usize = 20;
@@ -19,7 +19,8 @@ const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
 #[inline(always)]
-pub(super) fn parse_v4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) {
+pub(super) fn parse_v4<B: Bytes>(bytes: &B, packet: &mut Packet) {
+    let offset = packet.transport as usize;
     packet.kind = Kind::Malformed;
     let Some(header) = bytes.window::<V4>(offset) else { return };
     let header_length = (header.u8(0) & 0x0f) as usize * 4;
@@ -52,12 +53,14 @@ pub(super) fn parse_v4<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) 
     } else if fragment & 0x2000 != 0 {
         packet.fragment = Fragment::First;
     }
+    packet.transport = (offset + header_length) as u32;
+    packet.payload = payload as u32;
     packet.kind = Kind::Ip;
-    transport::parse(bytes, offset + header_length, payload, packet);
 }
 
 #[inline(always)]
-pub(super) fn parse_v6<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) {
+pub(super) fn parse_v6<B: Bytes>(bytes: &B, packet: &mut Packet) {
+    let offset = packet.transport as usize;
     packet.kind = Kind::Malformed;
     let Some(header) = bytes.window::<V6>(offset) else { return };
     packet.marks |= mark::V6;
@@ -86,8 +89,9 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &B, offset: usize, packet: &mut Packet) 
     for _ in 0..=MAX_EXTENSIONS {
         if !is_extension(next) {
             packet.protocol = next;
+            packet.transport = at as u32;
+            packet.payload = (end - at) as u32;
             packet.kind = Kind::Ip;
-            transport::parse(bytes, at, end - at, packet);
             return;
         }
         let Some(extension) = bytes.window::<8>(at) else { return };

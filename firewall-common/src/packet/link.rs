@@ -1,6 +1,6 @@
 //! Ethernet and its tags: the entry of the parser.
 
-use super::{Bytes, Kind, NO_VLAN, Packet, Window, ether_type, ip};
+use super::{Bytes, Kind, NO_VLAN, Packet, Window, ether_type, ip, transport};
 
 const ETHERNET: usize = 14;
 const TAG: usize = 4;
@@ -38,10 +38,16 @@ pub fn parse<B: Bytes>(bytes: &B, tag: u16, packet: &mut Packet) {
         }
     }
     packet.ether_type = kind;
-    if kind == ether_type::IPV4 {
-        ip::parse_v4(bytes, offset, packet);
-    } else if kind == ether_type::IPV6 {
-        ip::parse_v6(bytes, offset, packet);
+    packet.transport = offset as u32;
+    bytes.forget();
+    if packet.ether_type == ether_type::IPV4 {
+        ip::parse_v4(bytes, packet);
+    } else if packet.ether_type == ether_type::IPV6 {
+        ip::parse_v6(bytes, packet);
+    }
+    bytes.forget();
+    if packet.kind as u8 == Kind::Ip as u8 {
+        transport::parse(bytes, packet);
     }
 }
 

@@ -8,10 +8,12 @@ const TCP: usize = 20;
 const UDP: usize = 8;
 const ICMP: usize = 8;
 
-/// Parses the `payload` bytes at `at`, which are the transport's. Leaves the kind malformed when
-/// they cannot be what the protocol says.
+/// Parses the transport's bytes. Leaves the kind malformed when they cannot be what the protocol
+/// says.
 #[inline(always)]
-pub(super) fn parse<B: Bytes>(bytes: &B, at: usize, payload: usize, packet: &mut Packet) {
+pub(super) fn parse<B: Bytes>(bytes: &B, packet: &mut Packet) {
+    let at = packet.transport as usize;
+    let payload = packet.payload as usize;
     if packet.fragment as u8 == Fragment::Later as u8 {
         return;
     }
