@@ -2,6 +2,7 @@
 //! image that the kernel programs and the host engine read.
 
 pub mod address;
+mod compile;
 pub mod finding;
 mod lint;
 mod model;
@@ -11,6 +12,7 @@ mod read;
 pub mod render;
 mod source;
 
+pub use compile::{CompileError, Compiled, Constants, Counters, Environment};
 pub use finding::{Finding, PolicyErrors, Severity};
 pub use model::*;
 pub use read::{

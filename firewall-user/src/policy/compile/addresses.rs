@@ -1,0 +1,241 @@
+//! Address fields: classes of addresses, and the tables that find an address' row.
+
+use std::collections::HashMap;
+
+use firewall_common::image::{Field, LEAF, RANGE_COUNT_BITS};
+use ipnet::IpNet;
+
+use super::super::{Action, Addresses, Direction, Policy, Rule};
+use super::matrix::{Rows, set};
+use super::sweep::{Range, Swept, sweep};
+use super::{Build, CompileError, Placed};
+
+/// Puts the tables and rows of an address field; `None` when no rule looks at the field.
+pub(super) fn place(
+    build: &Build<'_>,
+    image: &mut Vec<u64>,
+) -> Result<Option<Placed>, CompileError> {
+    let conditions = Conditions::gather(build);
+    if conditions.lists.is_empty() {
+        return Ok(None);
+    }
+    let mut rows = Rows::new(build.matrix);
+    let v4 = sweep(&conditions.lists.iter().map(|list| ranges_v4(list)).collect::<Vec<_>>());
+    let v6 = sweep(&conditions.lists.iter().map(|list| ranges_v6(list)).collect::<Vec<_>>());
+    let v4_rows = conditions.rows(build, &v4, &mut rows);
+    let v6_rows = conditions.rows(build, &v6, &mut rows);
+    if rows.len() > 1 << 16 {
+        return Err(CompileError::TooManyRows {
+            direction: build.direction.name(),
+            field: if build.field == Field::Source { "source address" } else { "destination address" },
+            rows: rows.len(),
+        });
+    }
+    let v4: Vec<(u32, u32)> = v4.stretches.iter().map(|s| (s.start, v4_rows[s.class])).collect();
+    let v6: Vec<(u128, u32)> = v6.stretches.iter().map(|s| (s.start, v6_rows[s.class])).collect();
+    let table = table_v4(&merge(v4), image);
+    let table_v6 = table_v6(&merge(v6), image);
+    Ok(Some(Placed { table, table_v6, rows: rows.place(image) }))
+}
+
+/// Puts tables that give row 1 to every address that a prefix covers and 0 to all others; returns
+/// where the IPv4 and the IPv6 table begin.
+pub(super) fn membership(prefixes: &[IpNet], image: &mut Vec<u64>) -> (u32, u32) {
+    let row = |classes: &[Vec<u32>], class: usize| u32::from(!classes[class].is_empty());
+    let list: Vec<IpNet> = prefixes.to_vec();
+    let v4 = sweep(&[ranges_v4(&list)]);
+    let v6 = sweep(&[ranges_v6(&list)]);
+    let v4 = v4.stretches.iter().map(|s| (s.start, row(&v4.classes, s.class))).collect();
+    let v6 = v6.stretches.iter().map(|s| (s.start, row(&v6.classes, s.class))).collect();
+    (table_v4(&merge(v4), image), table_v6(&merge(v6), image))
+}
+
+/// The different address lists that rules name, and which rule asks for which.
+struct Conditions {
+    lists: Vec<Vec<IpNet>>,
+    /// Per rule: the list it asks for, if it asks for any.
+    asked: Vec<Option<u32>>,
+    /// The list of the protected sources.
+    protected: Option<u32>,
+}
+
+impl Conditions {
+    fn gather(build: &Build<'_>) -> Self {
+        let mut conditions = Self { lists: Vec::new(), asked: Vec::new(), protected: None };
+        let mut known: HashMap<(Vec<usize>, Vec<IpNet>), u32> = HashMap::new();
+        for rule in build.rules {
+            let wanted = side(rule, build.field);
+            if wanted.is_any() {
+                conditions.asked.push(None);
+                continue;
+            }
+            let key = (wanted.sets.clone(), wanted.prefixes.clone());
+            let list = *known.entry(key).or_insert_with(|| {
+                conditions.lists.push(prefixes(build.policy, wanted));
+                conditions.lists.len() as u32 - 1
+            });
+            conditions.asked.push(Some(list));
+        }
+        let spares = build.field == Field::Source
+            && build.direction == Direction::Inbound
+            && !build.policy.never_block.is_empty()
+            && build.rules.iter().any(|rule| rule.action == Action::Drop);
+        if spares {
+            conditions.protected = Some(conditions.lists.len() as u32);
+            conditions.lists.push(build.policy.never_block.clone());
+        }
+        conditions
+    }
+
+    /// The row of each class.
+    fn rows<T>(&self, build: &Build<'_>, swept: &Swept<T>, rows: &mut Rows) -> Vec<u32> {
+        let mut by_list: Vec<Vec<usize>> = vec![Vec::new(); self.lists.len()];
+        let mut always = build.matrix.empty();
+        let mut drops = build.matrix.empty();
+        for (index, rule) in build.rules.iter().enumerate() {
+            match self.asked[index] {
+                Some(list) => by_list[list as usize].push(index),
+                None => set(&mut always, index),
+            }
+            if rule.action == Action::Drop {
+                set(&mut drops, index);
+            }
+        }
+        swept
+            .classes
+            .iter()
+            .map(|holding| {
+                let mut bits = always.clone();
+                for &list in holding {
+                    for &rule in &by_list[list as usize] {
+                        set(&mut bits, rule);
+                    }
+                }
+                if self.protected.is_some_and(|list| holding.contains(&list)) {
+                    for (word, dropping) in bits.iter_mut().zip(&drops) {
+                        *word &= !dropping;
+                    }
+                }
+                rows.id(bits)
+            })
+            .collect()
+    }
+}
+
+fn side(rule: &Rule, field: Field) -> &Addresses {
+    if field == Field::Source { &rule.from } else { &rule.to }
+}
+
+fn prefixes(policy: &Policy, addresses: &Addresses) -> Vec<IpNet> {
+    addresses
+        .sets
+        .iter()
+        .flat_map(|&set| &policy.sets[set].prefixes)
+        .chain(&addresses.prefixes)
+        .copied()
+        .collect()
+}
+
+fn ranges_v4(prefixes: &[IpNet]) -> Vec<Range<u32>> {
+    prefixes
+        .iter()
+        .filter_map(|prefix| match prefix {
+            IpNet::V4(prefix) => Some((prefix.network().to_bits(), prefix.broadcast().to_bits())),
+            IpNet::V6(_) => None,
+        })
+        .collect()
+}
+
+fn ranges_v6(prefixes: &[IpNet]) -> Vec<Range<u128>> {
+    prefixes
+        .iter()
+        .filter_map(|prefix| match prefix {
+            IpNet::V6(prefix) => Some((prefix.network().to_bits(), prefix.broadcast().to_bits())),
+            IpNet::V4(_) => None,
+        })
+        .collect()
+}
+
+/// Neighbouring stretches with the same row are one.
+fn merge<T>(stretches: Vec<(T, u32)>) -> Vec<(T, u32)> {
+    let mut merged: Vec<(T, u32)> = Vec::with_capacity(stretches.len());
+    for (start, row) in stretches {
+        if merged.last().is_none_or(|last| last.1 != row) {
+            merged.push((start, row));
+        }
+    }
+    merged
+}
+
+/// Bits of the first level: enough that a chunk holds a handful of ranges, and few enough that a
+/// small policy stays within the closest cache.
+fn first_level_bits(ranges: usize) -> u32 {
+    match ranges {
+        0..=32 => 4,
+        33..=4_096 => 10,
+        4_097..=262_144 => 16,
+        _ => 20,
+    }
+}
+
+fn table_v4(stretches: &[(u32, u32)], image: &mut Vec<u64>) -> u32 {
+    let bits = first_level_bits(stretches.len());
+    let shift = 32 - bits;
+    let table = begin(shift, bits, image);
+    for chunk in 0..1_usize << bits {
+        let first = (chunk as u32) << shift;
+        let last = first | ((1_u64 << shift) - 1) as u32;
+        let within = covering(stretches, first, last);
+        let descriptor = if let [(_, row)] = within {
+            LEAF | u64::from(*row)
+        } else {
+            let base = image.len() as u64;
+            image.extend(
+                within
+                    .iter()
+                    .map(|&(start, row)| u64::from(start.max(first)) << 16 | u64::from(row)),
+            );
+            base << RANGE_COUNT_BITS | within.len() as u64
+        };
+        image[table + 1 + chunk] = descriptor;
+    }
+    table as u32
+}
+
+fn table_v6(stretches: &[(u128, u32)], image: &mut Vec<u64>) -> u32 {
+    let bits = first_level_bits(stretches.len());
+    let shift = 128 - bits;
+    let table = begin(shift - 64, bits, image);
+    for chunk in 0..1_usize << bits {
+        let first = (chunk as u128) << shift;
+        let last = first | ((1_u128 << shift) - 1);
+        let within = covering(stretches, first, last);
+        let descriptor = if let [(_, row)] = within {
+            LEAF | u64::from(*row)
+        } else {
+            let base = image.len() as u64;
+            for &(start, row) in within {
+                let start = start.max(first);
+                image.extend([(start >> 64) as u64, start as u64, u64::from(row)]);
+            }
+            base << RANGE_COUNT_BITS | within.len() as u64
+        };
+        image[table + 1 + chunk] = descriptor;
+    }
+    table as u32
+}
+
+/// Reserves the head and first level of a table.
+fn begin(shift: u32, bits: u32, image: &mut Vec<u64>) -> usize {
+    let table = image.len();
+    image.push(u64::from(shift));
+    image.resize(table + 1 + (1 << bits), 0);
+    table
+}
+
+/// The stretches that meet `first..=last`.
+fn covering<T: Ord + Copy>(stretches: &[(T, u32)], first: T, last: T) -> &[(T, u32)] {
+    let from = stretches.partition_point(|stretch| stretch.0 <= first).saturating_sub(1);
+    let to = stretches.partition_point(|stretch| stretch.0 <= last);
+    &stretches[from..to]
+}
