@@ -110,7 +110,12 @@ pub struct Judgement {
 impl Judgement {
     #[inline(always)]
     const fn new(verdict: Verdict, reason: Reason, rule: u32) -> Self {
-        Self { verdict, reason, rule, log: false }
+        Self {
+            verdict,
+            reason,
+            rule,
+            log: false,
+        }
     }
 }
 
@@ -203,8 +208,11 @@ pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -
 
 #[inline(always)]
 fn decided(record: image::Record) -> Judgement {
-    let verdict =
-        if record.flags & image::record::DROP != 0 { Verdict::Drop } else { Verdict::Pass };
+    let verdict = if record.flags & image::record::DROP != 0 {
+        Verdict::Drop
+    } else {
+        Verdict::Pass
+    };
     Judgement {
         verdict,
         reason: Reason::Rule,
@@ -266,8 +274,7 @@ fn ban<T: Tables>(address: Address, now: u64, tables: &T) -> Option<BanKey> {
     if address.is_v4() {
         ban_in_word(address, 0, 96, now, tables)
     } else {
-        ban_in_word(address, 2, 64, now, tables)
-            .or_else(|| ban_in_word(address, 1, 0, now, tables))
+        ban_in_word(address, 2, 64, now, tables).or_else(|| ban_in_word(address, 1, 0, now, tables))
     }
 }
 
@@ -289,7 +296,11 @@ fn ban_in_word<T: Tables>(
         let bit = 63 - lengths.leading_zeros();
         lengths &= !(1 << bit);
         let length = base + bit + 1;
-        let key = BanKey { address: address.masked(length), length, reserved: 0 };
+        let key = BanKey {
+            address: address.masked(length),
+            length,
+            reserved: 0,
+        };
         if let Some(until) = tables.ban(&key)
             && now < until
         {
@@ -303,7 +314,11 @@ fn ban_in_word<T: Tables>(
 #[inline(always)]
 fn is_protected<T: Tables>(address: Address, tables: &T) -> bool {
     let v4 = address.is_v4();
-    let which = if v4 { constant::PROTECTED_V4 } else { constant::PROTECTED_V6 };
+    let which = if v4 {
+        constant::PROTECTED_V4
+    } else {
+        constant::PROTECTED_V6
+    };
     let table = tables.constant(Direction::Inbound, which);
     if table == 0 {
         return false;

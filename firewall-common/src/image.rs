@@ -158,12 +158,19 @@ impl Record {
     pub fn read<I: Image + ?Sized>(image: &I, base: u32, index: u32) -> Self {
         let head = image.word(base + index * RECORD_WORDS);
         let expires = image.word(base + index * RECORD_WORDS + 1);
-        Self { counter: head as u32, flags: (head >> 32) as u32, expires }
+        Self {
+            counter: head as u32,
+            flags: (head >> 32) as u32,
+            expires,
+        }
     }
 
     /// The words to store.
     pub const fn words(&self) -> [u64; RECORD_WORDS as usize] {
-        [self.counter as u64 | (self.flags as u64) << 32, self.expires]
+        [
+            self.counter as u64 | (self.flags as u64) << 32,
+            self.expires,
+        ]
     }
 }
 

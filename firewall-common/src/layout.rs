@@ -109,6 +109,8 @@ pub struct SourceCounters {
     pub hosts: u64,
 }
 
+/// Buckets of the source table in each CPU's stripe; a power of two. 10 MiB, 131,072 sources.
+pub const SOURCE_BUCKETS: u32 = 1 << 15;
 /// Ways of a source bucket.
 pub const SOURCE_WAYS: usize = 4;
 

@@ -187,7 +187,10 @@ pub struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// A whole frame.
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { bytes, length: bytes.len() }
+        Self {
+            bytes,
+            length: bytes.len(),
+        }
     }
 }
 

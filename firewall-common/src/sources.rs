@@ -125,7 +125,11 @@ pub fn record(bucket: &mut SourceBucket, observation: &Observation, now: u64) ->
         }
         let idle = now.wrapping_sub(bucket.last_seen[candidate]) > IDLE_MILLISECONDS;
         let empty = bucket.keys[candidate] == 0;
-        let weight = if idle || empty { 0 } else { bucket.weights[candidate] };
+        let weight = if idle || empty {
+            0
+        } else {
+            bucket.weights[candidate]
+        };
         if weight < least {
             least = weight;
             lightest = candidate;
@@ -146,8 +150,10 @@ pub fn record(bucket: &mut SourceBucket, observation: &Observation, now: u64) ->
         }
         bucket.keys[way & (SOURCE_WAYS - 1)] = key;
         bucket.weights[way & (SOURCE_WAYS - 1)] = 0;
-        bucket.counters[way & (SOURCE_WAYS - 1)] =
-            SourceCounters { first_seen: now, ..SourceCounters::default() };
+        bucket.counters[way & (SOURCE_WAYS - 1)] = SourceCounters {
+            first_seen: now,
+            ..SourceCounters::default()
+        };
     }
     // Spelled out so that the verifier sees the bound.
     let way = way & (SOURCE_WAYS - 1);
@@ -198,7 +204,11 @@ pub fn kinds(packet: &Packet, mut count: impl FnMut(TrafficKind)) {
             count(TrafficKind::Tcp);
             if packet.tcp_flags & flag::SYN != 0 {
                 let ack = packet.tcp_flags & flag::ACK != 0;
-                count(if ack { TrafficKind::SynAck } else { TrafficKind::Syn });
+                count(if ack {
+                    TrafficKind::SynAck
+                } else {
+                    TrafficKind::Syn
+                });
             } else if packet.tcp_flags & flag::RST != 0 {
                 count(TrafficKind::Reset);
             } else if packet.tcp_flags & flag::FIN != 0 {
@@ -213,7 +223,11 @@ pub fn kinds(packet: &Packet, mut count: impl FnMut(TrafficKind)) {
         }
         protocol::ICMP | protocol::ICMPV6 => {
             let echo = packet.is(mark::ECHO_REQUEST);
-            count(if echo { TrafficKind::Echo } else { TrafficKind::IcmpOther });
+            count(if echo {
+                TrafficKind::Echo
+            } else {
+                TrafficKind::IcmpOther
+            });
         }
         _ => count(TrafficKind::OtherProtocol),
     }

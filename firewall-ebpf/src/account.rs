@@ -40,7 +40,10 @@ pub fn count(
     }
     if sources::is_accounted(direction) {
         let established = judgement.reason as u32 == Reason::Established as u32;
-        record(&sources::observe(packet, judgement.verdict, established), now);
+        record(
+            &sources::observe(packet, judgement.verdict, established),
+            now,
+        );
     }
     if let Some(refusal) = sources::observe_refusal(packet) {
         record(&refusal, now);
@@ -53,7 +56,9 @@ fn record(observation: &Observation, now: u64) {
     let index = sources::bucket_index(observation.key, maps::SOURCE_SEED.load(), buckets);
     // SAFETY: reads the number of the CPU.
     let stripe = unsafe { bpf_get_smp_processor_id() } * buckets;
-    let Some(bucket) = maps::SOURCES.get_ptr_mut(stripe + index) else { return };
+    let Some(bucket) = maps::SOURCES.get_ptr_mut(stripe + index) else {
+        return;
+    };
     // SAFETY: only this CPU writes its stripe; a program that interrupts another one on it can at
     // worst lose a count.
     let recorded = sources::record(unsafe { &mut *bucket }, observation, now);

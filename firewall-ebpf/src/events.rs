@@ -1,8 +1,8 @@
 //! Samples of packets for people, throttled per CPU before the ring buffer's lock is taken.
 
-use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_load_bytes};
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use firewall_common::decide::Judgement;
 use firewall_common::layout::{EVENT_BYTES, Event};
@@ -49,7 +49,9 @@ pub fn sample<S: Sampled>(
     direction: Direction,
     now: u64,
 ) {
-    let Some(throttle) = maps::THROTTLES.get_ptr_mut(0) else { return };
+    let Some(throttle) = maps::THROTTLES.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: this CPU's own entry.
     let throttle = unsafe { &mut *throttle };
     if judgement.verdict as u32 == Verdict::Pass as u32 && !judgement.log {
@@ -64,7 +66,9 @@ pub fn sample<S: Sampled>(
         throttle.interval = interval;
         throttle.sent = 0;
     }
-    let Some(health) = maps::HEALTH.get_ptr_mut(0) else { return };
+    let Some(health) = maps::HEALTH.get_ptr_mut(0) else {
+        return;
+    };
     // SAFETY: this CPU's own entry.
     let health = unsafe { &mut *health };
     if throttle.sent >= PER_INTERVAL {
@@ -76,8 +80,11 @@ pub fn sample<S: Sampled>(
         health.events_lost += 1;
         return;
     };
-    let captured =
-        if packet.length < EVENT_BYTES as u32 { packet.length } else { EVENT_BYTES as u32 };
+    let captured = if packet.length < EVENT_BYTES as u32 {
+        packet.length
+    } else {
+        EVENT_BYTES as u32
+    };
     entry.write(Event {
         time: now,
         source: packet.sender,

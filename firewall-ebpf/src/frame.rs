@@ -20,7 +20,11 @@ impl Frame {
     pub fn of_xdp(context: &XdpContext) -> Self {
         // SAFETY: the context is the one that the program was called with.
         let length = unsafe { bpf_xdp_get_buff_len(context.as_ptr().cast::<xdp_md>()) };
-        Self { data: context.data(), end: context.data_end(), length: length as usize }
+        Self {
+            data: context.data(),
+            end: context.data_end(),
+            length: length as usize,
+        }
     }
 
     /// The frame of a tc program.
@@ -35,7 +39,11 @@ impl Frame {
             // packet are taken only afterwards.
             unsafe { bpf_skb_pull_data(context.skb.skb, wanted) };
         }
-        Self { data: context.data(), end: context.data_end(), length: length as usize }
+        Self {
+            data: context.data(),
+            end: context.data_end(),
+            length: length as usize,
+        }
     }
 }
 

@@ -66,10 +66,19 @@ fn ingress(context: &XdpContext) -> u32 {
     packet::parse(&frame, NO_VLAN, packet);
     forget();
     let at = circumstances();
-    let mut tables = Maps { context: context.as_ptr() };
+    let mut tables = Maps {
+        context: context.as_ptr(),
+    };
     *judgement = decide::inbound(packet, at, &mut tables);
     forget();
-    account::count(packet, *judgement, Direction::Inbound, at.now, 1, packet.length);
+    account::count(
+        packet,
+        *judgement,
+        Direction::Inbound,
+        at.now,
+        1,
+        packet.length,
+    );
     trace(context, packet, *judgement);
     events::sample(context, packet, *judgement, Direction::Inbound, at.now);
     match judgement.verdict {
@@ -83,7 +92,11 @@ fn egress(context: &TcContext) -> i32 {
     // SAFETY: the context is the one that the program was called with.
     let (tag, segments, wire) = unsafe {
         let skb = &*context.skb.skb;
-        let tag = if skb.vlan_present != 0 { skb.vlan_tci as u16 & 0xfff } else { NO_VLAN };
+        let tag = if skb.vlan_present != 0 {
+            skb.vlan_tci as u16 & 0xfff
+        } else {
+            NO_VLAN
+        };
         (tag, skb.gso_segs, skb.wire_len)
     };
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(Direction::Outbound as u32) else {
@@ -96,12 +109,25 @@ fn egress(context: &TcContext) -> i32 {
     packet::parse(&frame, tag, packet);
     forget();
     let at = circumstances();
-    let mut tables = Maps { context: context.as_ptr() };
+    let mut tables = Maps {
+        context: context.as_ptr(),
+    };
     *judgement = decide::outbound(packet, at, &mut tables);
     forget();
     let packets = if segments > 1 { segments } else { 1 };
-    let bytes = if segments > 1 && wire > packet.length { wire } else { packet.length };
-    account::count(packet, *judgement, Direction::Outbound, at.now, packets, bytes);
+    let bytes = if segments > 1 && wire > packet.length {
+        wire
+    } else {
+        packet.length
+    };
+    account::count(
+        packet,
+        *judgement,
+        Direction::Outbound,
+        at.now,
+        packets,
+        bytes,
+    );
     trace(context, packet, *judgement);
     events::sample(context, packet, *judgement, Direction::Outbound, at.now);
     match judgement.verdict {
@@ -126,7 +152,10 @@ fn circumstances() -> Circumstances {
         // SAFETY: reads the clock.
         unsafe { bpf_ktime_get_coarse_ns() }
     };
-    Circumstances { now, interface: maps::INTERFACE.load() }
+    Circumstances {
+        now,
+        interface: maps::INTERFACE.load(),
+    }
 }
 
 #[cfg(feature = "trace")]

@@ -8,8 +8,8 @@ use firewall_common::Direction;
 use firewall_common::decide::Judgement;
 use firewall_common::image::constant;
 use firewall_common::layout::{
-    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, HostKinds, Health,
-    RULE_COUNTERS, SourceBucket, TOTALS,
+    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, RULE_COUNTERS,
+    SourceBucket, TOTALS,
 };
 use firewall_common::packet::Packet;
 

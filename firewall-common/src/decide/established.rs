@@ -6,9 +6,7 @@
 
 use super::{Circumstances, Judgement, Known, Step, Tables, continues, rules};
 use crate::image::{Record, constant, record};
-use crate::layout::{
-    CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE,
-};
+use crate::layout::{CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE};
 use crate::packet::{Fragment, Packet, flag, mark, protocol};
 use crate::{Direction, Reason, Verdict};
 
@@ -81,8 +79,11 @@ pub(super) fn inbound<T: Tables>(
         let rule = rules::first_match(packet, at, Direction::Inbound, false, tables)
             .filter(|rule| rule.flags & record::DROP == 0)
             .map_or(NO_RULE, |rule| rule.counter);
-        let connection =
-            Connection { last_seen: at.now, rule, flags: CONNECTION_ASSURED };
+        let connection = Connection {
+            last_seen: at.now,
+            rule,
+            flags: CONNECTION_ASSURED,
+        };
         if !packet.is(mark::ICMP_ERROR) {
             tables.insert_connection(&key, connection);
         }
@@ -129,7 +130,14 @@ pub(super) fn opened<T: Tables>(packet: &Packet, at: Circumstances, rule: u32, t
         _ => return,
     }
     let key = flow_key(packet, Direction::Outbound);
-    tables.insert_connection(&key, Connection { last_seen: at.now, rule, flags: 0 });
+    tables.insert_connection(
+        &key,
+        Connection {
+            last_seen: at.now,
+            rule,
+            flags: 0,
+        },
+    );
 }
 
 /// Under an outbound default of drop: the judgement on a packet that answers what an inbound rule
@@ -153,7 +161,11 @@ pub(super) fn reply_to_admitted<T: Tables>(
     }
     let rule = admitting(packet, at, tables)?;
     tables.step(Step::Established(Known::ReplyToAdmitted));
-    Some(Judgement::new(Verdict::Pass, Reason::Established, rule.counter))
+    Some(Judgement::new(
+        Verdict::Pass,
+        Reason::Established,
+        rule.counter,
+    ))
 }
 
 /// Whether an inbound rule, or the default, admits the answer to an outbound packet.
@@ -267,7 +279,11 @@ const fn timeout(protocol: u8, flags: u32) -> u64 {
             }
         }
         protocol::UDP | protocol::UDPLITE => {
-            if flags & CONNECTION_ASSURED != 0 { UDP_ASSURED_TIMEOUT } else { UDP_TIMEOUT }
+            if flags & CONNECTION_ASSURED != 0 {
+                UDP_ASSURED_TIMEOUT
+            } else {
+                UDP_TIMEOUT
+            }
         }
         _ => ECHO_TIMEOUT,
     }

@@ -65,7 +65,9 @@ impl LinkRule {
             Self::MulticastListener => "ICMPv6 types 130, 131, 132 and 143, hop limit 1",
             Self::GroupMembership => "IGMP to a multicast group, TTL 1",
             Self::Dhcp => "UDP from port 67 to port 68; outbound also from 68 to 67",
-            Self::Dhcpv6 => "UDP from a link-local address, port 547 to 546; outbound also from 546 to 547",
+            Self::Dhcpv6 => {
+                "UDP from a link-local address, port 547 to 546; outbound also from 546 to 547"
+            }
             Self::Lacp => "EtherType 0x8809 (slow protocols)",
             Self::Lldp => "EtherType 0x88cc",
             Self::Eapol => "EtherType 0x888e",

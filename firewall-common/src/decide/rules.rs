@@ -25,7 +25,12 @@ pub(super) fn first_match<T: Tables>(
     let rows = Rows::select(packet, at, direction, tables);
     let records = tables.constant(direction, constant::RECORDS);
     let summaries = tables.constant(direction, constant::SUMMARIES);
-    let mut search = Search { summary: 0, words: 0, word: 0, rules: 0 };
+    let mut search = Search {
+        summary: 0,
+        words: 0,
+        word: 0,
+        rules: 0,
+    };
     if summaries == 0 {
         search.rules = rows.and(0, direction, tables);
     } else {
@@ -57,7 +62,10 @@ pub(super) fn first_match<T: Tables>(
         }
         let decided = rule.flags & record::COUNT == 0;
         if count {
-            tables.step(Step::Rule { counter: rule.counter, decided });
+            tables.step(Step::Rule {
+                counter: rule.counter,
+                decided,
+            });
             tables.hit(rule.counter, packet.length);
         }
         if decided {
@@ -90,7 +98,9 @@ impl Rows {
         direction: Direction,
         tables: &T,
     ) -> Self {
-        let mut rows = Self { starts: [0; image::FIELDS] };
+        let mut rows = Self {
+            starts: [0; image::FIELDS],
+        };
         let stride = tables.constant(direction, constant::WORDS)
             + tables.constant(direction, constant::SUMMARIES);
         let v6 = packet.is(mark::V6);
@@ -102,7 +112,11 @@ impl Rows {
         let table = used(Field::Source);
         if table != 0 {
             let row = if v6 {
-                image::row_v6(tables, tables.constant(direction, constant::SOURCE_V6), packet.source)
+                image::row_v6(
+                    tables,
+                    tables.constant(direction, constant::SOURCE_V6),
+                    packet.source,
+                )
             } else {
                 image::row_v4(tables, table, packet.source.as_v4())
             };
@@ -128,17 +142,39 @@ impl Rows {
         let ports = packet.is(mark::PORTS);
         by_value(
             Field::DestinationPort,
-            if ports { packet.destination_port as u32 } else { NO_PORT },
+            if ports {
+                packet.destination_port as u32
+            } else {
+                NO_PORT
+            },
         );
-        by_value(Field::SourcePort, if ports { packet.source_port as u32 } else { NO_PORT });
+        by_value(
+            Field::SourcePort,
+            if ports {
+                packet.source_port as u32
+            } else {
+                NO_PORT
+            },
+        );
         let tcp = ports && packet.protocol == protocol::TCP;
-        by_value(Field::TcpFlags, if tcp { packet.tcp_flags as u32 } else { NO_FLAGS });
+        by_value(
+            Field::TcpFlags,
+            if tcp {
+                packet.tcp_flags as u32
+            } else {
+                NO_FLAGS
+            },
+        );
         by_value(Field::IcmpType, icmp_index(packet, v6));
         by_value(Field::Vlan, packet.vlan as u32);
         by_value(Field::Interface, at.interface);
         by_value(
             Field::Length,
-            if packet.ip_length > 0xffff { 0xffff } else { packet.ip_length },
+            if packet.ip_length > 0xffff {
+                0xffff
+            } else {
+                packet.ip_length
+            },
         );
         by_value(Field::Ttl, packet.ttl as u32);
         by_value(Field::Fragment, packet.fragment as u32);

@@ -22,7 +22,9 @@ const SHIM6: u8 = 140;
 pub(super) fn parse_v4<B: Bytes>(bytes: &B, packet: &mut Packet) {
     let offset = packet.transport as usize;
     packet.kind = Kind::Malformed;
-    let Some(header) = bytes.window::<V4>(offset) else { return };
+    let Some(header) = bytes.window::<V4>(offset) else {
+        return;
+    };
     let header_length = (header.u8(0) & 0x0f) as usize * 4;
     let total = header.u16(2) as usize;
     packet.sender = Address::v4(header.u32(12));
@@ -62,7 +64,9 @@ pub(super) fn parse_v4<B: Bytes>(bytes: &B, packet: &mut Packet) {
 pub(super) fn parse_v6<B: Bytes>(bytes: &B, packet: &mut Packet) {
     let offset = packet.transport as usize;
     packet.kind = Kind::Malformed;
-    let Some(header) = bytes.window::<V6>(offset) else { return };
+    let Some(header) = bytes.window::<V6>(offset) else {
+        return;
+    };
     packet.marks |= mark::V6;
     packet.sender = Address::v6(header.u64(8), header.u64(16));
     packet.source = packet.sender;
@@ -94,7 +98,9 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &B, packet: &mut Packet) {
             packet.kind = Kind::Ip;
             return;
         }
-        let Some(extension) = bytes.window::<8>(at) else { return };
+        let Some(extension) = bytes.window::<8>(at) else {
+            return;
+        };
         let length = match next {
             FRAGMENT => {
                 let position = extension.u16(2);

@@ -91,7 +91,10 @@ fn is_request<W: Window>(data: W) -> bool {
     let first = data.u32(0);
     // Record type handshake, version 3.x; message type ClientHello (RFC 8446 5.1, 4).
     (first >> 16 == 0x1603 && data.u8(5) == 1)
-        || matches!(first, GET | POST | HEAD | PUT | DELETE | OPTIONS | PATCH | PRI)
+        || matches!(
+            first,
+            GET | POST | HEAD | PUT | DELETE | OPTIONS | PATCH | PRI
+        )
 }
 
 #[inline(always)]
@@ -150,7 +153,11 @@ fn icmp<B: Bytes>(bytes: &B, at: usize, payload: usize, packet: &mut Packet) {
 /// Whether an ICMP type is an error, that is, quotes a packet (RFC 792, RFC 4443).
 #[inline(always)]
 pub(crate) const fn is_error(v6: bool, icmp_type: u8) -> bool {
-    if v6 { matches!(icmp_type, 1..=4) } else { matches!(icmp_type, 3 | 4 | 11 | 12) }
+    if v6 {
+        matches!(icmp_type, 1..=4)
+    } else {
+        matches!(icmp_type, 3 | 4 | 11 | 12)
+    }
 }
 
 /// Reads the packet that an ICMP error quotes and turns it round. An error about a packet that
@@ -159,7 +166,9 @@ pub(crate) const fn is_error(v6: bool, icmp_type: u8) -> bool {
 #[inline(always)]
 fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Packet) {
     let (source, destination, protocol, transport, later) = if v6 {
-        let Some(header) = bytes.window::<V6>(at) else { return };
+        let Some(header) = bytes.window::<V6>(at) else {
+            return;
+        };
         let (protocol, transport, later) = skip_extensions(bytes, at + V6, header.u8(6));
         (
             Address::v6(header.u64(8), header.u64(16)),
@@ -169,7 +178,9 @@ fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Pack
             later,
         )
     } else {
-        let Some(header) = bytes.window::<V4>(at) else { return };
+        let Some(header) = bytes.window::<V4>(at) else {
+            return;
+        };
         (
             Address::v4(header.u32(12)),
             Address::v4(header.u32(16)),
@@ -182,7 +193,12 @@ fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Pack
         packet.kind = Kind::Malformed;
         return;
     }
-    let Some(ports) = bytes.window::<8>(transport).filter(|_| transport + 8 <= end) else { return };
+    let Some(ports) = bytes
+        .window::<8>(transport)
+        .filter(|_| transport + 8 <= end)
+    else {
+        return;
+    };
     packet.source = destination;
     packet.protocol = protocol;
     packet.marks |= mark::ICMP_ERROR;
@@ -191,11 +207,7 @@ fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Pack
         return;
     }
     match protocol {
-        protocol::TCP
-        | protocol::UDP
-        | protocol::UDPLITE
-        | protocol::SCTP
-        | protocol::DCCP => {
+        protocol::TCP | protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP => {
             packet.source_port = ports.u16(2);
             packet.destination_port = ports.u16(0);
             packet.marks |= mark::PORTS;
@@ -223,7 +235,9 @@ fn skip_extensions<B: Bytes>(bytes: &B, at: usize, next: u8) -> (u8, usize, bool
         if !matches!(next, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
             break;
         }
-        let Some(extension) = bytes.window::<8>(at) else { break };
+        let Some(extension) = bytes.window::<8>(at) else {
+            break;
+        };
         if next == 44 && extension.u16(2) & 0xfff8 != 0 {
             return (extension.u8(0), at, true);
         }

@@ -20,22 +20,50 @@ pub(super) fn place(
         return Ok(None);
     }
     let mut rows = Rows::new(build.matrix);
-    let v4 = sweep(&conditions.lists.iter().map(|list| ranges_v4(list)).collect::<Vec<_>>());
-    let v6 = sweep(&conditions.lists.iter().map(|list| ranges_v6(list)).collect::<Vec<_>>());
+    let v4 = sweep(
+        &conditions
+            .lists
+            .iter()
+            .map(|list| ranges_v4(list))
+            .collect::<Vec<_>>(),
+    );
+    let v6 = sweep(
+        &conditions
+            .lists
+            .iter()
+            .map(|list| ranges_v6(list))
+            .collect::<Vec<_>>(),
+    );
     let v4_rows = conditions.rows(build, &v4, &mut rows);
     let v6_rows = conditions.rows(build, &v6, &mut rows);
     if rows.len() > 1 << 16 {
         return Err(CompileError::TooManyRows {
             direction: build.direction.name(),
-            field: if build.field == Field::Source { "source address" } else { "destination address" },
+            field: if build.field == Field::Source {
+                "source address"
+            } else {
+                "destination address"
+            },
             rows: rows.len(),
         });
     }
-    let v4: Vec<(u32, u32)> = v4.stretches.iter().map(|s| (s.start, v4_rows[s.class])).collect();
-    let v6: Vec<(u128, u32)> = v6.stretches.iter().map(|s| (s.start, v6_rows[s.class])).collect();
+    let v4: Vec<(u32, u32)> = v4
+        .stretches
+        .iter()
+        .map(|s| (s.start, v4_rows[s.class]))
+        .collect();
+    let v6: Vec<(u128, u32)> = v6
+        .stretches
+        .iter()
+        .map(|s| (s.start, v6_rows[s.class]))
+        .collect();
     let table = table_v4(&merge(v4), image);
     let table_v6 = table_v6(&merge(v6), image);
-    Ok(Some(Placed { table, table_v6, rows: rows.place(image) }))
+    Ok(Some(Placed {
+        table,
+        table_v6,
+        rows: rows.place(image),
+    }))
 }
 
 /// Puts tables that give row 1 to every address that a prefix covers and 0 to all others; returns
@@ -45,8 +73,16 @@ pub(super) fn membership(prefixes: &[IpNet], image: &mut Vec<u64>) -> (u32, u32)
     let list: Vec<IpNet> = prefixes.to_vec();
     let v4 = sweep(&[ranges_v4(&list)]);
     let v6 = sweep(&[ranges_v6(&list)]);
-    let v4 = v4.stretches.iter().map(|s| (s.start, row(&v4.classes, s.class))).collect();
-    let v6 = v6.stretches.iter().map(|s| (s.start, row(&v6.classes, s.class))).collect();
+    let v4 = v4
+        .stretches
+        .iter()
+        .map(|s| (s.start, row(&v4.classes, s.class)))
+        .collect();
+    let v6 = v6
+        .stretches
+        .iter()
+        .map(|s| (s.start, row(&v6.classes, s.class)))
+        .collect();
     (table_v4(&merge(v4), image), table_v6(&merge(v6), image))
 }
 
@@ -61,7 +97,11 @@ struct Conditions {
 
 impl Conditions {
     fn gather(build: &Build<'_>) -> Self {
-        let mut conditions = Self { lists: Vec::new(), asked: Vec::new(), protected: None };
+        let mut conditions = Self {
+            lists: Vec::new(),
+            asked: Vec::new(),
+            protected: None,
+        };
         let mut known: HashMap<(Vec<usize>, Vec<IpNet>), u32> = HashMap::new();
         for rule in build.rules {
             let wanted = side(rule, build.field);
@@ -123,7 +163,11 @@ impl Conditions {
 }
 
 fn side(rule: &Rule, field: Field) -> &Addresses {
-    if field == Field::Source { &rule.from } else { &rule.to }
+    if field == Field::Source {
+        &rule.from
+    } else {
+        &rule.to
+    }
 }
 
 fn prefixes(policy: &Policy, addresses: &Addresses) -> Vec<IpNet> {
@@ -235,7 +279,9 @@ fn begin(shift: u32, bits: u32, image: &mut Vec<u64>) -> usize {
 
 /// The stretches that meet `first..=last`.
 fn covering<T: Ord + Copy>(stretches: &[(T, u32)], first: T, last: T) -> &[(T, u32)] {
-    let from = stretches.partition_point(|stretch| stretch.0 <= first).saturating_sub(1);
+    let from = stretches
+        .partition_point(|stretch| stretch.0 <= first)
+        .saturating_sub(1);
     let to = stretches.partition_point(|stretch| stretch.0 <= last);
     &stretches[from..to]
 }

@@ -20,7 +20,11 @@ impl Matrix {
 
     /// Words of summary; a single word needs none.
     pub(super) const fn summaries(self) -> usize {
-        if self.words() > 1 { self.words().div_ceil(64) } else { 0 }
+        if self.words() > 1 {
+            self.words().div_ceil(64)
+        } else {
+            0
+        }
     }
 
     /// A row without any rule.
@@ -39,7 +43,11 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(matrix: Matrix) -> Self {
-        Self { matrix, ids: HashMap::new(), stored: Vec::new() }
+        Self {
+            matrix,
+            ids: HashMap::new(),
+            stored: Vec::new(),
+        }
     }
 
     /// The number of a row.
@@ -49,10 +57,9 @@ impl Rows {
             return id;
         }
         for chunk in bits.chunks(64).take(self.matrix.summaries()) {
-            let summary = chunk
-                .iter()
-                .enumerate()
-                .fold(0, |summary, (bit, word)| summary | u64::from(*word != 0) << bit);
+            let summary = chunk.iter().enumerate().fold(0, |summary, (bit, word)| {
+                summary | u64::from(*word != 0) << bit
+            });
             self.stored.push(summary);
         }
         self.stored.extend_from_slice(&bits);

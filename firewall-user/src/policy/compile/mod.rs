@@ -57,12 +57,19 @@ pub struct Counters {
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum CompileError {
     #[error("{count} {direction} rules; at most {MAX_RULES} fit")]
-    TooManyRules { direction: &'static str, count: usize },
+    TooManyRules {
+        direction: &'static str,
+        count: usize,
+    },
     #[error(
         "the {direction} rules split the {field} values into {rows} different rows; at most 65,536 fit: \
          merge address lists of rules into sets"
     )]
-    TooManyRows { direction: &'static str, field: &'static str, rows: usize },
+    TooManyRows {
+        direction: &'static str,
+        field: &'static str,
+        rows: usize,
+    },
     #[error("more than {} rule names have been used; remove the rule counter registry to start anew", RULE_COUNTERS - FIRST_POLICY_COUNTER)]
     TooManyCounters,
     #[error("the compiled policy takes {words} words of 8 bytes; at most {MAX_IMAGE_WORDS} fit")]
@@ -90,7 +97,8 @@ impl Policy {
         for rule in &self.rules {
             compiled.counters.assign(&rule.name)?;
         }
-        compiled.inbound = self.compile_direction(Direction::Inbound, environment, &mut compiled)?;
+        compiled.inbound =
+            self.compile_direction(Direction::Inbound, environment, &mut compiled)?;
         compiled.outbound =
             self.compile_direction(Direction::Outbound, environment, &mut compiled)?;
         if !self.never_block.is_empty() {
@@ -99,7 +107,9 @@ impl Policy {
             compiled.inbound[constant::PROTECTED_V6] = v6;
         }
         if compiled.image.len() > MAX_IMAGE_WORDS {
-            return Err(CompileError::TooLarge { words: compiled.image.len() });
+            return Err(CompileError::TooLarge {
+                words: compiled.image.len(),
+            });
         }
         Ok(compiled)
     }
@@ -110,8 +120,11 @@ impl Policy {
         environment: &Environment,
         compiled: &mut Compiled,
     ) -> Result<Constants, CompileError> {
-        let rules: Vec<&Rule> =
-            self.rules.iter().filter(|rule| rule.direction == direction).collect();
+        let rules: Vec<&Rule> = self
+            .rules
+            .iter()
+            .filter(|rule| rule.direction == direction)
+            .collect();
         if rules.len() > MAX_RULES {
             return Err(CompileError::TooManyRules {
                 direction: direction.name(),
@@ -149,12 +162,23 @@ impl Policy {
             }
         };
         for field in Field::ALL {
-            let build = Build { policy: self, rules: &rules, matrix, direction, field };
+            let build = Build {
+                policy: self,
+                rules: &rules,
+                matrix,
+                direction,
+                field,
+            };
             let placed = match field {
                 Field::Source | Field::Destination => {
                     addresses::place(&build, &mut compiled.image)?
                 }
-                _ => values::place(&build, environment, &mut compiled.image, &mut compiled.notes)?,
+                _ => values::place(
+                    &build,
+                    environment,
+                    &mut compiled.image,
+                    &mut compiled.notes,
+                )?,
             };
             put(field, placed);
         }
@@ -179,8 +203,14 @@ impl Policy {
             u64::try_from(packet_clock.max(0)).unwrap_or(u64::MAX)
         });
         // Every rule was given a counter before.
-        let counter = counters.of(&rule.name).unwrap_or(firewall_common::layout::NO_RULE);
-        Record { counter, flags, expires }
+        let counter = counters
+            .of(&rule.name)
+            .unwrap_or(firewall_common::layout::NO_RULE);
+        Record {
+            counter,
+            flags,
+            expires,
+        }
     }
 }
 
@@ -192,12 +222,17 @@ impl Counters {
 
     /// The rule of a counter.
     pub fn name(&self, counter: u32) -> Option<&str> {
-        self.by_name.iter().find(|(_, known)| **known == counter).map(|(name, _)| name.as_str())
+        self.by_name
+            .iter()
+            .find(|(_, known)| **known == counter)
+            .map(|(name, _)| name.as_str())
     }
 
     /// All names with their counters, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&str, u32)> {
-        self.by_name.iter().map(|(name, counter)| (name.as_str(), *counter))
+        self.by_name
+            .iter()
+            .map(|(name, counter)| (name.as_str(), *counter))
     }
 
     fn assign(&mut self, name: &str) -> Result<(), CompileError> {
@@ -214,7 +249,9 @@ impl Counters {
 
 impl FromIterator<(String, u32)> for Counters {
     fn from_iter<I: IntoIterator<Item = (String, u32)>>(pairs: I) -> Self {
-        Self { by_name: pairs.into_iter().collect() }
+        Self {
+            by_name: pairs.into_iter().collect(),
+        }
     }
 }
 

@@ -55,7 +55,10 @@ pub(super) fn sweep<T: Value>(conditions: &[Vec<Range<T>>]) -> Swept<T> {
     // met before costs no comparison of sets; the set is compared when the sum agrees.
     let mut sum = 0_u128;
     let mut known: HashMap<u128, usize> = HashMap::new();
-    let mut swept = Swept { stretches: Vec::new(), classes: Vec::new() };
+    let mut swept = Swept {
+        stretches: Vec::new(),
+        classes: Vec::new(),
+    };
     let mut at = T::LOWEST;
     let mut index = 0;
     loop {
@@ -74,7 +77,11 @@ pub(super) fn sweep<T: Value>(conditions: &[Vec<Range<T>>]) -> Swept<T> {
             swept.classes.push(active.iter().copied().collect());
             swept.classes.len() - 1
         });
-        if swept.stretches.last().is_none_or(|last| last.class != class) {
+        if swept
+            .stretches
+            .last()
+            .is_none_or(|last| last.class != class)
+        {
             swept.stretches.push(Stretch { start: at, class });
         }
         match edges.get(index) {
@@ -118,8 +125,11 @@ mod tests {
     #[test]
     fn stretches_begin_at_the_lowest_value_and_name_what_holds() {
         let swept = sweep::<u32>(&[vec![(10, 19)], vec![(15, 30), (16, 18)]]);
-        let named: Vec<(u32, Vec<u32>)> =
-            swept.stretches.iter().map(|s| (s.start, swept.classes[s.class].clone())).collect();
+        let named: Vec<(u32, Vec<u32>)> = swept
+            .stretches
+            .iter()
+            .map(|s| (s.start, swept.classes[s.class].clone()))
+            .collect();
         assert_eq!(
             named,
             [

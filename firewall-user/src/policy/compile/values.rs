@@ -59,13 +59,22 @@ pub(super) fn place(
     let values = build.field.values();
     let table = image.len();
     image.resize(table + values.div_ceil(4), 0);
-    let ends = swept.stretches.iter().skip(1).map(|next| next.start as usize).chain([usize::MAX]);
+    let ends = swept
+        .stretches
+        .iter()
+        .skip(1)
+        .map(|next| next.start as usize)
+        .chain([usize::MAX]);
     for (stretch, end) in swept.stretches.iter().zip(ends) {
         for value in stretch.start as usize..end.min(values) {
             image[table + value / 4] |= u64::from(row_of[stretch.class]) << (value % 4 * 16);
         }
     }
-    Ok(Some(Placed { table: table as u32, table_v6: 0, rows: rows.place(image) }))
+    Ok(Some(Placed {
+        table: table as u32,
+        table_v6: 0,
+        rows: rows.place(image),
+    }))
 }
 
 /// The values of a field that a rule accepts; `None` for all.
@@ -86,15 +95,19 @@ fn accepted(
         Field::Interface => interfaces(rule, environment, notes),
         Field::Length => wide(&rule.lengths),
         Field::Ttl => wide(&rule.ttls),
-        Field::Fragment => {
-            rule.fragment.map(|only| if only { vec![(1, 2)] } else { vec![(0, 0)] })
-        }
+        Field::Fragment => rule
+            .fragment
+            .map(|only| if only { vec![(1, 2)] } else { vec![(0, 0)] }),
     }
 }
 
 fn wide<T: Copy + Into<u32>>(ranges: &[(T, T)]) -> Option<Vec<Range<u32>>> {
-    (!ranges.is_empty())
-        .then(|| ranges.iter().map(|&(first, last)| (first.into(), last.into())).collect())
+    (!ranges.is_empty()).then(|| {
+        ranges
+            .iter()
+            .map(|&(first, last)| (first.into(), last.into()))
+            .collect()
+    })
 }
 
 fn listed<T: Copy>(values: &[T], index: impl Fn(T) -> u32) -> Option<Vec<Range<u32>>> {

@@ -1,1 +1,0 @@
-//! The host engine: the shared decision over tables in memory; needs no privilege.

@@ -1,0 +1,223 @@
+//! The host engine: the kernel program's own parser, decision and accounting over tables in
+//! memory. It needs no privilege; `explain`, `replay` and the tests stand on it.
+
+mod counts;
+mod tables;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use firewall_common::decide::{self, Circumstances, Judgement, Step};
+use firewall_common::layout::{Counter, INTERFACES, SOURCE_BUCKETS, TOTALS, total_index};
+use firewall_common::packet::{self, Frame, NO_VLAN, Packet};
+use firewall_common::sources;
+use firewall_common::{Direction, Reason, Verdict};
+use ipnet::IpNet;
+
+use crate::detect::{HostCounts, SourceSample, Time};
+use crate::policy::Compiled;
+
+pub use counts::{kind_counts, source_address, source_sample};
+pub use tables::{ban_key, length_bit};
+
+/// A policy and its state, in memory.
+#[derive(Debug)]
+pub struct HostEngine {
+    tables: tables::Memory,
+    totals: Vec<Counter>,
+    counts: counts::Counts,
+}
+
+/// A judged frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Judged {
+    pub judgement: Judgement,
+    pub packet: Packet,
+}
+
+impl HostEngine {
+    /// An engine for a compiled policy.
+    pub fn new(compiled: Compiled) -> Self {
+        Self {
+            tables: tables::Memory::new(compiled),
+            totals: vec![Counter::default(); TOTALS as usize],
+            counts: counts::Counts::new(SOURCE_BUCKETS),
+        }
+    }
+
+    /// Judges and counts a frame. `now` is on the clock that the policy was compiled for.
+    #[inline]
+    pub fn judge(&mut self, frame: &[u8], direction: Direction, now: u64) -> Judged {
+        self.judge_at(
+            frame,
+            NO_VLAN,
+            direction,
+            Circumstances { now, interface: 0 },
+        )
+    }
+
+    /// As [`Self::judge`], on interface slot `at.interface` and with a VLAN tag that the hardware
+    /// took off.
+    #[inline]
+    pub fn judge_at(
+        &mut self,
+        frame: &[u8],
+        tag: u16,
+        direction: Direction,
+        at: Circumstances,
+    ) -> Judged {
+        let mut packet = Packet::default();
+        packet::parse(&Frame::new(frame), tag, &mut packet);
+        let judgement = match direction {
+            Direction::Inbound => decide::inbound(&packet, at, &mut self.tables),
+            Direction::Outbound => decide::outbound(&packet, at, &mut self.tables),
+        };
+        self.count(&packet, judgement, direction, at);
+        Judged { judgement, packet }
+    }
+
+    /// Judges a frame and tells the steps. It is counted like any other.
+    pub fn explain(
+        &mut self,
+        frame: &[u8],
+        tag: u16,
+        direction: Direction,
+        at: Circumstances,
+    ) -> (Judged, Vec<Step>) {
+        self.tables.steps = Some(Vec::new());
+        let judged = self.judge_at(frame, tag, direction, at);
+        (judged, self.tables.steps.take().unwrap_or_default())
+    }
+
+    #[inline]
+    fn count(
+        &mut self,
+        packet: &Packet,
+        judgement: Judgement,
+        direction: Direction,
+        at: Circumstances,
+    ) {
+        let index = total_index(
+            at.interface % INTERFACES,
+            direction as u32,
+            judgement.verdict as u32,
+            judgement.reason as u32,
+        );
+        let total = &mut self.totals[index as usize];
+        total.packets += 1;
+        total.bytes += u64::from(packet.length);
+        self.counts.kinds(packet, direction);
+        if sources::is_accounted(direction) {
+            let established = judgement.reason == Reason::Established;
+            let observation = sources::observe(packet, judgement.verdict, established);
+            self.counts.record(&observation, at.now);
+        }
+        if let Some(refusal) = sources::observe_refusal(packet) {
+            self.counts.record(&refusal, at.now);
+        }
+    }
+
+    /// Bans a prefix until `until` on the engine's clock.
+    pub fn ban(&mut self, prefix: IpNet, until: u64) {
+        self.tables.ban(prefix, until);
+    }
+
+    /// Lifts a ban; whether there was one.
+    pub fn unban(&mut self, prefix: IpNet) -> bool {
+        self.tables.unban(prefix)
+    }
+
+    /// Packets and bytes by verdict and reason, over all interfaces.
+    pub fn totals(&self) -> Vec<(Direction, Verdict, Reason, Counter)> {
+        let mut sums = Vec::new();
+        for direction in [Direction::Inbound, Direction::Outbound] {
+            for verdict in [Verdict::Pass, Verdict::Drop] {
+                for reason in Reason::ALL {
+                    let mut sum = Counter::default();
+                    for interface in 0..INTERFACES {
+                        let index =
+                            total_index(interface, direction as u32, verdict as u32, reason as u32);
+                        sum.packets += self.totals[index as usize].packets;
+                        sum.bytes += self.totals[index as usize].bytes;
+                    }
+                    sums.push((direction, verdict, reason, sum));
+                }
+            }
+        }
+        sums
+    }
+
+    /// Packets and bytes of a rule, by its counter.
+    pub fn hits(&self, counter: u32) -> Counter {
+        self.tables
+            .hits
+            .get(counter as usize)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    /// The name of a counter's rule: the policy's own, built-in link rules, or what the policy as a
+    /// whole would have dropped while it only observes.
+    pub fn rule_name(&self, counter: u32) -> Option<&str> {
+        builtin_name(counter).or_else(|| self.tables.compiled.counters.name(counter))
+    }
+
+    /// The compiled policy.
+    pub fn compiled(&self) -> &Compiled {
+        &self.tables.compiled
+    }
+
+    /// Counts of the whole host.
+    pub fn host_counts(&self) -> HostCounts {
+        let mut host = HostCounts::default();
+        for (direction, verdict, _, counter) in self.totals() {
+            if direction == Direction::Inbound {
+                host.packets += counter.packets;
+                host.bytes += counter.bytes;
+                if verdict == Verdict::Drop {
+                    host.drops += counter.packets;
+                }
+            }
+        }
+        host.kinds = self.counts.kinds[0].counts;
+        host.kinds_outbound = self.counts.kinds[1].counts;
+        host
+    }
+
+    /// Every source in the table, as of `now`, which is `time` on the calendar; the bitmaps start
+    /// anew.
+    pub fn sources(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
+        self.counts.samples(now, time)
+    }
+}
+
+/// The name of a counter that belongs to no rule of a policy.
+pub fn builtin_name(counter: u32) -> Option<&'static str> {
+    use firewall_common::decide::observed;
+    match counter {
+        observed::MALFORMED => Some("observe:malformed"),
+        observed::BAN => Some("observe:ban"),
+        observed::DEFAULT_INBOUND => Some("observe:default-inbound"),
+        observed::DEFAULT_OUTBOUND => Some("observe:default-outbound"),
+        _ => decide::LinkRule::ALL
+            .into_iter()
+            .find(|rule| *rule as u32 == counter)
+            .map(decide::LinkRule::name),
+    }
+}
+
+/// A duration as nanoseconds, no more than fit.
+pub fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// An address in the form of the shared code.
+pub fn address(address: IpAddr) -> firewall_common::Address {
+    match address {
+        IpAddr::V4(v4) => firewall_common::Address::v4(v4.to_bits()),
+        IpAddr::V6(v6) => {
+            let bits = v6.to_bits();
+            firewall_common::Address::v6((bits >> 64) as u64, bits as u64)
+        }
+    }
+}
