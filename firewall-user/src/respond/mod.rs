@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Answers to what people and detectors ask for: bans, with their lifetime, origin and reason,
+//! kept apart from the policy and across restarts.
+
+mod automatic;
+mod book;
+mod duration;
+mod guard;
+mod store;
+
+pub use automatic::{RespondMode, RespondSettings, Response};
+pub use book::{BanBook, BanRecord, Origin};
+pub use duration::{BanDuration, BanDurationError};
+pub use guard::{BanRefusal, check_ban, is_protected};
+pub use store::{BanFile, Loaded};

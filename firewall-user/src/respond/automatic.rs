@@ -1,0 +1,190 @@
+//! What is done about an alert by itself: nothing unless the host's settings ask for bans, and
+//! never anything about a source that the policy protects.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+
+use super::{BanBook, BanDuration, BanRecord, Origin, check_ban};
+use crate::policy::Policy;
+
+/// `[respond]` of the host settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RespondSettings {
+    pub mode: RespondMode,
+    /// How long an automatic ban lasts from the latest alert.
+    pub ban_for: BanDuration,
+}
+
+/// What an alert about a source leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RespondMode {
+    /// People are told; nothing else.
+    #[default]
+    Observe,
+    /// The source is banned.
+    Ban,
+}
+
+/// What came of an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Response {
+    /// This ban is to be put in force.
+    Ban(BanRecord),
+    /// A ban would have followed, but for this.
+    Spared(String),
+    /// None is asked for.
+    Nothing,
+}
+
+impl Default for RespondSettings {
+    fn default() -> Self {
+        Self {
+            mode: RespondMode::Observe,
+            ban_for: BanDuration(Some(Duration::from_secs(600))),
+        }
+    }
+}
+
+impl RespondSettings {
+    /// The answer to an alert of `kind` about `source`.
+    pub fn answer(
+        &self,
+        policy: &Policy,
+        bans: &BanBook,
+        source: IpNet,
+        kind: &str,
+        now: Timestamp,
+    ) -> Response {
+        if self.mode == RespondMode::Observe {
+            return Response::Nothing;
+        }
+        let prefix = source.trunc();
+        if let Err(refusal) = check_ban(policy, prefix) {
+            return Response::Spared(refusal.to_string());
+        }
+        // An IPv6 source is a whole /64: a protected address inside may be the very one meant.
+        if let Some(inside) = policy
+            .never_block
+            .iter()
+            .find(|protected| prefix.contains(*protected))
+        {
+            return Response::Spared(format!("{prefix} holds the protected {inside}"));
+        }
+        if let Some(ban) = bans
+            .get(&prefix)
+            .filter(|ban| ban.origin == Origin::Manual)
+            .or_else(|| bans.covering(&prefix))
+        {
+            return Response::Spared(format!("{} is banned already", ban.prefix));
+        }
+        let expires = match self.ban_for.0 {
+            None => None,
+            // A length that leaves the calendar is as good as no end.
+            Some(duration) => SignedDuration::try_from(duration)
+                .ok()
+                .and_then(|duration| now.checked_add(duration).ok()),
+        };
+        Response::Ban(BanRecord {
+            prefix,
+            origin: Origin::Automatic,
+            kind: Some(kind.to_owned()),
+            reason: Some(format!("alert {kind}")),
+            created: now,
+            expires,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::{DefaultAction, Defaults, Mode};
+    use crate::respond::book::tests::record;
+
+    const BAN: RespondSettings = RespondSettings {
+        mode: RespondMode::Ban,
+        ban_for: BanDuration(Some(Duration::from_secs(600))),
+    };
+
+    fn policy() -> Policy {
+        Policy {
+            defaults: Defaults {
+                inbound: DefaultAction::Drop,
+                outbound: DefaultAction::Accept,
+                mode: Mode::Enforce,
+            },
+            sets: Vec::new(),
+            never_block: vec![net("198.51.100.0/24"), net("2001:db8:1::5/128")],
+            rules: Vec::new(),
+        }
+    }
+
+    fn net(text: &str) -> IpNet {
+        text.parse().expect("a prefix")
+    }
+
+    fn answer(settings: RespondSettings, bans: &BanBook, source: &str) -> Response {
+        settings.answer(
+            &policy(),
+            bans,
+            net(source),
+            "port_scan",
+            Timestamp::UNIX_EPOCH,
+        )
+    }
+
+    #[test]
+    fn nothing_is_banned_unless_the_settings_ask_for_it() {
+        let answer = answer(
+            RespondSettings::default(),
+            &BanBook::default(),
+            "203.0.113.7/32",
+        );
+        assert_eq!(answer, Response::Nothing);
+    }
+
+    #[test]
+    fn a_scanner_is_banned_for_the_time_that_was_set() {
+        let Response::Ban(ban) = answer(BAN, &BanBook::default(), "203.0.113.7/32") else {
+            panic!("no ban");
+        };
+        assert_eq!(ban.prefix, net("203.0.113.7/32"));
+        assert_eq!(ban.origin, Origin::Automatic);
+        assert_eq!(ban.kind.as_deref(), Some("port_scan"));
+        assert_eq!(ban.expires, Timestamp::from_second(600).ok());
+    }
+
+    #[test]
+    fn protected_sources_are_spared_and_so_is_a_subnet_that_holds_one() {
+        for source in ["198.51.100.9/32", "2001:db8:1::/64"] {
+            assert!(
+                matches!(
+                    answer(BAN, &BanBook::default(), source),
+                    Response::Spared(_)
+                ),
+                "{source}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_ban_that_a_person_set_is_not_replaced() {
+        let bans: BanBook = [
+            record("203.0.113.7/32", None),
+            record("203.0.112.0/24", None),
+        ]
+        .into_iter()
+        .collect();
+        for source in ["203.0.113.7/32", "203.0.112.4/32"] {
+            assert!(
+                matches!(answer(BAN, &bans, source), Response::Spared(_)),
+                "{source}"
+            );
+        }
+    }
+}

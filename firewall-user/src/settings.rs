@@ -1,1 +1,0 @@
-//! The host settings, `/etc/palisade/palisade.toml`.
