@@ -1,8 +1,10 @@
 //! `palisade daemon`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use super::Global;
+use crate::daemon::{self, LogFormat};
 
 /// Arguments of `palisade daemon`.
 #[derive(Debug, clap::Args)]
@@ -13,10 +15,14 @@ pub struct Args {
         value_name = "FILE",
         default_value = "/etc/palisade/palisade.toml"
     )]
-    pub config: std::path::PathBuf,
+    pub config: PathBuf,
+    /// How log lines are written to standard error; PALISADE_LOG sets what is logged
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t)]
+    pub log_format: LogFormat,
 }
 
 /// Runs the verb.
-pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`palisade daemon` is not built yet")
+pub fn run(_global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    daemon::run(&arguments.config, arguments.log_format)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -2,7 +2,9 @@
 
 use std::process::ExitCode;
 
-use super::Global;
+use super::client::{Client, read};
+use super::{Global, output};
+use crate::daemon::documents::{DetachReport, DetachRequest};
 
 /// Arguments of `palisade detach`.
 #[derive(Debug, clap::Args)]
@@ -13,6 +15,21 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`palisade detach` is not built yet")
+pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    let request = DetachRequest {
+        interface: arguments.interface,
+    };
+    let document = Client::new(&global.socket)?.post("/v1/detach", &request)?;
+    let report: DetachReport = read(document.clone())?;
+    if global.json {
+        output::json(&document)?;
+    } else if report.detached.is_empty() {
+        output::line("no interface was protected")?;
+    } else {
+        output::line(&format!("open now: {}", report.detached.join(", ")))?;
+        if !report.attached.is_empty() {
+            output::line(&format!("still protected: {}", report.attached.join(", ")))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }

@@ -5,11 +5,13 @@ mod apply;
 mod ban;
 mod bans;
 mod check;
+pub mod client;
 mod completions;
 mod daemon;
 mod detach;
 mod explain;
 mod man;
+pub mod output;
 mod replay;
 mod rule;
 mod set;
@@ -96,6 +98,9 @@ pub const EXIT_NO_DAEMON: u8 = 3;
 /// Parses the command line and runs the verb.
 pub fn main() -> ExitCode {
     let Cli { global, command } = Cli::parse();
+    if !matches!(command, Command::Daemon(_)) {
+        die_of_closed_pipes();
+    }
     let result = match command {
         Command::Check(arguments) => check::run(&global, arguments),
         Command::Daemon(arguments) => daemon::run(&global, arguments),
@@ -118,7 +123,20 @@ pub fn main() -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             eprintln!("palisade: {error:#}");
-            ExitCode::from(EXIT_FAILED)
+            ExitCode::from(if error.is::<client::NoDaemon>() {
+                EXIT_NO_DAEMON
+            } else {
+                EXIT_FAILED
+            })
         }
+    }
+}
+
+/// Lets `palisade bans | head` end quietly, as every other tool does. Not for the daemon: a peer that
+/// hangs up must not end it.
+fn die_of_closed_pipes() {
+    // SAFETY: sets a disposition that the kernel handles; no other thread runs yet.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_DFL);
     }
 }

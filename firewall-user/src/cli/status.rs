@@ -2,13 +2,119 @@
 
 use std::process::ExitCode;
 
-use super::Global;
+use super::client::{Client, read};
+use super::output::{self, Table};
+use super::{EXIT_FAILED, Global};
+use crate::daemon::documents::{InterfaceStatus, Status};
 
 /// Arguments of `palisade status`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Also show how full each kernel map is
+    #[arg(long)]
+    pub maps: bool,
+}
 
-/// Runs the verb.
-pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`palisade status` is not built yet")
+/// Runs the verb. An open host is a failure, so that scripts notice.
+pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    let document = Client::new(&global.socket)?.get("/v1/status")?;
+    let status: Status = read(document.clone())?;
+    if global.json {
+        output::json(&document)?;
+    } else {
+        show(&status, arguments.maps)?;
+    }
+    if status.interfaces.is_empty() {
+        eprintln!("palisade: no interface is protected");
+        return Ok(ExitCode::from(EXIT_FAILED));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
+    let policy = &status.policy;
+    output::line(&format!(
+        "palisade {} ({}), process {}, since {}",
+        status.version,
+        status.revision,
+        status.pid,
+        whole_seconds(status.started)
+    ))?;
+    output::line(&format!(
+        "policy: {}, generation {}, {} rules, {} sets, mode {}, applied {}",
+        policy.source,
+        policy.generation,
+        policy.rules,
+        policy.sets,
+        policy.mode,
+        whole_seconds(policy.applied)
+    ))?;
+    if let Some(error) = &policy.error {
+        output::line(&format!(
+            "policy offered last was refused, the one before stays: {error}"
+        ))?;
+    }
+    for interface in &status.interfaces {
+        output::line(&interface_line(interface))?;
+    }
+    output::line(&format!(
+        "bans: {} manual, {} automatic; alerts: {} active; sources: {} tracked; events: {} lost, {} throttled",
+        status.bans.manual,
+        status.bans.automatic,
+        status.alerts_active,
+        status.sources_tracked,
+        status.health.events_lost,
+        status.health.events_throttled,
+    ))?;
+    output::line("")?;
+    let mut totals = Table::new(&[
+        "INTERFACE",
+        "DIRECTION",
+        "VERDICT",
+        "REASON",
+        "PACKETS",
+        "BYTES",
+    ]);
+    for total in &status.totals {
+        totals.row(vec![
+            total.interface.clone(),
+            total.direction.clone(),
+            total.verdict.clone(),
+            total.reason.clone(),
+            total.packets.to_string(),
+            total.bytes.to_string(),
+        ]);
+    }
+    totals.print()?;
+    if maps {
+        output::line("")?;
+        let mut table = Table::new(&["MAP", "ENTRIES", "CAPACITY"]);
+        for map in &status.maps {
+            table.row(vec![
+                map.map.clone(),
+                map.entries.to_string(),
+                map.capacity.to_string(),
+            ]);
+        }
+        table.print()?;
+    }
+    Ok(())
+}
+
+fn interface_line(interface: &InterfaceStatus) -> String {
+    let mut text = format!(
+        "interface: {}, ingress xdp {}, egress {}",
+        interface.name, interface.mode, interface.egress
+    );
+    if let Some(fallback) = &interface.fallback {
+        text.push_str(&format!(" (native mode was refused: {fallback})"));
+    }
+    if interface.taken_over {
+        text.push_str(", taken over from an earlier daemon");
+    }
+    text
+}
+
+fn whole_seconds(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

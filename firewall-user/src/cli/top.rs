@@ -3,12 +3,68 @@
 use std::process::ExitCode;
 
 use super::Global;
+use super::client::{Client, read};
+use super::output::{self, Table, rate};
+use crate::daemon::documents::{SourceOrder, Sources};
 
 /// Arguments of `palisade top`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// What to sort by: the rate over the last ten seconds or so, then the total
+    #[arg(long, value_enum, default_value_t)]
+    pub by: SourceOrder,
+    /// How many sources to show
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub limit: usize,
+}
 
 /// Runs the verb.
-pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`palisade top` is not built yet")
+pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    let path = format!(
+        "/v1/sources?by={}&limit={}",
+        arguments.by.name(),
+        arguments.limit
+    );
+    let document = Client::new(&global.socket)?.get(&path)?;
+    if global.json {
+        output::json(&document)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Sources { sources, .. } = read(document)?;
+    let mut table = Table::new(&[
+        "SOURCE",
+        "PACKETS/S",
+        "BYTES/S",
+        "SYNS/S",
+        "REQUESTS/S",
+        "PACKETS",
+        "BYTES",
+        "SYNS",
+        "REQUESTS",
+        "DROPS",
+    ]);
+    for source in sources {
+        table.row(vec![
+            source_name(source.source),
+            rate(source.packets_per_second),
+            rate(source.bytes_per_second),
+            rate(source.syns_per_second),
+            rate(source.requests_per_second),
+            source.packets.to_string(),
+            source.bytes.to_string(),
+            source.syns.to_string(),
+            source.requests.to_string(),
+            source.drops.to_string(),
+        ]);
+    }
+    table.print()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// IPv6 sources are whole /64s.
+fn source_name(source: std::net::IpAddr) -> String {
+    match source {
+        std::net::IpAddr::V4(address) => address.to_string(),
+        std::net::IpAddr::V6(address) => format!("{address}/64"),
+    }
 }

@@ -2,13 +2,28 @@
 
 use std::process::ExitCode;
 
-use super::Global;
+use ipnet::IpNet;
+
+use super::client::Client;
+use super::{Global, output};
+use crate::respond::parse_prefix;
 
 /// Arguments of `palisade unban`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Whose ban to lift, as `palisade bans` lists it
+    #[arg(value_name = "ADDR[/LEN]", value_parser = parse_prefix)]
+    pub source: IpNet,
+}
 
 /// Runs the verb.
-pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`palisade unban` is not built yet")
+pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    let path = format!("/v1/bans?prefix={}", arguments.source);
+    let document = Client::new(&global.socket)?.delete(&path)?;
+    if global.json {
+        output::json(&document)?;
+    } else {
+        output::line(&format!("the ban of {} is lifted", arguments.source))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }

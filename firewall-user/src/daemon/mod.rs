@@ -1,1 +1,165 @@
-//! Placeholder.
+//! The daemon: puts the fence up, watches it, answers over the control socket, and leaves the fence
+//! standing when it goes.
+
+pub mod documents;
+
+mod alerts;
+mod control;
+mod events;
+mod failure;
+mod fence;
+mod keeper;
+mod lock;
+mod logs;
+mod offer;
+mod privilege;
+mod pulse;
+mod rates;
+mod reload;
+mod rounds;
+mod service;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, anyhow, bail};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Mutex;
+use tracing::{error, info, warn};
+
+pub use logs::LogFormat;
+pub use pulse::Pulse;
+
+use crate::export;
+use crate::settings::Settings;
+use control::Control;
+use events::EventRing;
+use fence::Fence;
+use keeper::Keeper;
+use offer::{Offer, Origin};
+use reload::Reloader;
+
+/// Runs in the foreground until told to stop.
+pub fn run(config: &Path, format: LogFormat) -> anyhow::Result<()> {
+    let settings = Arc::new(Settings::load(config)?);
+    logs::start(format)?;
+    privilege::check()?;
+    let _locks = lock::Locks::take(&settings.state_dir, &settings.pin_dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("the runtime cannot be started")?;
+    let result = runtime.block_on(guard(settings));
+    // Whatever still runs on other threads must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+/// Reads the policy, puts the fence up, and runs until a signal.
+async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
+    // Taken before anything is announced, so that an early SIGHUP cannot kill.
+    let mut hangup = signal(SignalKind::hangup())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+
+    let offer = first_policy(&settings).await?;
+    // Bound first: a second daemon on this socket is told so before it touches the fence.
+    let listener = control::bind(&settings.socket)?;
+    let building = settings.clone();
+    let (fence, (events, attached), thread) = Fence::start(move || {
+        let (keeper, events) = Keeper::start(building, offer)?;
+        let attached = keeper.attached();
+        Ok((keeper, (events, attached)))
+    })
+    .await
+    .inspect_err(|_| remove_socket(&settings.socket))?;
+
+    let pulse = Arc::new(Pulse::new(attached));
+    let ring = EventRing::new(settings.events.keep);
+    if let Some(events) = events {
+        tokio::spawn(rounds::collect_events(events, ring.clone()));
+    }
+    tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
+    let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone())));
+    if let Some(address) = settings.metrics {
+        tokio::spawn(export::serve(address, fence.clone(), pulse.clone()));
+    }
+    let router = control::router(Control {
+        fence: fence.clone(),
+        events: ring,
+        reloader: reloader.clone(),
+        policy: settings.policy.clone(),
+    });
+    let served = tokio::spawn(async move {
+        axum::serve(
+            listener,
+            router.into_make_service_with_connect_info::<control::Peer>(),
+        )
+        .await
+    });
+    info!(socket = %settings.socket.display(), "ready");
+    service::ready();
+
+    let result = loop {
+        tokio::select! {
+            _ = hangup.recv() => reload(&reloader, &settings).await,
+            _ = terminate.recv() => break Ok(()),
+            _ = interrupt.recv() => break Ok(()),
+            () = fence.ended_by_itself() => {
+                break Err(anyhow!("the fence thread panicked; the fence itself stands as it was"));
+            }
+        }
+    };
+    service::stopping();
+    served.abort();
+    remove_socket(&settings.socket);
+    info!("stopping; the fence stays up");
+    drop((fence, reloader));
+    // The thread ends once every task has let go of it; those still running go with the runtime.
+    drop(thread);
+    result
+}
+
+async fn first_policy(settings: &Settings) -> anyhow::Result<Offer> {
+    let origin = Origin::File(settings.policy.clone());
+    let read = tokio::task::spawn_blocking(move || Offer::read(&origin)).await?;
+    match read {
+        Ok(offer) => Ok(offer),
+        Err(error) => {
+            let standing = std::fs::read_dir(&settings.pin_dir)
+                .is_ok_and(|mut entries| entries.next().is_some());
+            if standing {
+                bail!(
+                    "{error}\nthe daemon does not start with this policy; the fence pinned under {} \
+                     stands as it was",
+                    settings.pin_dir.display()
+                );
+            }
+            bail!("{error}\nthe daemon does not start with this policy; nothing is protected")
+        }
+    }
+}
+
+/// Reads the daemon's own policy file again.
+async fn reload(reloader: &Mutex<Reloader>, settings: &Settings) {
+    service::reloading();
+    let origin = Origin::File(settings.policy.clone());
+    // What went wrong is in the log and in the status: the fence stays as it was.
+    if let Err(failure) = reloader.lock().await.apply(origin, false).await {
+        error!("reload failed: {failure}");
+    }
+    service::ready();
+}
+
+fn remove_socket(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        warn!(socket = %path.display(), "the control socket could not be removed: {error}");
+    }
+}
+
+impl export::Readable for Fence {
+    async fn read(&self) -> anyhow::Result<export::Reading> {
+        Ok(self.call(Keeper::reading).await??)
+    }
+}

@@ -1,1 +1,15 @@
-//! Placeholder.
+//! What other systems are told: metrics for Prometheus, and whether all is well.
+
+mod metrics;
+mod server;
+
+pub use metrics::{Reading, render};
+pub use server::{Readable, serve};
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The commit of this build, if the build said so (`PALISADE_REVISION`).
+pub const REVISION: &str = match option_env!("PALISADE_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};

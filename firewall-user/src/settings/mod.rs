@@ -15,6 +15,7 @@ use toml::Spanned;
 pub use error::SettingsError;
 
 use crate::datapath::{DatapathSettings, InterfaceSettings};
+use crate::detect;
 use crate::respond::RespondSettings;
 use interface::InterfaceEntry;
 
@@ -30,6 +31,7 @@ pub struct Settings {
     pub pin_dir: PathBuf,
     /// Where metrics are served; `None` if that is switched off.
     pub metrics: Option<SocketAddr>,
+    pub detect: detect::Config,
     pub respond: RespondSettings,
     pub events: EventSettings,
 }
@@ -69,6 +71,8 @@ struct Document {
     pin_dir: PathBuf,
     #[serde(default)]
     metrics: MetricsDocument,
+    #[serde(default)]
+    detect: detect::Config,
     #[serde(default)]
     respond: RespondSettings,
     #[serde(default)]
@@ -130,6 +134,7 @@ impl Settings {
             socket: folder.join(document.socket),
             pin_dir: folder.join(document.pin_dir),
             metrics: check_listen(document.metrics.listen, at)?,
+            detect: document.detect,
             respond: document.respond,
             events,
         })

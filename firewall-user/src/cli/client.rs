@@ -1,0 +1,176 @@
+//! Speaks to the daemon over its control socket, for verbs that just ask and print.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow, bail};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+
+use crate::daemon::documents::ErrorDocument;
+
+/// Nobody answers on the control socket.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "no daemon answers on {}: {reason}; is `palisade daemon` running, and is this its socket \
+     (--socket or PALISADE_SOCKET)?",
+    socket.display()
+)]
+pub struct NoDaemon {
+    socket: PathBuf,
+    reason: String,
+}
+
+/// The daemon said no; its words are meant for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    pub message: String,
+}
+
+/// A client of one daemon.
+#[derive(Debug)]
+pub struct Client {
+    socket: PathBuf,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// A client of the daemon on `socket`; nothing is opened yet.
+    pub fn new(socket: &Path) -> anyhow::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("the runtime cannot be started")?;
+        Ok(Self {
+            socket: socket.to_owned(),
+            runtime,
+        })
+    }
+
+    /// Asks for a document.
+    pub fn get(&self, path: &str) -> anyhow::Result<Value> {
+        self.document(Method::GET, path, Bytes::new())
+    }
+
+    /// Asks for a change.
+    pub fn post(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Value> {
+        self.document(Method::POST, path, serde_json::to_vec(body)?.into())
+    }
+
+    /// Asks for something to be gone.
+    pub fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.document(Method::DELETE, path, Bytes::new())
+    }
+
+    /// Hands on each line of an answer that goes on, until the daemon ends it.
+    pub fn follow(
+        &self,
+        path: &str,
+        mut line: impl FnMut(&[u8]) -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
+        self.runtime.block_on(async {
+            let response = self.send(Method::GET, path, Bytes::new()).await?;
+            let mut body = succeeded(response).await?.into_body();
+            let mut waiting = Vec::new();
+            while let Some(frame) = body.frame().await {
+                let Ok(frame) = frame else {
+                    break;
+                };
+                if let Some(data) = frame.data_ref() {
+                    waiting.extend_from_slice(data);
+                }
+                while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
+                    let rest = waiting.split_off(end + 1);
+                    line(&waiting[..end])?;
+                    waiting = rest;
+                }
+            }
+            Err(self.no_daemon("it went away".to_owned()))
+        })
+    }
+
+    fn document(&self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Value> {
+        self.runtime.block_on(async {
+            let response = succeeded(self.send(method, path, body).await?).await?;
+            let bytes = response
+                .into_body()
+                .collect()
+                .await
+                .map_err(|error| self.no_daemon(format!("it went away: {error}")))?
+                .to_bytes();
+            serde_json::from_slice(&bytes).context("the daemon's answer is no JSON")
+        })
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Response<Incoming>> {
+        let stream = match UnixStream::connect(&self.socket).await {
+            Ok(stream) => stream,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => bail!(
+                "{} may not be opened by this user: be root",
+                self.socket.display()
+            ),
+            Err(error) => return Err(self.no_daemon(error.to_string())),
+        };
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| self.no_daemon(error.to_string()))?;
+        // Ends with the connection; what goes wrong shows in the request's own result.
+        tokio::spawn(connection);
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "palisade")
+            .header("content-type", "application/json")
+            .body(Full::new(body))
+            .context("the request cannot be built")?;
+        sender
+            .send_request(request)
+            .await
+            .map_err(|error| self.no_daemon(format!("it gave no answer: {error}")))
+    }
+
+    fn no_daemon(&self, reason: String) -> anyhow::Error {
+        anyhow!(NoDaemon {
+            socket: self.socket.clone(),
+            reason,
+        })
+    }
+}
+
+/// Reads a document as a type.
+pub fn read<T: DeserializeOwned>(document: Value) -> anyhow::Result<T> {
+    serde_json::from_value(document)
+        .context("the daemon's answer is not understood: are both of the same version?")
+}
+
+/// The response, or the daemon's reason why not.
+async fn succeeded(response: Response<Incoming>) -> anyhow::Result<Response<Incoming>> {
+    let status = response.status();
+    if status == StatusCode::OK {
+        return Ok(response);
+    }
+    let bytes = response
+        .into_body()
+        .collect()
+        .await
+        .map(|body| body.to_bytes())
+        .unwrap_or_default();
+    let message = match serde_json::from_slice::<ErrorDocument>(&bytes) {
+        Ok(document) => document.error,
+        Err(_) => format!("the daemon answered {status}"),
+    };
+    Err(anyhow!(Refused { message }))
+}

@@ -1,0 +1,93 @@
+//! The socket file: found stale it is replaced, found in use it is left alone.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use anyhow::{Context, bail};
+use tokio::net::UnixListener;
+
+/// Binds the control socket, for its owner alone.
+pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+    if let Some(folder) = path.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o755)
+            .create(folder)
+            .with_context(|| format!("the folder {} cannot be created", folder.display()))?;
+    }
+    remove_stale(path)?;
+    // Restricted before anybody can connect: the mode is set by the mask at creation.
+    let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(mask);
+    let listener =
+        bound.with_context(|| format!("the control socket {} cannot be bound", path.display()))?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
+        .with_context(|| format!("{} cannot be restricted to its owner", path.display()))?;
+    Ok(listener)
+}
+
+/// Removes what a dead daemon left; refuses to take a living one's socket, or to delete a file.
+fn remove_stale(path: &Path) -> anyhow::Result<()> {
+    let kind = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("{} cannot be examined", path.display()));
+        }
+    };
+    if !kind.is_socket() {
+        bail!(
+            "{} is in the way of the control socket and is no socket: remove it, or set another `socket`",
+            path.display()
+        );
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => bail!(
+            "another daemon answers on {}: stop it, or set another `socket`",
+            path.display()
+        ),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path)
+            .with_context(|| format!("the stale socket {} cannot be removed", path.display())),
+        Err(error) => {
+            Err(error).with_context(|| format!("the socket {} cannot be examined", path.display()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_stale_socket_is_replaced_and_only_its_owner_may_open_the_new_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("run/control.sock");
+        drop(bind(&path).expect("bound"));
+        assert!(path.exists(), "a dead daemon leaves its socket");
+        let _listener = bind(&path).expect("bound again");
+        let mode = fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_answers_is_not_taken_away() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        let _listener = bind(&path).expect("bound");
+        let error = bind(&path).expect_err("taken");
+        assert!(format!("{error:#}").contains("another daemon answers"));
+    }
+
+    #[tokio::test]
+    async fn a_file_in_the_way_is_not_deleted() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        fs::write(&path, "precious").expect("written");
+        assert!(bind(&path).is_err());
+        assert_eq!(fs::read_to_string(&path).expect("kept"), "precious");
+    }
+}

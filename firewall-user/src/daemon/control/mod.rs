@@ -1,0 +1,78 @@
+//! The control socket: HTTP with JSON over a Unix socket, so that any tool can speak to the daemon
+//! and the kernel vouches for who is speaking.
+
+mod bans;
+mod body;
+mod listener;
+mod peer;
+mod policy;
+mod reports;
+mod stream;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use tokio::sync::Mutex;
+
+pub use listener::bind;
+pub use peer::Peer;
+
+use super::events::EventRing;
+use super::failure::answer;
+use super::fence::Fence;
+use super::reload::Reloader;
+
+/// Largest request: a policy as text.
+const LARGEST_BODY: usize = 16 << 20;
+
+/// What the handlers need.
+#[derive(Clone, Debug)]
+pub struct Control {
+    pub fence: Fence,
+    pub events: EventRing,
+    pub reloader: Arc<Mutex<Reloader>>,
+    /// The daemon's own policy file.
+    pub policy: PathBuf,
+}
+
+/// All endpoints.
+pub fn router(control: Control) -> Router {
+    Router::new()
+        .route("/v1/status", get(reports::status))
+        .route("/v1/rules", get(reports::rules))
+        .route("/v1/sources", get(reports::sources))
+        .route("/v1/events", get(reports::events))
+        .route("/v1/alerts", get(reports::alerts))
+        .route("/v1/apply", post(policy::apply))
+        .route("/v1/detach", post(policy::detach))
+        .route(
+            "/v1/bans",
+            get(bans::list).post(bans::add).delete(bans::remove),
+        )
+        .fallback(no_such_endpoint)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(axum::middleware::from_fn(peer::authorize))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(control)
+}
+
+async fn no_such_endpoint(uri: axum::http::Uri) -> Response {
+    answer(
+        StatusCode::NOT_FOUND,
+        format!("there is no {} here", uri.path()),
+    )
+}
+
+async fn wrong_method(method: axum::http::Method, uri: axum::http::Uri) -> Response {
+    answer(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("{} does not take {method}", uri.path()),
+    )
+}

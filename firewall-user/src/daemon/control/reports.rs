@@ -1,0 +1,73 @@
+//! What can be asked without changing anything.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+
+use super::super::documents::{
+    Alerts, AlertsQuery, Events, EventsQuery, Rules, Sources, SourcesQuery, Status,
+};
+use super::super::failure::Failure;
+use super::body::Asked;
+use super::{Control, stream};
+
+/// Most rows of one answer.
+const MOST_ROWS: usize = 10_000;
+
+pub async fn status(State(control): State<Control>) -> Result<Json<Status>, Failure> {
+    Ok(Json(control.fence.call(|keeper| keeper.status()).await??))
+}
+
+pub async fn rules(State(control): State<Control>) -> Result<Json<Rules>, Failure> {
+    Ok(Json(control.fence.call(|keeper| keeper.rules()).await??))
+}
+
+pub async fn sources(
+    State(control): State<Control>,
+    Asked(SourcesQuery { by, limit }): Asked<SourcesQuery>,
+) -> Result<Json<Sources>, Failure> {
+    let limit = limit.min(MOST_ROWS);
+    let sources = control.fence.call(move |keeper| Sources {
+        by,
+        tracked: keeper.rates().len(),
+        sources: keeper.rates().top(by, limit),
+    });
+    Ok(Json(sources.await?))
+}
+
+pub async fn events(
+    State(control): State<Control>,
+    Asked(query): Asked<EventsQuery>,
+) -> Result<Json<Events>, Failure> {
+    let latest = control.events.latest(query.limit.min(MOST_ROWS));
+    let events = control.fence.call(move |keeper| Events {
+        events: latest
+            .iter()
+            .map(|(time, event)| keeper.name_event(*time, event))
+            .collect(),
+    });
+    Ok(Json(events.await?))
+}
+
+pub async fn alerts(
+    State(control): State<Control>,
+    Asked(query): Asked<AlertsQuery>,
+) -> Result<Response, Failure> {
+    match query.follow {
+        0 => {
+            let alerts = control.fence.call(|keeper| keeper.alerts().all()).await?;
+            Ok(Json(Alerts { alerts }).into_response())
+        }
+        1 => {
+            let (active, changes) = control
+                .fence
+                .call(|keeper| {
+                    let active: Vec<_> = keeper.alerts().active().cloned().collect();
+                    (active, keeper.alerts().follow())
+                })
+                .await?;
+            Ok(stream::json_lines(active, changes))
+        }
+        _ => Err(Failure::Invalid("`follow` is 0 or 1".to_owned())),
+    }
+}

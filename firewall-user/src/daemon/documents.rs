@@ -1,0 +1,338 @@
+//! What goes over the control socket: the documents that `--json` prints, with stable names.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::detect::Alert;
+use crate::respond::{BanDuration, BanRecord};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Status {
+    pub version: String,
+    pub revision: String,
+    pub pid: u32,
+    pub started: Timestamp,
+    pub settings: PathBuf,
+    pub policy: PolicyStatus,
+    pub interfaces: Vec<InterfaceStatus>,
+    pub totals: Vec<TotalDocument>,
+    pub bans: BanCounts,
+    pub alerts_active: usize,
+    pub sources_tracked: usize,
+    pub maps: Vec<MapDocument>,
+    pub health: HealthDocument,
+}
+
+/// The policy in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// The file that a reload reads.
+    pub file: PathBuf,
+    /// Where the policy in force came from, if from elsewhere.
+    pub source: String,
+    /// Whether the latest policy that was offered was taken.
+    pub valid: bool,
+    /// Why not.
+    pub error: Option<String>,
+    pub generation: u64,
+    pub applied: Timestamp,
+    pub mode: String,
+    pub rules: usize,
+    pub sets: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    pub name: String,
+    pub index: u32,
+    pub mode: String,
+    pub fallback: Option<String>,
+    pub egress: String,
+    pub taken_over: bool,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TotalDocument {
+    pub interface: String,
+    pub direction: String,
+    pub verdict: String,
+    pub reason: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct BanCounts {
+    pub manual: usize,
+    pub automatic: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MapDocument {
+    pub map: String,
+    pub entries: u64,
+    pub capacity: u64,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct HealthDocument {
+    pub events_throttled: u64,
+    pub events_lost: u64,
+    pub connections_refused: u64,
+    pub sources_contended: u64,
+}
+
+/// `POST /v1/apply`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApplyRequest {
+    /// A whole policy; its files are relative to the daemon's own policy file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// A policy file, absolute. With neither, the daemon's own file is read again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<PathBuf>,
+    /// Check and compile, but change nothing.
+    #[serde(default)]
+    pub dry_run: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApplyReport {
+    pub dry_run: bool,
+    pub source: String,
+    /// The generation in force now.
+    pub generation: u64,
+    pub rules: usize,
+    pub sets: usize,
+    pub warnings: Vec<String>,
+    pub compile_seconds: f64,
+    pub load_seconds: f64,
+    pub swap_seconds: f64,
+    /// Bans that ended because the new policy protects their source.
+    pub bans_lifted: Vec<IpNet>,
+}
+
+/// `POST /v1/detach`.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DetachRequest {
+    /// One interface; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub interface: Option<String>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DetachReport {
+    /// The interfaces that are open now.
+    pub detached: Vec<String>,
+    /// The interfaces that are still protected.
+    pub attached: Vec<String>,
+}
+
+/// `POST /v1/bans`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BanRequest {
+    /// An address or a prefix.
+    pub prefix: String,
+    #[serde(rename = "for", default = "default_ban_duration")]
+    pub duration: BanDuration,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// How long a ban lasts when nobody says.
+pub fn default_ban_duration() -> BanDuration {
+    BanDuration(Some(std::time::Duration::from_secs(3600)))
+}
+
+/// `GET /v1/bans`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Bans {
+    pub bans: Vec<BanDocument>,
+}
+
+/// One ban in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct BanDocument {
+    pub prefix: IpNet,
+    pub origin: String,
+    pub kind: Option<String>,
+    pub reason: Option<String>,
+    pub created: Timestamp,
+    pub expires: Option<Timestamp>,
+    /// Seconds that are left; null is without end.
+    pub remaining_seconds: Option<u64>,
+}
+
+impl BanDocument {
+    pub fn new(record: &BanRecord, now: Timestamp) -> Self {
+        Self {
+            prefix: record.prefix,
+            origin: record.origin.name().to_owned(),
+            kind: record.kind.clone(),
+            reason: record.reason.clone(),
+            created: record.created,
+            expires: record.expires,
+            // A second begun counts: a ban that is in force never shows 0.
+            remaining_seconds: record.expires.map(|expires| {
+                let left = expires.duration_since(now);
+                u64::try_from(left.as_millis().max(0))
+                    .unwrap_or(u64::MAX)
+                    .div_ceil(1000)
+            }),
+        }
+    }
+}
+
+/// `DELETE /v1/bans`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnbanQuery {
+    pub prefix: String,
+}
+
+/// `GET /v1/sources`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourcesQuery {
+    #[serde(default)]
+    pub by: SourceOrder,
+    #[serde(default = "default_source_limit")]
+    pub limit: usize,
+}
+
+fn default_source_limit() -> usize {
+    20
+}
+
+/// What `top` sorts by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceOrder {
+    #[default]
+    Packets,
+    Bytes,
+    Syns,
+    Requests,
+}
+
+impl SourceOrder {
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Packets => "packets",
+            Self::Bytes => "bytes",
+            Self::Syns => "syns",
+            Self::Requests => "requests",
+        }
+    }
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Sources {
+    pub by: SourceOrder,
+    /// How many sources are known in all.
+    pub tracked: usize,
+    pub sources: Vec<SourceDocument>,
+}
+
+/// One source; rates are averages over about ten seconds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SourceDocument {
+    /// An IPv4 address, or the first address of an IPv6 /64.
+    pub source: IpAddr,
+    pub packets_per_second: f64,
+    pub bytes_per_second: f64,
+    pub syns_per_second: f64,
+    pub requests_per_second: f64,
+    /// Since the source entered the table.
+    pub packets: u64,
+    pub bytes: u64,
+    pub syns: u64,
+    pub requests: u64,
+    pub drops: u64,
+    pub failed: u64,
+    pub last_seen: Timestamp,
+}
+
+/// `GET /v1/rules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rules {
+    pub generation: u64,
+    pub rules: Vec<RuleDocument>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RuleDocument {
+    pub rule: String,
+    /// Part of every policy: what the link needs.
+    pub built_in: bool,
+    pub mode: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// `GET /v1/alerts`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Alerts {
+    /// Those that fire, then the latest that ended.
+    pub alerts: Vec<Alert>,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AlertsQuery {
+    /// `1` keeps the answer open: a line for each change from now on.
+    #[serde(default)]
+    pub follow: u8,
+}
+
+/// `GET /v1/events`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Events {
+    /// The latest first.
+    pub events: Vec<EventDocument>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventsQuery {
+    #[serde(default = "default_event_limit")]
+    pub limit: usize,
+}
+
+fn default_event_limit() -> usize {
+    100
+}
+
+/// A sampled packet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EventDocument {
+    pub time: Timestamp,
+    pub interface: String,
+    pub direction: String,
+    pub verdict: String,
+    pub reason: String,
+    pub rule: Option<String>,
+    pub protocol: u8,
+    pub source: IpAddr,
+    pub source_port: u16,
+    pub destination: IpAddr,
+    pub destination_port: u16,
+    pub tcp_flags: u8,
+    pub icmp_type: u8,
+    pub length: u32,
+}
+
+/// Every answer that is not a success.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ErrorDocument {
+    pub error: String,
+}

@@ -1,0 +1,191 @@
+//! What the fence thread keeps: the datapath with everything whose order matters to it - the policy
+//! in force, the bans, the detector. Synchronous, and the only place that changes the fence.
+
+mod bans;
+mod report;
+mod tick;
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use tracing::{info, warn};
+
+use super::alerts::AlertLog;
+use super::documents::{ApplyReport, DetachReport};
+use super::failure::Failure;
+use super::offer::Offer;
+use super::rates::Rates;
+use crate::datapath::{Applied, Datapath, Events};
+use crate::detect::Detector;
+use crate::policy::Policy;
+use crate::respond::{BanBook, BanFile};
+use crate::settings::Settings;
+
+/// The fence and what belongs to it.
+#[derive(Debug)]
+pub struct Keeper {
+    settings: Arc<Settings>,
+    started: Timestamp,
+    datapath: Datapath,
+    policy: Policy,
+    /// Where the policy in force came from.
+    source: String,
+    applied: Timestamp,
+    /// Why the latest policy offered was not taken; `None` if it was.
+    policy_error: Option<String>,
+    bans: BanBook,
+    ban_file: BanFile,
+    detector: Detector,
+    alerts: AlertLog,
+    rates: Rates,
+}
+
+impl Keeper {
+    /// Puts the fence up, or takes it over, and the bans with it.
+    pub fn start(settings: Arc<Settings>, offer: Offer) -> anyhow::Result<(Self, Option<Events>)> {
+        let (mut datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
+        for attachment in datapath.attachments() {
+            info!(
+                interface = attachment.interface,
+                mode = report::mode_name(attachment.mode),
+                egress = attachment.egress,
+                taken_over = attachment.taken_over,
+                "protecting"
+            );
+            if let Some(fallback) = &attachment.fallback {
+                warn!(
+                    interface = attachment.interface,
+                    why = fallback,
+                    "native mode was not possible; generic mode is slower and counts merged packets"
+                );
+            }
+        }
+        log_applied(&applied, &offer);
+        let events = datapath.take_events();
+        let ban_file = BanFile::in_state_dir(&settings.state_dir);
+        let bans = bans::restore(&datapath, &ban_file, &offer.policy)?;
+        let now = Timestamp::now();
+        let keeper = Self {
+            detector: Detector::new(settings.detect.clone()),
+            settings,
+            started: now,
+            datapath,
+            policy: offer.policy,
+            source: offer.source,
+            applied: now,
+            policy_error: None,
+            bans,
+            ban_file,
+            alerts: AlertLog::default(),
+            rates: Rates::default(),
+        };
+        Ok((keeper, events))
+    }
+
+    /// Puts an offered policy in force, or says what that would be.
+    pub fn apply(&mut self, offer: Offer, dry_run: bool) -> Result<ApplyReport, Failure> {
+        let mut report = ApplyReport {
+            dry_run,
+            source: offer.source.clone(),
+            generation: self.datapath.generation(),
+            rules: offer.policy.rules.len(),
+            sets: offer.policy.sets.len(),
+            warnings: offer.warnings.clone(),
+            compile_seconds: 0.0,
+            load_seconds: 0.0,
+            swap_seconds: 0.0,
+            bans_lifted: Vec::new(),
+        };
+        if dry_run {
+            return Ok(report);
+        }
+        let applied = match self.datapath.apply(&offer.policy) {
+            Ok(applied) => applied,
+            Err(error) => {
+                let error = error.context("the policy in force stays");
+                self.policy_error = Some(format!("{error:#}"));
+                return Err(Failure::Failed(error));
+            }
+        };
+        log_applied(&applied, &offer);
+        report.generation = applied.generation;
+        report.compile_seconds = applied.compile.as_secs_f64();
+        report.load_seconds = applied.load.as_secs_f64();
+        report.swap_seconds = applied.swap.as_secs_f64();
+        self.policy = offer.policy;
+        self.source = offer.source;
+        self.applied = Timestamp::now();
+        self.policy_error = None;
+        report.bans_lifted = self.lift_protected()?;
+        Ok(report)
+    }
+
+    /// Notes that an offered policy was wrong: the one in force stays.
+    pub fn refuse_policy(&mut self, error: String) {
+        self.policy_error = Some(error);
+    }
+
+    /// Takes the fence down from one interface, or all.
+    pub fn detach(&mut self, interface: Option<&str>) -> Result<DetachReport, Failure> {
+        let attached = |datapath: &Datapath| -> Vec<String> {
+            let names = datapath.attachments().iter();
+            names
+                .map(|attachment| attachment.interface.clone())
+                .collect()
+        };
+        if let Some(name) = interface
+            && !attached(&self.datapath).iter().any(|other| other == name)
+        {
+            return Err(Failure::NotFound(format!(
+                "interface `{name}` is not protected by this daemon (protected: {})",
+                listed(&attached(&self.datapath))
+            )));
+        }
+        let detached = self
+            .datapath
+            .detach(interface)
+            .context("the fence could not be taken down")?;
+        warn!(interfaces = listed(&detached), "the fence was taken down");
+        Ok(DetachReport {
+            detached,
+            attached: attached(&self.datapath),
+        })
+    }
+
+    /// How many interfaces are protected.
+    pub fn attached(&self) -> usize {
+        self.datapath.attachments().len()
+    }
+
+    pub fn alerts(&self) -> &AlertLog {
+        &self.alerts
+    }
+
+    pub fn rates(&self) -> &Rates {
+        &self.rates
+    }
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
+}
+
+fn log_applied(applied: &Applied, offer: &Offer) {
+    for warning in &offer.warnings {
+        warn!(policy = offer.source, "{warning}");
+    }
+    info!(
+        generation = applied.generation,
+        policy = offer.source,
+        rules = offer.policy.rules.len(),
+        compile_ms = applied.compile.as_secs_f64() * 1e3,
+        load_ms = applied.load.as_secs_f64() * 1e3,
+        swap_ms = applied.swap.as_secs_f64() * 1e3,
+        "policy in force"
+    );
+}

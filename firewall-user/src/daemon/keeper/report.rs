@@ -1,0 +1,200 @@
+//! What can be asked of the fence.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use firewall_common::layout::{Event, NO_RULE};
+use firewall_common::{Address, Direction, Reason, Verdict};
+use jiff::Timestamp;
+
+use super::Keeper;
+use crate::daemon::documents::{
+    BanCounts, EventDocument, HealthDocument, InterfaceStatus, MapDocument, PolicyStatus,
+    RuleDocument, Rules, SourceOrder, Status, TotalDocument,
+};
+use crate::daemon::failure::Failure;
+use crate::datapath::{AttachMode, RuleHits};
+use crate::export::{self, Reading};
+use crate::policy::Mode;
+use crate::respond::Origin;
+
+/// Sources in the metrics.
+const TOP_SOURCES: usize = 20;
+
+impl Keeper {
+    /// `palisade status`.
+    pub fn status(&mut self) -> Result<Status, Failure> {
+        self.expire_bans();
+        let health = self.datapath.health()?;
+        let totals = self.datapath.totals()?;
+        let maps = self.datapath.map_use()?;
+        Ok(Status {
+            version: export::VERSION.to_owned(),
+            revision: export::REVISION.to_owned(),
+            pid: std::process::id(),
+            started: self.started,
+            settings: self.settings.file.clone(),
+            policy: PolicyStatus {
+                file: self.settings.policy.clone(),
+                source: self.source.clone(),
+                valid: self.policy_error.is_none(),
+                error: self.policy_error.clone(),
+                generation: self.datapath.generation(),
+                applied: self.applied,
+                mode: mode_of(self.policy.defaults.mode == Mode::Observe).to_owned(),
+                rules: self.policy.rules.len(),
+                sets: self.policy.sets.len(),
+            },
+            interfaces: self
+                .datapath
+                .attachments()
+                .iter()
+                .map(|attachment| InterfaceStatus {
+                    name: attachment.interface.clone(),
+                    index: attachment.index,
+                    mode: mode_name(attachment.mode).to_owned(),
+                    fallback: attachment.fallback.clone(),
+                    egress: attachment.egress.to_owned(),
+                    taken_over: attachment.taken_over,
+                })
+                .collect(),
+            totals: totals
+                .into_iter()
+                .filter(|total| total.counter.packets > 0)
+                .map(|total| TotalDocument {
+                    interface: total.interface,
+                    direction: total.direction.name().to_owned(),
+                    verdict: total.verdict.name().to_owned(),
+                    reason: total.reason.name().to_owned(),
+                    packets: total.counter.packets,
+                    bytes: total.counter.bytes,
+                })
+                .collect(),
+            bans: BanCounts {
+                manual: self.bans.count(Origin::Manual),
+                automatic: self.bans.count(Origin::Automatic),
+            },
+            alerts_active: self.alerts.active().len(),
+            sources_tracked: self.rates.len(),
+            maps: maps
+                .into_iter()
+                .map(|map| MapDocument {
+                    map: map.map.to_owned(),
+                    entries: map.entries,
+                    capacity: map.capacity,
+                })
+                .collect(),
+            health: HealthDocument {
+                events_throttled: health.events_throttled,
+                events_lost: health.events_lost,
+                connections_refused: health.connections_refused,
+                sources_contended: health.sources_contended,
+            },
+        })
+    }
+
+    /// Hits of every rule, built-in ones included.
+    pub fn rules(&self) -> Result<Rules, Failure> {
+        let modes: HashMap<&str, Mode> = self
+            .policy
+            .rules
+            .iter()
+            .map(|rule| (rule.name.as_str(), rule.mode))
+            .collect();
+        let observing = self.policy.defaults.mode == Mode::Observe;
+        let document = |hits: RuleHits| {
+            let mode = modes.get(hits.rule.as_str());
+            let observed = observing || mode == Some(&Mode::Observe);
+            RuleDocument {
+                built_in: mode.is_none(),
+                mode: mode_of(observed).to_owned(),
+                rule: hits.rule,
+                packets: hits.counter.packets,
+                bytes: hits.counter.bytes,
+            }
+        };
+        let hits = self.datapath.rule_hits()?;
+        Ok(Rules {
+            generation: self.datapath.generation(),
+            rules: hits.into_iter().map(document).collect(),
+        })
+    }
+
+    /// What a scrape shows.
+    pub fn reading(&mut self) -> Result<Reading, Failure> {
+        self.expire_bans();
+        let top = self.rates.top(SourceOrder::Packets, TOP_SOURCES);
+        Ok(Reading {
+            totals: self.datapath.totals()?,
+            rules: self.rules()?.rules,
+            bans: [Origin::Manual, Origin::Automatic]
+                .map(|origin| (origin.name(), self.bans.count(origin))),
+            sources_tracked: self.rates.len(),
+            top_sources: top
+                .into_iter()
+                .map(|source| (source.source, source.packets_per_second))
+                .collect(),
+            alert_totals: self.alerts.totals().collect(),
+            active_alerts: self
+                .alerts
+                .active()
+                .map(|alert| (alert.kind, alert.severity, alert.subject))
+                .collect(),
+            events_lost: self.datapath.health()?.events_lost,
+            maps: self.datapath.map_use()?,
+            generation: self.datapath.generation(),
+            applied: self.applied,
+            valid: self.policy_error.is_none(),
+        })
+    }
+
+    /// A sampled packet with the names that the kernel knows as numbers.
+    pub fn name_event(&self, time: Timestamp, event: &Event) -> EventDocument {
+        let name = |name: Option<&'static str>| name.unwrap_or("unknown").to_owned();
+        EventDocument {
+            time,
+            interface: self
+                .datapath
+                .interface_name(event.interface)
+                .unwrap_or_else(|| "unknown".to_owned()),
+            direction: name(Direction::from_index(event.direction.into()).map(Direction::name)),
+            verdict: name(Verdict::from_index(event.verdict.into()).map(Verdict::name)),
+            reason: name(Reason::from_index(event.reason.into()).map(Reason::name)),
+            rule: match event.rule {
+                NO_RULE => None,
+                counter => self.datapath.rule_name(counter),
+            },
+            protocol: event.protocol,
+            source: ip_address(&event.source),
+            source_port: event.source_port,
+            destination: ip_address(&event.destination),
+            destination_port: event.destination_port,
+            tcp_flags: event.tcp_flags,
+            icmp_type: event.icmp_type,
+            length: event.length,
+        }
+    }
+}
+
+fn ip_address(address: &Address) -> IpAddr {
+    if address.is_v4() {
+        IpAddr::V4(Ipv4Addr::from_bits(address.as_v4()))
+    } else {
+        IpAddr::V6(Ipv6Addr::from_bits(
+            u128::from(address.high) << 64 | u128::from(address.low),
+        ))
+    }
+}
+
+fn mode_of(observed: bool) -> &'static str {
+    if observed { "observe" } else { "enforce" }
+}
+
+/// The name of an attach mode as the settings write it.
+pub(super) fn mode_name(mode: AttachMode) -> &'static str {
+    match mode {
+        AttachMode::Auto => "auto",
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+    }
+}

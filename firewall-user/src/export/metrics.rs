@@ -1,0 +1,357 @@
+//! The metric families. The kernel and the daemon keep the counts; a scrape writes them down in a
+//! registry of its own, so that nothing is counted twice and nothing goes stale.
+
+use std::net::IpAddr;
+
+use anyhow::Context;
+use jiff::Timestamp;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+use super::{REVISION, VERSION};
+use crate::daemon::documents::RuleDocument;
+use crate::datapath::{MapUse, Total};
+use crate::detect::{AlertKind, Severity, Subject};
+
+/// Subjects of active alerts that are named; the rest only counts in the totals.
+const MOST_SUBJECTS: usize = 100;
+
+/// Everything that a scrape shows, read at one moment.
+#[derive(Clone, Debug)]
+pub struct Reading {
+    pub totals: Vec<Total>,
+    pub rules: Vec<RuleDocument>,
+    /// Bans in force by origin.
+    pub bans: [(&'static str, usize); 2],
+    pub sources_tracked: usize,
+    /// The heaviest sources with their packets per second.
+    pub top_sources: Vec<(IpAddr, f64)>,
+    pub alert_totals: Vec<(AlertKind, Severity, u64)>,
+    pub active_alerts: Vec<(AlertKind, Severity, Subject)>,
+    pub events_lost: u64,
+    pub maps: Vec<MapUse>,
+    pub generation: u64,
+    pub applied: Timestamp,
+    /// Whether the latest policy offered was taken.
+    pub valid: bool,
+}
+
+/// The text of a scrape.
+pub fn render(reading: &Reading) -> anyhow::Result<String> {
+    let registry = Registry::new();
+    fill(&registry, reading).context("the metrics contradict themselves")?;
+    TextEncoder::new()
+        .encode_to_string(&registry.gather())
+        .context("the metrics cannot be written")
+}
+
+fn fill(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    traffic(registry, reading)?;
+    responses(registry, reading)?;
+    policy(registry, reading)?;
+    machinery(registry, reading)
+}
+
+fn traffic(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
+    let labels = ["interface", "direction", "verdict", "reason"];
+    let packets = counters(
+        registry,
+        "palisade_packets_total",
+        "Packets judged, by verdict and reason.",
+        &labels,
+    )?;
+    let bytes = counters(
+        registry,
+        "palisade_bytes_total",
+        "Bytes of the packets judged, by verdict and reason.",
+        &labels,
+    )?;
+    for total in &reading.totals {
+        let values = [
+            total.interface.as_str(),
+            total.direction.name(),
+            total.verdict.name(),
+            total.reason.name(),
+        ];
+        packets
+            .get_metric_with_label_values(&values)?
+            .inc_by(total.counter.packets);
+        bytes
+            .get_metric_with_label_values(&values)?
+            .inc_by(total.counter.bytes);
+    }
+    let packets = counters(
+        registry,
+        "palisade_rule_packets_total",
+        "Packets that a rule matched.",
+        &["rule", "mode"],
+    )?;
+    let bytes = counters(
+        registry,
+        "palisade_rule_bytes_total",
+        "Bytes of the packets that a rule matched.",
+        &["rule", "mode"],
+    )?;
+    for rule in &reading.rules {
+        let values = [rule.rule.as_str(), rule.mode.as_str()];
+        packets
+            .get_metric_with_label_values(&values)?
+            .inc_by(rule.packets);
+        bytes
+            .get_metric_with_label_values(&values)?
+            .inc_by(rule.bytes);
+    }
+    gauge(
+        registry,
+        "palisade_sources_tracked",
+        "Sources that are accounted at the moment.",
+        count(reading.sources_tracked),
+    )?;
+    let rates = GaugeVec::new(
+        Opts::new(
+            "palisade_source_packets_per_second",
+            "Packets per second of the heaviest sources, averaged over about ten seconds.",
+        ),
+        &["source"],
+    )?;
+    registry.register(Box::new(rates.clone()))?;
+    for (source, rate) in &reading.top_sources {
+        rates
+            .get_metric_with_label_values(&[source.to_string()])?
+            .set(*rate);
+    }
+    Ok(())
+}
+
+fn responses(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
+    let bans = gauges(
+        registry,
+        "palisade_bans",
+        "Bans in force, by who asked for them.",
+        &["origin"],
+    )?;
+    for (origin, number) in reading.bans {
+        bans.get_metric_with_label_values(&[origin])?
+            .set(count(number));
+    }
+    let alerts = counters(
+        registry,
+        "palisade_alerts_total",
+        "Alerts that fired.",
+        &["kind", "severity"],
+    )?;
+    for (kind, severity, number) in &reading.alert_totals {
+        alerts
+            .get_metric_with_label_values(&[kind.name(), severity.name()])?
+            .inc_by(*number);
+    }
+    let active = gauges(
+        registry,
+        "palisade_alert_active",
+        "1 for each alert that fires now; at most 100 are named, the most severe first.",
+        &["kind", "severity", "subject"],
+    )?;
+    let mut named = reading.active_alerts.clone();
+    named.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.cmp(right)));
+    for (kind, severity, subject) in named.iter().take(MOST_SUBJECTS) {
+        let subject = subject.to_string();
+        active
+            .get_metric_with_label_values(&[kind.name(), severity.name(), &subject])?
+            .set(1);
+    }
+    Ok(())
+}
+
+fn policy(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
+    gauge(
+        registry,
+        "palisade_policy_generation",
+        "Number of the policy in force; grows with each policy applied.",
+        i64::try_from(reading.generation).unwrap_or(i64::MAX),
+    )?;
+    gauge(
+        registry,
+        "palisade_policy_applied_timestamp_seconds",
+        "When the policy in force was applied, in Unix time.",
+        reading.applied.as_second(),
+    )?;
+    gauge(
+        registry,
+        "palisade_policy_valid",
+        "1 if the latest policy offered was taken, 0 if it was wrong and the one before stays.",
+        i64::from(reading.valid),
+    )
+}
+
+fn machinery(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
+    let lost = IntCounter::new(
+        "palisade_events_lost_total",
+        "Sampled packets for which the ring buffer had no room.",
+    )?;
+    registry.register(Box::new(lost.clone()))?;
+    lost.inc_by(reading.events_lost);
+    let entries = gauges(
+        registry,
+        "palisade_map_entries",
+        "Entries of a kernel map.",
+        &["map"],
+    )?;
+    let capacity = gauges(
+        registry,
+        "palisade_map_capacity",
+        "Entries that a kernel map has room for.",
+        &["map"],
+    )?;
+    for map in &reading.maps {
+        let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        entries
+            .get_metric_with_label_values(&[map.map])?
+            .set(number(map.entries));
+        capacity
+            .get_metric_with_label_values(&[map.map])?
+            .set(number(map.capacity));
+    }
+    gauges(
+        registry,
+        "palisade_build_info",
+        "Always 1; the labels say what is running.",
+        &["version", "revision"],
+    )?
+    .get_metric_with_label_values(&[VERSION, REVISION])?
+    .set(1);
+    Ok(())
+}
+
+fn counters(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntCounterVec> {
+    let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn gauges(
+    registry: &Registry,
+    name: &str,
+    help: &str,
+    labels: &[&str],
+) -> prometheus::Result<IntGaugeVec> {
+    let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+    registry.register(Box::new(family.clone()))?;
+    Ok(family)
+}
+
+fn gauge(registry: &Registry, name: &str, help: &str, value: i64) -> prometheus::Result<()> {
+    let gauge = IntGauge::new(name, help)?;
+    gauge.set(value);
+    registry.register(Box::new(gauge))
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use firewall_common::layout::Counter;
+    use firewall_common::{Direction, Reason, Verdict};
+
+    use super::*;
+
+    fn reading() -> Reading {
+        Reading {
+            totals: vec![Total {
+                interface: "eth0".to_owned(),
+                direction: Direction::Inbound,
+                verdict: Verdict::Drop,
+                reason: Reason::Default,
+                counter: Counter {
+                    packets: 3,
+                    bytes: 180,
+                },
+            }],
+            rules: vec![RuleDocument {
+                rule: "shop \"quoted\"".to_owned(),
+                built_in: false,
+                mode: "enforce".to_owned(),
+                packets: 2,
+                bytes: 120,
+            }],
+            bans: [("manual", 1), ("automatic", 0)],
+            sources_tracked: 7,
+            top_sources: vec![("203.0.113.7".parse().expect("an address"), 12.5)],
+            alert_totals: vec![(AlertKind::PortScan, Severity::Warning, 4)],
+            active_alerts: vec![(AlertKind::SynFlood, Severity::Critical, Subject::Host)],
+            events_lost: 5,
+            maps: vec![MapUse {
+                map: "bans",
+                entries: 1,
+                capacity: 100,
+            }],
+            generation: 9,
+            applied: Timestamp::from_second(1_700_000_000).expect("a time"),
+            valid: true,
+        }
+    }
+
+    #[test]
+    fn every_family_is_there_with_its_type_and_value() {
+        let text = render(&reading()).expect("rendered");
+        for line in [
+            "palisade_packets_total{direction=\"inbound\",interface=\"eth0\",reason=\"default\",verdict=\"drop\"} 3",
+            "palisade_bytes_total{direction=\"inbound\",interface=\"eth0\",reason=\"default\",verdict=\"drop\"} 180",
+            "palisade_rule_packets_total{mode=\"enforce\",rule=\"shop \\\"quoted\\\"\"} 2",
+            "palisade_rule_bytes_total{mode=\"enforce\",rule=\"shop \\\"quoted\\\"\"} 120",
+            "palisade_bans{origin=\"manual\"} 1",
+            "palisade_bans{origin=\"automatic\"} 0",
+            "palisade_sources_tracked 7",
+            "palisade_source_packets_per_second{source=\"203.0.113.7\"} 12.5",
+            "palisade_alerts_total{kind=\"port_scan\",severity=\"warning\"} 4",
+            "palisade_alert_active{kind=\"syn_flood\",severity=\"critical\",subject=\"host\"} 1",
+            "palisade_events_lost_total 5",
+            "palisade_map_entries{map=\"bans\"} 1",
+            "palisade_map_capacity{map=\"bans\"} 100",
+            "palisade_policy_generation 9",
+            "palisade_policy_applied_timestamp_seconds 1700000000",
+            "palisade_policy_valid 1",
+            "# TYPE palisade_packets_total counter",
+            "# TYPE palisade_bans gauge",
+            "# TYPE process_resident_memory_bytes gauge",
+        ] {
+            assert!(text.lines().any(|other| other == line), "{line}\n{text}");
+        }
+        assert!(text.contains(&format!("palisade_build_info{{revision=\"{REVISION}\"")));
+    }
+
+    #[test]
+    fn at_most_a_hundred_subjects_are_named_and_the_most_severe_first() {
+        let mut reading = reading();
+        for last in 0..=255 {
+            let subject = Subject::source([203, 0, 113, last].into());
+            reading
+                .active_alerts
+                .insert(0, (AlertKind::PortScan, Severity::Warning, subject));
+        }
+        let text = render(&reading).expect("rendered");
+        let named = text
+            .lines()
+            .filter(|line| line.starts_with("palisade_alert_active{"))
+            .count();
+        assert_eq!(named, MOST_SUBJECTS);
+        assert!(text.contains("subject=\"host\""));
+    }
+
+    #[test]
+    fn an_invalid_policy_shows_as_zero() {
+        let mut reading = reading();
+        reading.valid = false;
+        let text = render(&reading).expect("rendered");
+        assert!(text.lines().any(|line| line == "palisade_policy_valid 0"));
+    }
+}
