@@ -42,7 +42,7 @@ impl Table {
     fn drawn(&self) -> String {
         let mut table = comfy_table::Table::new();
         table
-            .load_preset(NOTHING)
+            .load_style(NOTHING)
             .set_content_arrangement(ContentArrangement::Dynamic)
             .set_header(self.header.clone());
         for row in &self.rows {

@@ -64,16 +64,17 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt())?;
 
     let offer = first_policy(&settings).await?;
-    // Bound first: a second daemon on this socket is told so before it touches the fence.
-    let listener = control::bind(&settings.socket)?;
+    // A second daemon on this socket is told so before it touches the fence.
+    control::claim(&settings.socket)?;
     let building = settings.clone();
     let (fence, (events, attached), thread) = Fence::start(move || {
         let (keeper, events) = Keeper::start(building, offer)?;
         let attached = keeper.attached();
         Ok((keeper, (events, attached)))
     })
-    .await
-    .inspect_err(|_| remove_socket(&settings.socket))?;
+    .await?;
+    // Whoever can connect finds the fence up.
+    let listener = control::bind(&settings.socket)?;
 
     let pulse = Arc::new(Pulse::new(attached));
     let ring = EventRing::new(settings.events.keep);

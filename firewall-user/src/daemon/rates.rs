@@ -59,12 +59,8 @@ impl Rates {
     }
 
     /// How many sources are known.
-    pub fn len(&self) -> usize {
+    pub fn tracked(&self) -> usize {
         self.sources.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.sources.is_empty()
     }
 
     /// The `limit` heaviest sources: by rate, then by total, so that those who fell silent follow.

@@ -18,7 +18,7 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
             .create(folder)
             .with_context(|| format!("the folder {} cannot be created", folder.display()))?;
     }
-    remove_stale(path)?;
+    claim(path)?;
     // Restricted before anybody can connect: the mode is set by the mask at creation.
     let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
     let bound = UnixListener::bind(path);
@@ -31,7 +31,7 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
 }
 
 /// Removes what a dead daemon left; refuses to take a living one's socket, or to delete a file.
-fn remove_stale(path: &Path) -> anyhow::Result<()> {
+pub fn claim(path: &Path) -> anyhow::Result<()> {
     let kind = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -21,7 +21,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::Mutex;
 
-pub use listener::bind;
+pub use listener::{bind, claim};
 pub use peer::Peer;
 
 use super::events::EventRing;

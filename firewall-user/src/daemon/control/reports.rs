@@ -29,7 +29,7 @@ pub async fn sources(
     let limit = limit.min(MOST_ROWS);
     let sources = control.fence.call(move |keeper| Sources {
         by,
-        tracked: keeper.rates().len(),
+        tracked: keeper.rates().tracked(),
         sources: keeper.rates().top(by, limit),
     });
     Ok(Json(sources.await?))

@@ -75,7 +75,7 @@ impl Keeper {
                 automatic: self.bans.count(Origin::Automatic),
             },
             alerts_active: self.alerts.active().len(),
-            sources_tracked: self.rates.len(),
+            sources_tracked: self.rates.tracked(),
             maps: maps
                 .into_iter()
                 .map(|map| MapDocument {
@@ -129,7 +129,7 @@ impl Keeper {
             rules: self.rules()?.rules,
             bans: [Origin::Manual, Origin::Automatic]
                 .map(|origin| (origin.name(), self.bans.count(origin))),
-            sources_tracked: self.rates.len(),
+            sources_tracked: self.rates.tracked(),
             top_sources: top
                 .into_iter()
                 .map(|source| (source.source, source.packets_per_second))
