@@ -4,7 +4,11 @@
 //! toolchain is, in this order: the one that PALISADE_BPF_TOOLCHAIN names, the distribution's
 //! compiler that `cargo xtask setup` links as `palisade-bpf`, or nightly.
 
-use std::{env, path::PathBuf, process::Command};
+use std::{
+    env,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context, Result, bail};
 use aya_build::{Package, Toolchain};
@@ -17,9 +21,10 @@ const SETUP: &str = "run `cargo xtask setup --for build`";
 
 /// For the cargo that aya-build starts. It has a target folder of its own, so nothing of this
 /// reaches the other crates.
-const SETTINGS: [(&str, &str); 4] = [
+const SETTINGS: [(&str, &str); 5] = [
     // bpf-linker optimises the whole program by itself and wants plain bitcode.
     ("CARGO_PROFILE_RELEASE_LTO", "off"),
+    ("CARGO_PROFILE_RELEASE_CODEGEN_UNITS", "1"),
     // Whatever the workspace chooses: the verifier knows no panic.
     ("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "false"),
     ("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "false"),
@@ -36,7 +41,18 @@ const INPUTS: [&str; 5] = [
     "../Cargo.lock",
 ];
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    let Err(error) = build() else {
+        return ExitCode::SUCCESS;
+    };
+    // cargo shows these lines as errors of this package, without the script's whole output.
+    for line in format!("{error:#}").lines() {
+        println!("cargo::error={line}");
+    }
+    ExitCode::FAILURE
+}
+
+fn build() -> Result<()> {
     for input in INPUTS {
         println!("cargo:rerun-if-changed={input}");
     }
@@ -112,7 +128,8 @@ fn rustc(toolchain: &str, arguments: &[&str]) -> Result<String> {
     };
     let output = command.args(arguments).output()?;
     if !output.status.success() {
-        bail!("{}", String::from_utf8_lossy(&output.stderr).trim());
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("{}", words.lines().next().unwrap_or_default());
     }
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
