@@ -35,6 +35,14 @@ impl<'t> Source<'t> {
         self.starts.partition_point(|start| *start <= offset)
     }
 
+    /// The content of a line, counted from 1.
+    pub fn line_span(&self, line: usize) -> Range<usize> {
+        let start = self.starts.get(line.saturating_sub(1)).copied();
+        let start = start.unwrap_or(self.text.len());
+        let length = self.text[start..].lines().next().map_or(0, str::len);
+        start..start + length
+    }
+
     /// The place of a span; what reaches past the line is cut.
     pub fn place(&self, span: Range<usize>) -> Place {
         let start = span.start.min(self.text.len());
