@@ -3,6 +3,7 @@
 
 pub mod address;
 mod compile;
+pub mod edit;
 pub mod finding;
 mod lint;
 mod model;

@@ -12,9 +12,9 @@ use super::model::{Action, Addresses, Mode, Policy, Rule};
 use super::protocol::{ICMP, ICMPV6, protocol_name};
 use super::source::Source;
 
-/// Headers of IPv6 that are passed over to find the protocol, so that no packet has them as its
-/// protocol: hop-by-hop options, routing, fragment, destination options.
-const EXTENSION_HEADERS: [u8; 4] = [0, 43, 44, 60];
+/// Headers of IPv6 that are passed over to find the protocol: hop-by-hop options, routing, fragment,
+/// authentication, destination options, mobility, HIP, shim6.
+const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 
 /// Looks a valid policy over, as of `now`.
 pub(super) fn lint(policy: &Policy, source: &Source<'_>, now: Timestamp, findings: &mut Findings) {
@@ -68,15 +68,11 @@ impl Linter<'_> {
             );
             return false;
         }
-        if !rule.protocols.is_empty()
-            && rule
-                .protocols
-                .iter()
-                .all(|protocol| EXTENSION_HEADERS.contains(protocol))
-        {
+        let passed_over = |protocol: &&u8| EXTENSION_HEADERS.contains(protocol);
+        if let Some(protocol) = rule.protocols.iter().find(passed_over) {
+            let protocol = protocol_name(*protocol);
             let message = format!(
-                "rule \"{name}\" can never match: {} is an IPv6 extension header, not a protocol",
-                protocol_name(rule.protocols[0])
+                "rule \"{name}\" matches no IPv6 packet by protocol {protocol}, which is an extension header there"
             );
             self.report(
                 Severity::Warning,
@@ -84,7 +80,6 @@ impl Linter<'_> {
                 message,
                 "name the protocol behind the extension headers",
             );
-            return false;
         }
         let (from, to) = (self.families(&rule.from), self.families(&rule.to));
         for (key, families) in [("from", from), ("to", to)] {

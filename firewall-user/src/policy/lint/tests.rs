@@ -132,7 +132,7 @@ fn rules_that_no_packet_can_match_are_named_with_the_reason() {
         ),
         (
             "action = \"drop\"\nprotocol = 43",
-            "rule \"a\" can never match: 43 is an IPv6 extension header, not a protocol",
+            "rule \"a\" matches no IPv6 packet by protocol 43, which is an extension header there",
         ),
     ] {
         let sets = "[sets]\nnone = []\nfour = [\"198.51.100.7\"]\n";

@@ -1,0 +1,55 @@
+//! Edits a policy in place: an edit changes the lines it is about and leaves every other byte, the
+//! comments first of all, as it was.
+//!
+//! The functions here turn one text into another and touch no file; [`Transaction`] puts the outcome
+//! on disk.
+
+mod layout;
+mod rules;
+mod sets;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+use ipnet::IpNet;
+
+pub use rules::{NewRule, Position, Written, add_rule, remove_rule, rule_text};
+pub use sets::{add_to_file, add_to_set, create_set, remove_from_file, remove_from_set};
+pub use transaction::{Saved, Transaction};
+
+use super::address::print_prefix;
+
+/// Why an edit cannot be made.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum EditError {
+    #[error("the policy is not valid; `palisade check` says why")]
+    NotRead,
+    #[error(
+        "the rules are written as `rule = [...]`, which cannot be edited by command; begin each with [[rule]]"
+    )]
+    InlineRules,
+    #[error("the sets are written without a [sets] header; add the new set by hand")]
+    SetsWithoutHeader,
+    #[error("there is no rule \"{name}\"; {help}")]
+    UnknownRule { name: String, help: String },
+    #[error("there is no set \"{name}\"; {help}")]
+    UnknownSet { name: String, help: String },
+    #[error("set \"{0}\" is not a list of addresses")]
+    NotInline(String),
+    #[error("{prefix} is not in set \"{set}\"")]
+    NotInSet { set: String, prefix: String },
+}
+
+impl EditError {
+    fn not_in_set(set: &str, prefix: &IpNet) -> Self {
+        Self::NotInSet {
+            set: set.to_owned(),
+            prefix: print_prefix(prefix),
+        }
+    }
+
+    /// That a policy has no such set, with the nearest that it has.
+    pub fn unknown_set(name: &str, names: &[&str]) -> Self {
+        sets::unknown_set(name, names)
+    }
+}
