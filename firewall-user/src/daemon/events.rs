@@ -76,7 +76,7 @@ mod tests {
             tcp_flags: 2,
             icmp_type: 0,
             captured: 0,
-            reserved: 0,
+            marks: 0,
             bytes: [0; EVENT_BYTES],
         }
     }
