@@ -74,17 +74,14 @@ pub struct PortScan {
     /// Over how long ports are counted; from 1 s to 1 h.
     #[serde(with = "scan_window")]
     pub window: Duration,
-    /// Distinct ports and protocols, when most tries fail; 2 to 200.
-    #[serde(deserialize_with = "countable")]
-    pub failing_ports: f64,
-    /// Distinct ports and protocols, when it is not known that they fail; 2 to 200.
+    /// Distinct ports and protocols; 2 to 200.
     #[serde(deserialize_with = "countable")]
     pub ports: f64,
     /// A scan tries at least this many ports per destination host.
     #[serde(deserialize_with = "positive")]
     pub ports_per_host: f64,
-    /// A source that sends more packets per port than this, without failing, uses what it found
-    /// and does not scan.
+    /// A source that sends more packets per port than this uses what it found and does not scan;
+    /// unless it fails on three times as many ports as `ports`.
     #[serde(deserialize_with = "positive")]
     pub packets_per_port: f64,
 }
@@ -100,6 +97,9 @@ pub struct HostSweep {
     /// Failed first contacts per host, at least.
     #[serde(deserialize_with = "positive")]
     pub failed_per_host: f64,
+    /// TCP connections that come about per host, at most.
+    #[serde(deserialize_with = "positive")]
+    pub completed_per_host: f64,
 }
 
 impl Default for Config {
@@ -144,7 +144,6 @@ impl Default for PortScan {
     fn default() -> Self {
         Self {
             window: Duration::from_secs(60),
-            failing_ports: 12.0,
             ports: 20.0,
             ports_per_host: 2.0,
             packets_per_port: 10.0,
@@ -155,8 +154,9 @@ impl Default for PortScan {
 impl Default for HostSweep {
     fn default() -> Self {
         Self {
-            hosts: 32.0,
-            failed_per_host: 0.5,
+            hosts: 64.0,
+            failed_per_host: 0.8,
+            completed_per_host: 0.1,
         }
     }
 }

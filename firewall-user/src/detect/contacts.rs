@@ -22,6 +22,7 @@ struct Slice {
     ports: u64,
     hosts: u64,
     failed: u32,
+    completed: u32,
     packets: u32,
 }
 
@@ -31,6 +32,8 @@ pub(super) struct NewContacts {
     pub ports: u64,
     pub hosts: u64,
     pub failed: u32,
+    /// TCP connections that came about.
+    pub completed: u32,
     pub packets: u64,
 }
 
@@ -40,6 +43,8 @@ pub(super) struct Reach {
     pub ports: Distinct,
     pub hosts: Distinct,
     pub failed: f64,
+    /// TCP connections that came about.
+    pub completed: f64,
     /// Packets of any kind in the same slices of time.
     pub packets: f64,
     /// When the oldest of them began.
@@ -71,6 +76,7 @@ impl Contacts {
                 ports: 0,
                 hosts: 0,
                 failed: 0,
+                completed: 0,
                 packets: 0,
             });
         }
@@ -78,6 +84,7 @@ impl Contacts {
             last.ports |= new.ports;
             last.hosts |= new.hosts;
             last.failed = last.failed.saturating_add(new.failed);
+            last.completed = last.completed.saturating_add(new.completed);
             let packets = u32::try_from(new.packets).unwrap_or(u32::MAX);
             last.packets = last.packets.saturating_add(packets);
         }
@@ -95,6 +102,7 @@ impl Contacts {
             ports |= slice.ports;
             hosts |= slice.hosts;
             reach.failed += f64::from(slice.failed);
+            reach.completed += f64::from(slice.completed);
             reach.packets += f64::from(slice.packets);
             reach.began = reach.began.min(slice.began);
         }
@@ -146,6 +154,7 @@ mod tests {
             ports: 1 << bit,
             hosts: 1,
             failed: 1,
+            completed: 0,
             packets: 1,
         }
     }

@@ -213,7 +213,13 @@ impl View<'_> {
         let echo = self.inbound(TrafficKind::Echo);
         let errors = self.inbound(TrafficKind::IcmpError);
         let other = self.inbound(TrafficKind::IcmpOther);
-        let icmp = echo + errors + other;
+        // What a recording shows of errors answers what it shows of packets.
+        let answered = if self.is_one_sided() {
+            self.inbound(TrafficKind::Udp) + self.inbound(TrafficKind::Syn)
+        } else {
+            0.0
+        };
+        let icmp = echo + other + (errors - answered).max(0.0);
         let kinds = [
             TrafficKind::Echo,
             TrafficKind::IcmpError,

@@ -14,6 +14,8 @@ use super::{AlertKind, Config, Subject, Time};
 const FOLLOW_UPS_PER_SYN: f64 = 1.5;
 /// A flood repeats its few ports; below this many SYNs per port it is a scan.
 const SYNS_PER_PORT: f64 = 10.0;
+/// So many times the threshold, when mostly in vain, are a scan whatever else the source sends.
+const CERTAIN: f64 = 3.0;
 /// From this share of tries on, failing is what a source mostly does.
 const MOSTLY: f64 = 0.5;
 
@@ -41,19 +43,15 @@ impl SourceView<'_> {
         self.syn_flood(book, &reach);
     }
 
-    /// Many ports on few hosts, mostly in vain, or without using what was found.
+    /// Many ports on few hosts, without using what was found.
     fn port_scan(&self, book: &mut Book, reach: &Reach) {
         let settings = &self.config.port_scan;
         let ports = reach.ports.estimate;
-        let failing = reach.failed >= ports * MOSTLY;
-        let expected = if failing {
-            settings.failing_ports
-        } else {
-            settings.ports
-        };
+        let expected = settings.ports;
+        let certain = ports >= expected * CERTAIN && failures(reach) >= ports * MOSTLY;
         if ports < expected * RELEASE
             || ports < reach.hosts.estimate * settings.ports_per_host
-            || !failing && reach.packets > ports * settings.packets_per_port
+            || !certain && reach.packets > ports * settings.packets_per_port
         {
             return;
         }
@@ -84,7 +82,8 @@ impl SourceView<'_> {
         let hosts = reach.hosts.estimate;
         let is_scan = reach.ports.estimate >= hosts * self.config.port_scan.ports_per_host;
         if hosts < settings.hosts * RELEASE
-            || reach.failed < hosts * settings.failed_per_host
+            || failures(reach) < hosts * settings.failed_per_host
+            || reach.completed > hosts * settings.completed_per_host
             || is_scan
         {
             return;
@@ -154,6 +153,7 @@ impl SourceView<'_> {
             ("ports", reach.ports.estimate),
             ("hosts", reach.hosts.estimate),
             ("failed", reach.failed),
+            ("completed", reach.completed),
             ("packets", reach.packets),
             ("window_seconds", seconds(self.spans.contacts)),
         ]);
@@ -162,6 +162,12 @@ impl SourceView<'_> {
         evidence.insert("hosts_at_least".into(), json!(reach.hosts.at_least));
         evidence
     }
+}
+
+/// Tries that failed. Refusals that answer what others sent in a source's name are not its own: a
+/// source cannot fail more often than it sends.
+fn failures(reach: &Reach) -> f64 {
+    reach.failed.min(reach.packets)
 }
 
 /// A source with a rate that is judged once the host's counts are known.

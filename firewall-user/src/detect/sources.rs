@@ -142,27 +142,21 @@ impl Sources {
     /// Brings the memory of one source up to date.
     fn track(&mut self, interval: Interval, sample: &SourceSample) -> Option<(&mut Track, Delta)> {
         let (now, spans) = (interval.now, self.spans);
+        let entered = is_later(sample.counters.first_seen, self.newest_entry);
         if !self.tracks.contains_key(&sample.source) {
             self.make_room(now);
             if self.tracks.len() >= self.capacity {
                 return None;
             }
-            let entered = sample.counters.first_seen;
-            let is_new = self
-                .newest_entry
-                .is_none_or(|newest| entered.wrapping_sub(newest) as i32 > 0);
-            let history = if is_new {
-                SourceCounters {
-                    first_seen: entered,
-                    ..SourceCounters::default()
-                }
+            let history = if entered {
+                SourceCounters::default()
             } else {
                 sample.counters
             };
             self.tracks.insert(sample.source, Track::new(now, history));
         }
         let track = self.tracks.get_mut(&sample.source)?;
-        let delta = track.advance(interval, spans, &sample.counters);
+        let delta = track.advance(interval, spans, &sample.counters, entered);
         Some((track, delta))
     }
 
@@ -228,9 +222,20 @@ impl Track {
         }
     }
 
-    fn advance(&mut self, interval: Interval, spans: Spans, counters: &SourceCounters) -> Delta {
+    /// `entered` says that the source came into the kernel's table since the last tick.
+    fn advance(
+        &mut self,
+        interval: Interval,
+        spans: Spans,
+        counters: &SourceCounters,
+        entered: bool,
+    ) -> Delta {
         let Interval { from, now } = interval;
-        let mut delta = Delta::between(&self.previous, counters);
+        let mut delta = if entered {
+            Delta::between(&SourceCounters::default(), counters)
+        } else {
+            Delta::between(&self.previous, counters)
+        };
         self.previous = *counters;
         if now.saturating_sub(from) > spans.contacts {
             // The maps hold more than a window's worth of contacts: they cannot be taken for one.
@@ -264,6 +269,7 @@ impl Track {
                 hosts: delta.hosts,
                 failed: delta.failed,
                 packets: delta.packets,
+                completed: delta.completed,
             },
         );
         delta
@@ -271,15 +277,9 @@ impl Track {
 }
 
 impl Delta {
-    /// The difference of two readings. The 32-bit counters wrap. A source that re-entered the table
-    /// starts from zero; counts that went back without that say nothing.
+    /// The difference of two readings. The 32-bit counters wrap; counts that went back say nothing,
+    /// as part of the table was given to others.
     fn between(before: &SourceCounters, after: &SourceCounters) -> Self {
-        let zero = SourceCounters::default();
-        let before = if before.first_seen == after.first_seen {
-            before
-        } else {
-            &zero
-        };
         let Some(packets) = after.packets.checked_sub(before.packets) else {
             return Self::default();
         };
@@ -333,14 +333,22 @@ impl Handshakes {
     }
 }
 
+/// Whether an entry came after all that were known.
+fn is_later(entered: u32, newest: Option<u32>) -> bool {
+    newest.is_none_or(|newest| entered.wrapping_sub(newest) as i32 > 0)
+}
+
 /// The later of the entries in `samples` and `newest`, in wrapping milliseconds.
 fn newest_entry(newest: Option<u32>, samples: &[SourceSample]) -> Option<u32> {
     samples
         .iter()
         .map(|sample| sample.counters.first_seen)
-        .fold(newest, |newest, entered| match newest {
-            Some(newest) if (entered.wrapping_sub(newest) as i32) < 0 => Some(newest),
-            _ => Some(entered),
+        .fold(newest, |newest, entered| {
+            if is_later(entered, newest) {
+                Some(entered)
+            } else {
+                newest
+            }
         })
 }
 
@@ -431,8 +439,22 @@ mod tests {
 
     #[test]
     fn a_source_that_came_back_into_the_table_counts_from_zero() {
-        let delta = Delta::between(&counters(5, 1_000, 900), &counters(70, 10, 9));
-        assert_eq!((delta.packets, delta.syns), (10, 9));
+        let mut sources = Sources::new(SPANS, 16);
+        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 1_000, 900))]);
+        let back = sample(1, 2 * SECOND, counters(1_800, 10, 9));
+        let shown = deltas(&mut sources, 2, &[back]);
+        assert_eq!((shown[0].packets, shown[0].syns), (10, 9));
+    }
+
+    #[test]
+    fn a_source_that_lost_part_of_its_counts_is_not_taken_for_new() {
+        let mut sources = Sources::new(SPANS, 16);
+        let other = sample(2, SECOND, counters(900, 1, 0));
+        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 9_000, 0)), other]);
+        let less = sample(1, 2 * SECOND, counters(700, 5_000, 0));
+        assert!(deltas(&mut sources, 2, &[less]).is_empty());
+        let more = sample(1, 3 * SECOND, counters(700, 5_003, 0));
+        assert_eq!(deltas(&mut sources, 3, &[more])[0].packets, 3);
     }
 
     #[test]
