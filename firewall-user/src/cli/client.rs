@@ -174,3 +174,24 @@ async fn succeeded(response: Response<Incoming>) -> anyhow::Result<Response<Inco
     };
     Err(anyhow!(Refused { message }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_or_stale_socket_is_no_daemon() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("control.sock");
+        let ask = || {
+            let client = Client::new(&path).expect("a client");
+            client.get("/v1/status").expect_err("nobody is there")
+        };
+        assert!(ask().is::<NoDaemon>());
+        drop(std::os::unix::net::UnixListener::bind(&path).expect("bound"));
+        let error = ask();
+        assert!(error.is::<NoDaemon>());
+        assert!(error.to_string().contains("control.sock"), "{error}");
+        assert!(error.to_string().contains("--socket"), "{error}");
+    }
+}

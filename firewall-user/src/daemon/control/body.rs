@@ -22,6 +22,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
             .await
             .map_err(|rejection| answer(rejection.status(), rejection.body_text()))?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+        // serde would take a list for an object with every key left out.
+        if text.trim_ascii_start().first() != Some(&b'{') {
+            let error = "the body must be a JSON object".to_owned();
+            return Err(answer(StatusCode::BAD_REQUEST, error));
+        }
         let Json(value) = Json::<T>::from_bytes(text).map_err(|rejection| {
             let text = match &rejection {
                 // The reason without axum's preamble.

@@ -1,2 +1,153 @@
-//! The endpoints over a real socket, with a fence whose thread has ended: what is wrong with a
-//! request must show before the fence is asked.
+//! The endpoints with a fence whose thread has ended: what is wrong with a request must show before
+//! the fence is asked, and what is right must say that the fence is gone.
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::{Request, StatusCode};
+use http_body_util::BodyExt;
+use tower::ServiceExt;
+
+use super::super::documents::ErrorDocument;
+use super::*;
+
+const ROOT: Peer = Peer {
+    uid: Some(0),
+    pid: Some(1),
+};
+
+fn control() -> Control {
+    let fence = Fence::ended();
+    Control {
+        reloader: Arc::new(Mutex::new(Reloader::new(fence.clone()))),
+        fence,
+        events: EventRing::new(1),
+        policy: PathBuf::from("/nonexistent/policy.toml"),
+    }
+}
+
+/// The status and the error of a request that cannot succeed.
+async fn failure(peer: Peer, method: &str, path: &str, body: &str) -> (StatusCode, String) {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .extension(ConnectInfo(peer))
+        .body(Body::from(body.to_owned()))
+        .expect("a request");
+    let response = router(control()).oneshot(request).await.expect("an answer");
+    let status = response.status();
+    let bytes = response.into_body().collect().await.expect("a body");
+    let document: ErrorDocument =
+        serde_json::from_slice(&bytes.to_bytes()).expect("an error document");
+    (status, document.error)
+}
+
+#[tokio::test]
+async fn others_than_root_may_look_but_not_change() {
+    let stranger = Peer {
+        uid: Some(54_321),
+        pid: Some(1),
+    };
+    let nobody = Peer {
+        uid: None,
+        pid: None,
+    };
+    let ban = "{\"prefix\":\"203.0.113.7\"}";
+    for (method, path, body) in [
+        ("POST", "/v1/bans", ban),
+        ("DELETE", "/v1/bans?prefix=203.0.113.7", ""),
+        ("POST", "/v1/apply", ""),
+        ("POST", "/v1/detach", ""),
+    ] {
+        for peer in [stranger, nobody] {
+            let (status, error) = failure(peer, method, path, body).await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {error}");
+        }
+    }
+    let (status, _) = failure(stranger, "GET", "/v1/status", "").await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "asked the fence");
+    let (status, _) = failure(ROOT, "POST", "/v1/bans", ban).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "asked the fence");
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_request_is_told() {
+    for (method, path, body, says) in [
+        ("POST", "/v1/bans", "{", "EOF"),
+        ("POST", "/v1/bans", "", "missing field `prefix`"),
+        (
+            "POST",
+            "/v1/bans",
+            "{\"prefix\":\"203.0.113.7\",\"fro\":1}",
+            "unknown field `fro`",
+        ),
+        (
+            "POST",
+            "/v1/bans",
+            "{\"prefix\":\"203.0.113.7\",\"for\":\"soon\"}",
+            "10m",
+        ),
+        ("DELETE", "/v1/bans", "", "missing field `prefix`"),
+        ("POST", "/v1/apply", "{\"dryrun\":true}", "unknown field"),
+        ("POST", "/v1/apply", "{\"path\":\"p.toml\"}", "absolute"),
+        (
+            "POST",
+            "/v1/apply",
+            "{\"path\":\"/p.toml\",\"text\":\"\"}",
+            "exclude",
+        ),
+        ("POST", "/v1/detach", "[]", "JSON object"),
+        ("GET", "/v1/sources?by=noise", "", "unknown variant `noise`"),
+        ("GET", "/v1/sources?limit=-1", "", "invalid digit"),
+        ("GET", "/v1/sources?top=1", "", "unknown field `top`"),
+        ("GET", "/v1/alerts?follow=2", "", "0 or 1"),
+    ] {
+        let (status, error) = failure(ROOT, method, path, body).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path}: {error}");
+        assert!(error.contains(says), "{method} {path} {body}: {error}");
+    }
+}
+
+#[tokio::test]
+async fn unknown_places_and_methods_are_told_apart() {
+    let (status, _) = failure(ROOT, "GET", "/v2/status", "").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, _) = failure(ROOT, "POST", "/v1/status", "").await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused() {
+    let body = "x".repeat(LARGEST_BODY + 1);
+    let (status, _) = failure(ROOT, "POST", "/v1/apply", &body).await;
+    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
+}
+
+#[tokio::test]
+async fn a_wrong_policy_comes_back_with_its_place() {
+    let body = "{\"text\":\"version = 1\\nrulez = 2\\n\",\"dry_run\":true}";
+    let (status, error) = failure(ROOT, "POST", "/v1/apply", body).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(error.contains(":2:1:"), "{error}");
+    let (_, error) = failure(ROOT, "POST", "/v1/apply", "{\"dry_run\":true}").await;
+    assert!(error.contains("/nonexistent/policy.toml"), "{error}");
+}
+
+#[tokio::test]
+async fn the_kernel_says_who_speaks_over_a_real_socket() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("control.sock");
+    let listener = bind(&path).expect("bound");
+    let service = router(control()).into_make_service_with_connect_info::<Peer>();
+    let server = tokio::spawn(async move { axum::serve(listener, service).await });
+    // The tests' user is the daemon's own user: it may change things, so the fence is asked.
+    let error = tokio::task::spawn_blocking(move || {
+        crate::cli::client::Client::new(&path)
+            .expect("a client")
+            .delete("/v1/bans?prefix=2001:db8::/64")
+            .expect_err("there is no fence")
+    })
+    .await
+    .expect("no panic");
+    assert_eq!(error.to_string(), "the fence thread has ended");
+    server.abort();
+}
