@@ -97,6 +97,7 @@ pub enum Known {
 }
 
 /// The outcome for one packet.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Judgement {
     pub verdict: Verdict,
@@ -117,6 +118,14 @@ impl Judgement {
             log: false,
         }
     }
+}
+
+/// What a kernel program leaves behind for its next stage, and for a test run to read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Scratch {
+    pub judgement: Judgement,
+    pub packet: Packet,
 }
 
 /// Where a packet came in or goes out, and when.

@@ -130,6 +130,7 @@ pub mod mark {
 ///
 /// For an ICMP error, `source`, `protocol` and the ports describe the packet that it quotes,
 /// turned round; `sender`, `icmp_type` and `icmp_code` are its own.
+#[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Packet {
     /// Who sent it: the source that is accounted and banned.

@@ -20,12 +20,11 @@ use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use firewall_common::decide::{self, Circumstances};
+use firewall_common::decide::{self, Circumstances, Scratch};
 use firewall_common::packet::{self, NO_VLAN, Packet};
 use firewall_common::{Direction, Verdict};
 
 use frame::Frame;
-use maps::Scratch;
 use tables::Maps;
 
 // TCX_NEXT lets other tcx programs have their say; clsact takes it for TC_ACT_UNSPEC, which is the
@@ -33,17 +32,10 @@ use tables::Maps;
 const TC_NEXT: i32 = -1;
 const TC_DROP: i32 = 2;
 
-/// Judges what comes in; for drivers that hand over a frame in several buffers too.
+/// Judges what comes in, also from drivers that hand over a frame in several buffers.
 #[xdp(frags)]
 #[inline(always)]
 pub fn palisade_in(context: XdpContext) -> u32 {
-    ingress(&context)
-}
-
-/// The same for drivers and kernels that know single buffers only.
-#[xdp]
-#[inline(always)]
-pub fn palisade_in_one(context: XdpContext) -> u32 {
     ingress(&context)
 }
 

@@ -5,13 +5,12 @@ use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use firewall_common::Direction;
-use firewall_common::decide::Judgement;
+use firewall_common::decide::Scratch;
 use firewall_common::image::constant;
 use firewall_common::layout::{
     BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, RULE_COUNTERS,
     SourceBucket, TOTALS,
 };
-use firewall_common::packet::Packet;
 
 const BPF_F_NO_PREALLOC: usize = 1;
 const BPF_F_MMAPABLE: usize = 1 << 10;
@@ -70,12 +69,6 @@ pub struct Throttle {
 pub static THROTTLES: PerCpuArray<Throttle, 1> = PerCpuArray::new();
 
 /// What a program hands from one stage to the next, by direction.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Scratch {
-    pub packet: Packet,
-    pub judgement: Judgement,
-}
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
 
