@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::SettingsError;
-use crate::datapath::{AttachMode, InterfaceSettings};
+use crate::datapath::{AttachMode, Egress, InterfaceSettings};
 
 /// Longest interface name the kernel takes (IFNAMSIZ without the final zero).
 const LONGEST_NAME: usize = 15;
@@ -37,6 +37,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
         Ok(InterfaceEntry(InterfaceSettings {
             name: name.to_owned(),
             mode: AttachMode::Auto,
+            egress: Egress::Auto,
         }))
     }
 
@@ -45,6 +46,7 @@ impl<'de> Visitor<'de> for EntryVisitor {
         Ok(InterfaceEntry(InterfaceSettings {
             name: table.name,
             mode: table.mode.into(),
+            egress: table.egress.into(),
         }))
     }
 }
@@ -55,6 +57,8 @@ struct InterfaceTable {
     name: String,
     #[serde(default)]
     mode: ModeName,
+    #[serde(default)]
+    egress: EgressName,
 }
 
 #[derive(Default, Deserialize)]
@@ -64,6 +68,25 @@ enum ModeName {
     Auto,
     Native,
     Generic,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum EgressName {
+    #[default]
+    Auto,
+    Tcx,
+    Clsact,
+}
+
+impl From<EgressName> for Egress {
+    fn from(egress: EgressName) -> Self {
+        match egress {
+            EgressName::Auto => Self::Auto,
+            EgressName::Tcx => Self::Tcx,
+            EgressName::Clsact => Self::Clsact,
+        }
+    }
 }
 
 impl From<ModeName> for AttachMode {

@@ -1,0 +1,279 @@
+//! Puts a generation's programs on an interface: into the pinned links where there are any, so
+//! that no packet falls between two generations, and anew where there are none.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, anyhow, bail};
+use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
+use aya::programs::{ProgramError, TcAttachType, XdpMode};
+
+use super::object::{Programs, is_errno};
+use super::pins::{Pins, Side, remove};
+use super::state::Attached;
+use super::{AttachMode, Egress, InterfaceSettings, sys};
+
+/// Priorities that egress filters take in turn where the kernel has no tcx.
+const CLSACT_PRIORITIES: [u16; 2] = [49_000, 49_001];
+const CLSACT_HANDLE: u32 = 1;
+
+/// The outcome for one interface.
+pub(super) struct Outcome {
+    pub(super) attached: Attached,
+    /// Both programs went into links that were there.
+    pub(super) taken_over: bool,
+}
+
+/// Puts the programs on the interface. `before` is how it was attached last.
+pub(super) fn put(
+    programs: &mut Programs,
+    interface: &InterfaceSettings,
+    index: u32,
+    pins: &Pins,
+    before: Option<&Attached>,
+) -> anyhow::Result<Outcome> {
+    let ingress = put_ingress(programs, interface, index, pins, before)
+        .with_context(|| format!("XDP on {}", interface.name))?;
+    let egress = put_egress(programs, interface, index, pins, before)
+        .with_context(|| format!("egress on {}", interface.name))?;
+    let taken_over = ingress.is_none() && egress.is_none();
+    let mut attached = match (ingress, before) {
+        (Some(fresh), _) => fresh,
+        (None, Some(before)) => before.clone(),
+        // Taken over without a record of how: ask what it is from the next attachment on.
+        (None, None) => Attached {
+            generic: false,
+            fallback: None,
+            clsact: None,
+        },
+    };
+    attached.clsact = egress.unwrap_or(before.and_then(|before| before.clsact));
+    Ok(Outcome {
+        attached,
+        taken_over,
+    })
+}
+
+/// Takes the programs off an interface; whether there were any.
+pub(super) fn take_off(
+    interface: &str,
+    pins: &Pins,
+    before: Option<&Attached>,
+) -> anyhow::Result<bool> {
+    let mut there = false;
+    for side in [Side::Out, Side::In] {
+        let pin = pins.link(interface, side);
+        there |= pin.try_exists().unwrap_or(false);
+        remove(&pin)?;
+    }
+    if let Some(priority) = before.and_then(|before| before.clsact) {
+        there = true;
+        remove_filter(interface, priority);
+    }
+    Ok(there)
+}
+
+/// `None` when a pinned link took the program over.
+fn put_ingress(
+    programs: &mut Programs,
+    interface: &InterfaceSettings,
+    index: u32,
+    pins: &Pins,
+    before: Option<&Attached>,
+) -> anyhow::Result<Option<Attached>> {
+    let pin = pins.link(&interface.name, Side::In);
+    let wanted =
+        |before: &Attached| interface.mode == AttachMode::Auto || interface.mode == before.mode();
+    if is_linked_to(&pin, index) && before.is_none_or(wanted) {
+        let program = programs.ingress()?;
+        let replaced = PinnedLink::from_pin(&pin)
+            .map_err(anyhow::Error::from)
+            .and_then(|link| Ok(program.attach_to_link(FdLink::from(link).try_into()?)?))
+            .and_then(|id| Ok(program.take_link(id)?));
+        match replaced {
+            Ok(_) => return Ok(None),
+            Err(error) => {
+                tracing::warn!(interface = interface.name, %error, "the pinned link cannot be updated; attaching anew");
+            }
+        }
+    }
+    remove(&pin)?;
+    let (generic, fallback) = attach_xdp(programs, interface, &pin)?;
+    Ok(Some(Attached {
+        generic,
+        fallback,
+        clsact: None,
+    }))
+}
+
+/// Attaches anew: native first, generic where that is refused and allowed. Whether it is generic,
+/// and why.
+fn attach_xdp(
+    programs: &mut Programs,
+    interface: &InterfaceSettings,
+    pin: &Path,
+) -> anyhow::Result<(bool, Option<String>)> {
+    let mut attach = |mode: XdpMode| -> Result<(), ProgramError> {
+        let program = programs
+            .ingress()
+            .map_err(|error| ProgramError::IOError(std::io::Error::other(error.to_string())))?;
+        let id = program.attach(&interface.name, mode)?;
+        let link: FdLink = program
+            .take_link(id)?
+            .try_into()
+            .map_err(|error| ProgramError::IOError(std::io::Error::other(format!("{error}"))))?;
+        link.pin(pin).map_err(|error| {
+            ProgramError::IOError(std::io::Error::other(format!("pinning: {error}")))
+        })?;
+        Ok(())
+    };
+    let busy = |error: &ProgramError| is_errno(error, libc::EBUSY);
+    let taken = || {
+        anyhow!(
+            "another XDP program is attached to {} already; `ip link show dev {}` and `bpftool net` name it",
+            interface.name,
+            interface.name
+        )
+    };
+    let why_not = match interface.mode {
+        AttachMode::Generic => None,
+        AttachMode::Native | AttachMode::Auto => match attach(XdpMode::Driver) {
+            Ok(()) => return Ok((false, None)),
+            Err(error) if busy(&error) => return Err(taken()),
+            Err(error) if interface.mode == AttachMode::Native => {
+                return Err(error).context(format!(
+                    "the driver of {} refuses native XDP; mode = \"auto\" or \"generic\" would do",
+                    interface.name
+                ));
+            }
+            Err(error) => Some(chain(&error)),
+        },
+    };
+    match attach(XdpMode::Skb) {
+        Ok(()) => Ok((true, why_not)),
+        Err(error) if busy(&error) => Err(taken()),
+        Err(error) => Err(error).context("generic XDP is refused too"),
+    }
+}
+
+/// `None` when a pinned link took the program over, otherwise the filter's priority, if it is one.
+fn put_egress(
+    programs: &mut Programs,
+    interface: &InterfaceSettings,
+    index: u32,
+    pins: &Pins,
+    before: Option<&Attached>,
+) -> anyhow::Result<Option<Option<u16>>> {
+    let pin = pins.link(&interface.name, Side::Out);
+    let program = programs.egress()?;
+    if interface.egress != Egress::Clsact {
+        if is_linked_to(&pin, index) {
+            let replaced = PinnedLink::from_pin(&pin)
+                .map_err(anyhow::Error::from)
+                .and_then(|link| Ok(program.attach_to_link(FdLink::from(link).try_into()?)?))
+                .and_then(|id| Ok(program.take_link(id)?));
+            match replaced {
+                Ok(_) => return Ok(None),
+                Err(error) => {
+                    tracing::warn!(interface = interface.name, %error, "the pinned link cannot be updated; attaching anew");
+                }
+            }
+        }
+        remove(&pin)?;
+        let attached = program
+            .attach_with_options(
+                &interface.name,
+                TcAttachType::Egress,
+                TcAttachOptions::TcxOrder(LinkOrder::first()),
+            )
+            .map_err(anyhow::Error::from)
+            .and_then(|id| {
+                let link: FdLink = program.take_link(id)?.try_into()?;
+                Ok(link.pin(&pin)?)
+            });
+        match attached {
+            Ok(_) => {
+                if let Some(priority) = before.and_then(|before| before.clsact) {
+                    remove_filter(&interface.name, priority);
+                }
+                return Ok(Some(None));
+            }
+            Err(error) if interface.egress == Egress::Tcx => {
+                return Err(error).context("the kernel refuses tcx (Linux 6.6 has it)");
+            }
+            Err(error) => {
+                tracing::info!(interface = interface.name, error = %chain(error.as_ref()), "no tcx; egress goes by clsact");
+            }
+        }
+    }
+    // The new filter stands before the old one goes: both judge for a moment, and a packet that
+    // both let pass does pass.
+    let old = before.and_then(|before| before.clsact);
+    let new = CLSACT_PRIORITIES[usize::from(old == Some(CLSACT_PRIORITIES[0]))];
+    // It is there already from earlier, or it fails below with a better message.
+    let _ = qdisc_add_clsact(&interface.name);
+    remove_filter(&interface.name, new);
+    let id = program
+        .attach_with_options(
+            &interface.name,
+            TcAttachType::Egress,
+            TcAttachOptions::Netlink(NlOptions {
+                priority: new,
+                handle: CLSACT_HANDLE.into(),
+                classid: None,
+            }),
+        )
+        .context("the kernel refuses a clsact filter")?;
+    // A filter stays by itself; dropping the link would remove it.
+    std::mem::forget(program.take_link(id)?);
+    if let Some(old) = old {
+        remove_filter(&interface.name, old);
+    }
+    remove(&pin)?;
+    Ok(Some(Some(new)))
+}
+
+/// Removes an egress filter; dropping the link that names it does.
+fn remove_filter(interface: &str, priority: u16) {
+    let link = SchedClassifierLink::attached(
+        interface,
+        TcAttachType::Egress,
+        priority,
+        CLSACT_HANDLE.into(),
+        None,
+    );
+    drop(link);
+}
+
+/// Whether there is a link at `pin` that is attached to the interface with this index: a device
+/// that was made anew has another one.
+fn is_linked_to(pin: &Path, index: u32) -> bool {
+    sys::open_pin(pin)
+        .and_then(|link| sys::link_interface(link.as_fd()))
+        .is_ok_and(|interface| interface == index)
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+/// Refuses an egress setting that cannot work with others.
+pub(super) fn check(interfaces: &[InterfaceSettings]) -> anyhow::Result<()> {
+    for (position, interface) in interfaces.iter().enumerate() {
+        if interfaces[..position]
+            .iter()
+            .any(|other| other.name == interface.name)
+        {
+            bail!("interface {} is named twice", interface.name);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,376 @@
+//! The fence as a whole: start, change, read, take down.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::bail;
+use firewall_common::layout::{Health, TOTALS, total_index};
+use firewall_common::{Direction, Reason, Verdict};
+use ipnet::IpNet;
+
+use super::maps::Maps;
+use super::object::{self, Purpose};
+use super::pins::Pins;
+use super::state::State;
+use super::{
+    ActiveBan, Applied, Attachment, DatapathSettings, Events, InterfaceSettings, MapUse, RuleHits,
+    Total, attach, clock, interface,
+};
+use crate::detect::{HostCounts, SourceSample};
+use crate::engine::builtin_name;
+use crate::policy::{Counters, Environment, Policy};
+
+/// The fence itself. Dropping it leaves everything attached: links and maps are pinned.
+#[derive(Debug)]
+pub struct Datapath {
+    settings: DatapathSettings,
+    pins: Pins,
+    state: State,
+    counters: Counters,
+    attachments: Vec<Attachment>,
+    maps: Maps,
+    events: Option<Events>,
+}
+
+impl Datapath {
+    /// Opens or creates the pinned state and attaches `policy` to every interface, taking over what
+    /// an earlier daemon left.
+    pub fn start(settings: DatapathSettings, policy: &Policy) -> anyhow::Result<(Self, Applied)> {
+        if settings.interfaces.is_empty() {
+            bail!("no interface to protect: set interfaces = [\"eth0\"] or the like");
+        }
+        attach::check(&settings.interfaces)?;
+        for wanted in &settings.interfaces {
+            interface::ethernet_index(&wanted.name)?;
+        }
+        let state = State::load(&settings.state_dir)?;
+        let pins = Pins::open(&settings.pin_dir)?;
+        object::check_pins(&pins)?;
+        let mut prepared = Prepared {
+            settings: &settings,
+            pins: &pins,
+            state,
+        };
+        let (attachments, applied) = prepared.apply(policy, &[])?;
+        let state = prepared.state;
+        let maps = Maps::open(&pins)?;
+        let events = Some(Events::open(&pins)?);
+        let counters = state.counters();
+        let mut fence = Self {
+            settings,
+            pins,
+            state,
+            counters,
+            attachments,
+            maps,
+            events,
+        };
+        fence.take_off_strangers()?;
+        Ok((fence, applied))
+    }
+
+    /// Swaps in a new policy on all interfaces, atomically per packet.
+    pub fn apply(&mut self, policy: &Policy) -> anyhow::Result<Applied> {
+        let state = std::mem::take(&mut self.state);
+        let mut prepared = Prepared {
+            settings: &self.settings,
+            pins: &self.pins,
+            state,
+        };
+        let result = prepared.apply(policy, &self.attachments);
+        self.state = prepared.state;
+        let (attachments, applied) = result?;
+        self.attachments = attachments;
+        self.counters = self.state.counters();
+        Ok(applied)
+    }
+
+    /// Takes the fence down from one interface, or all; the interfaces that it was taken from.
+    pub fn detach(&mut self, only: Option<&str>) -> anyhow::Result<Vec<String>> {
+        if let Some(name) = only
+            && !self
+                .attachments
+                .iter()
+                .any(|attachment| attachment.interface == name)
+        {
+            bail!("interface {name} is not protected");
+        }
+        let mut detached = Vec::new();
+        for attachment in std::mem::take(&mut self.attachments) {
+            let name = &attachment.interface;
+            if only.is_some_and(|only| only != name) {
+                self.attachments.push(attachment);
+                continue;
+            }
+            attach::take_off(name, &self.pins, self.state.attached.get(name))?;
+            self.state.attached.remove(name);
+            detached.push(name.clone());
+        }
+        self.state.store()?;
+        self.pins.remove_if_unused()?;
+        Ok(detached)
+    }
+
+    /// Interfaces that an earlier daemon protected and this one is not told to: the fence there
+    /// would stand for ever without anybody to change it.
+    fn take_off_strangers(&mut self) -> anyhow::Result<()> {
+        let protects = |name: &String| {
+            self.settings
+                .interfaces
+                .iter()
+                .any(|interface| interface.name == *name)
+        };
+        let mut strangers = self.pins.linked()?;
+        strangers.extend(self.state.attached.keys().cloned());
+        strangers.retain(|name| !protects(name));
+        for name in strangers {
+            let before = self.state.attached.remove(&name);
+            if attach::take_off(&name, &self.pins, before.as_ref())? {
+                tracing::warn!(
+                    interface = name,
+                    "no longer in the settings: the fence was taken down there"
+                );
+            }
+        }
+        self.state.store()
+    }
+
+    pub fn attachments(&self) -> &[Attachment] {
+        &self.attachments
+    }
+
+    pub fn generation(&self) -> u64 {
+        self.state.generation
+    }
+
+    /// Bans a prefix for `duration`; `None` is without end. Replaces the ban of the same prefix.
+    pub fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
+        self.maps.ban(prefix, duration)
+    }
+
+    /// Lifts a ban; whether there was one.
+    pub fn unban(&self, prefix: IpNet) -> anyhow::Result<bool> {
+        self.maps.unban(prefix)
+    }
+
+    /// Bans in force; removes those that have ended.
+    pub fn bans(&self) -> anyhow::Result<Vec<ActiveBan>> {
+        self.maps.bans()
+    }
+
+    /// Whether `address` is banned now, and by which prefix (the longest).
+    pub fn banned_by(&self, address: IpAddr) -> anyhow::Result<Option<ActiveBan>> {
+        let bans = self.maps.bans()?;
+        let covering = bans.into_iter().filter(|ban| ban.prefix.contains(&address));
+        Ok(covering.max_by_key(|ban| ban.prefix.prefix_len()))
+    }
+
+    pub fn totals(&self) -> anyhow::Result<Vec<Total>> {
+        let mut totals = Vec::with_capacity(TOTALS as usize);
+        for (slot, interface) in self.settings.interfaces.iter().enumerate() {
+            for direction in [Direction::Inbound, Direction::Outbound] {
+                for verdict in [Verdict::Pass, Verdict::Drop] {
+                    for reason in Reason::ALL {
+                        let index = total_index(
+                            slot as u32,
+                            direction as u32,
+                            verdict as u32,
+                            reason as u32,
+                        );
+                        totals.push(Total {
+                            interface: interface.name.clone(),
+                            direction,
+                            verdict,
+                            reason,
+                            counter: self.maps.verdict(index)?,
+                        });
+                    }
+                }
+            }
+        }
+        Ok(totals)
+    }
+
+    pub fn rule_hits(&self) -> anyhow::Result<Vec<RuleHits>> {
+        let builtin = (0..firewall_common::layout::FIRST_POLICY_COUNTER)
+            .filter_map(|counter| Some((builtin_name(counter)?.to_owned(), counter)));
+        let named = self
+            .counters
+            .iter()
+            .map(|(name, counter)| (name.to_owned(), counter));
+        builtin
+            .chain(named)
+            .map(|(rule, counter)| {
+                Ok(RuleHits {
+                    rule,
+                    counter: self.maps.rule_hits(counter)?,
+                })
+            })
+            .collect()
+    }
+
+    pub fn host_counts(&self) -> anyhow::Result<HostCounts> {
+        let mut host = HostCounts::default();
+        for total in self.totals()? {
+            if total.direction == Direction::Inbound {
+                host.packets += total.counter.packets;
+                host.bytes += total.counter.bytes;
+                if total.verdict == Verdict::Drop {
+                    host.drops += total.counter.packets;
+                }
+            }
+        }
+        [host.kinds, host.kinds_outbound] = self.maps.kinds()?;
+        Ok(host)
+    }
+
+    /// Every source in the table. With `clear_bitmaps` (the detector's tick) the bitmaps start anew.
+    pub fn sources(&mut self, clear_bitmaps: bool) -> anyhow::Result<Vec<SourceSample>> {
+        Ok(self
+            .maps
+            .sources(clear_bitmaps, clock::monotonic(), clock::realtime()))
+    }
+
+    pub fn health(&self) -> anyhow::Result<Health> {
+        self.maps.health()
+    }
+
+    pub fn map_use(&self) -> anyhow::Result<Vec<MapUse>> {
+        self.maps.map_use()
+    }
+
+    /// Takes the event stream; `None` if it was taken already.
+    pub fn take_events(&mut self) -> Option<Events> {
+        self.events.take()
+    }
+
+    /// The rule name of an event's or connection's counter.
+    pub fn rule_name(&self, counter: u32) -> Option<String> {
+        builtin_name(counter)
+            .or_else(|| self.counters.name(counter))
+            .map(str::to_owned)
+    }
+
+    /// The interface name of a slot.
+    pub fn interface_name(&self, slot: u32) -> Option<String> {
+        self.settings
+            .interfaces
+            .get(slot as usize)
+            .map(|interface| interface.name.clone())
+    }
+
+    /// The folder for the datapath's own state.
+    pub fn state_dir(&self) -> &Path {
+        &self.settings.state_dir
+    }
+}
+
+/// What it takes to put a policy in force.
+struct Prepared<'a> {
+    settings: &'a DatapathSettings,
+    pins: &'a Pins,
+    state: State,
+}
+
+impl Prepared<'_> {
+    /// Loads everything before anything is swapped: a policy that the kernel refuses changes
+    /// nothing.
+    fn apply(
+        &mut self,
+        policy: &Policy,
+        current: &[Attachment],
+    ) -> anyhow::Result<(Vec<Attachment>, Applied)> {
+        let started = Instant::now();
+        let interfaces = &self.settings.interfaces;
+        let environment = Environment {
+            interfaces: interfaces
+                .iter()
+                .map(|interface| interface.name.clone())
+                .collect(),
+            clock_offset: clock::offset(),
+            counters: self.state.counters(),
+        };
+        let compiled = policy.compile(&environment)?;
+        for note in &compiled.notes {
+            tracing::warn!("{note}");
+        }
+        let compile = started.elapsed();
+
+        let started = Instant::now();
+        let looks_at_vlans = policy.rules.iter().any(|rule| !rule.vlans.is_empty());
+        if looks_at_vlans {
+            for wanted in interfaces {
+                interface::show_vlan_tags(&wanted.name)?;
+            }
+        }
+        let purposes: Vec<Purpose> = (0..interfaces.len() as u32)
+            .map(|interface| Purpose {
+                interface,
+                source_seed: self.state.source_seed,
+                replay: false,
+            })
+            .collect();
+        let mut loaded = object::load(&compiled, &purposes, Some(self.pins))?;
+        self.state.remember(&compiled.counters);
+        let load = started.elapsed();
+
+        let started = Instant::now();
+        let mut attachments = Vec::new();
+        for (wanted, programs) in interfaces.iter().zip(&mut loaded) {
+            let attachment = self.put(wanted, programs, current)?;
+            attachments.push(attachment);
+        }
+        let swap = started.elapsed();
+        self.state.generation += 1;
+        self.state.store()?;
+        Ok((
+            attachments,
+            Applied {
+                generation: self.state.generation,
+                compile,
+                load,
+                swap,
+            },
+        ))
+    }
+
+    fn put(
+        &mut self,
+        wanted: &InterfaceSettings,
+        programs: &mut object::Programs,
+        current: &[Attachment],
+    ) -> anyhow::Result<Attachment> {
+        let index = interface::ethernet_index(&wanted.name)?;
+        let before = self.state.attached.get(&wanted.name);
+        let outcome = attach::put(programs, wanted, index, self.pins, before)?;
+        let attachment = Attachment {
+            interface: wanted.name.clone(),
+            index,
+            mode: outcome.attached.mode(),
+            fallback: outcome.attached.fallback.clone(),
+            egress: if outcome.attached.clsact.is_some() {
+                "clsact"
+            } else {
+                "tcx"
+            },
+            taken_over: match current.iter().find(|known| known.interface == wanted.name) {
+                Some(known) => known.taken_over,
+                None => outcome.taken_over,
+            },
+        };
+        if let Some(why) = &attachment.fallback
+            && !outcome.taken_over
+        {
+            tracing::warn!(
+                interface = wanted.name,
+                why,
+                "native XDP is refused; generic mode it is"
+            );
+        }
+        self.state
+            .attached
+            .insert(wanted.name.clone(), outcome.attached);
+        Ok(attachment)
+    }
+}

@@ -1,0 +1,320 @@
+//! Reads and writes the pinned maps: bans, counters, sources.
+
+use std::collections::HashMap as Shadow;
+use std::os::fd::AsFd;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::Context;
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use firewall_common::layout::{
+    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds,
+    SOURCE_BUCKETS, SOURCE_WAYS, SourceBucket, TRAFFIC_KINDS,
+};
+use ipnet::IpNet;
+use memmap2::MmapMut;
+
+use super::object::{map_memory, open_map, source_buckets, words};
+use super::pins::Pins;
+use super::{ActiveBan, MapUse, clock, sys};
+use crate::detect::{SourceSample, Time};
+use crate::engine::{ban_key, length_bit, nanoseconds, source_sample};
+
+/// Open handles on the pinned maps.
+pub(super) struct Maps {
+    bans: Mutex<Bans>,
+    verdicts: PerCpuArray<MapData, Counter>,
+    rule_hits: PerCpuArray<MapData, Counter>,
+    host_kinds: PerCpuArray<MapData, HostKinds>,
+    health: PerCpuArray<MapData, Health>,
+    connections: MapData,
+    sources: MmapMut,
+    stripes: usize,
+}
+
+struct Bans {
+    table: HashMap<MapData, BanKey, Ban>,
+    lengths: Array<MapData, u64>,
+    /// How many bans there are of each (word, bit) of the length bitmap.
+    by_length: Shadow<(usize, u64), u64>,
+}
+
+impl std::fmt::Debug for Maps {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maps")
+            .field("stripes", &self.stripes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Maps {
+    pub(super) fn open(pins: &Pins) -> anyhow::Result<Self> {
+        let Map::Array(sources) = open_map(pins, "SOURCES")? else {
+            anyhow::bail!("pinned map SOURCES is no array");
+        };
+        let Map::LruHashMap(connections) = open_map(pins, "CONNECTION_TABLE")? else {
+            anyhow::bail!("pinned map CONNECTION_TABLE is no LRU hash map");
+        };
+        let buckets = source_buckets()? as usize;
+        Ok(Self {
+            bans: Mutex::new(Bans::open(pins)?),
+            verdicts: open_map(pins, "VERDICTS")?.try_into()?,
+            rule_hits: open_map(pins, "RULE_HITS")?.try_into()?,
+            host_kinds: open_map(pins, "HOST_KINDS")?.try_into()?,
+            health: open_map(pins, "HEALTH")?.try_into()?,
+            connections,
+            sources: map_memory(&sources, buckets * size_of::<SourceBucket>())?,
+            stripes: buckets / SOURCE_BUCKETS as usize,
+        })
+    }
+
+    pub(super) fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
+        let until = duration.map_or(u64::MAX, |time| {
+            clock::monotonic().saturating_add(nanoseconds(time))
+        });
+        self.lock()
+            .insert(ban_key(prefix), until)
+            .with_context(|| format!("banning {prefix}"))
+    }
+
+    pub(super) fn unban(&self, prefix: IpNet) -> anyhow::Result<bool> {
+        self.lock()
+            .remove(&ban_key(prefix))
+            .with_context(|| format!("unbanning {prefix}"))
+    }
+
+    /// Bans in force; those that have ended are removed.
+    pub(super) fn bans(&self) -> anyhow::Result<Vec<ActiveBan>> {
+        let mut bans = self.lock();
+        let now = clock::monotonic();
+        let mut ended = Vec::new();
+        let mut active = Vec::new();
+        for entry in bans.table.iter() {
+            let (key, ban) = entry?;
+            if ban.until <= now {
+                ended.push(key);
+            } else if let Some(prefix) = prefix_of(&key) {
+                let remaining =
+                    (ban.until != u64::MAX).then(|| Duration::from_nanos(ban.until - now));
+                active.push(ActiveBan { prefix, remaining });
+            }
+        }
+        for key in ended {
+            bans.remove(&key)?;
+        }
+        Ok(active)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Bans> {
+        // A panic while a ban is written leaves the kernel's table as it is, which is consistent.
+        self.bans
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(super) fn verdict(&self, index: u32) -> anyhow::Result<Counter> {
+        sum(&self.verdicts, index)
+    }
+
+    pub(super) fn rule_hits(&self, counter: u32) -> anyhow::Result<Counter> {
+        sum(&self.rule_hits, counter)
+    }
+
+    /// Packets by kind, inbound and outbound.
+    pub(super) fn kinds(&self) -> anyhow::Result<[[u64; TRAFFIC_KINDS]; 2]> {
+        let mut kinds = [[0; TRAFFIC_KINDS]; 2];
+        for (direction, counts) in kinds.iter_mut().enumerate() {
+            for cpu in self.host_kinds.get(&(direction as u32), 0)?.iter() {
+                for (total, count) in counts.iter_mut().zip(cpu.counts) {
+                    *total += count;
+                }
+            }
+        }
+        Ok(kinds)
+    }
+
+    pub(super) fn health(&self) -> anyhow::Result<Health> {
+        let mut total = Health::default();
+        for cpu in self.health.get(&0, 0)?.iter() {
+            total.events_throttled += cpu.events_throttled;
+            total.events_lost += cpu.events_lost;
+            total.connections_refused += cpu.connections_refused;
+            total.sources_contended += cpu.sources_contended;
+        }
+        Ok(total)
+    }
+
+    /// Every source, the stripes of all CPUs added up. `now` on the packet clock is `time`.
+    pub(super) fn sources(&mut self, clear: bool, now: u64, time: Time) -> Vec<SourceSample> {
+        let mut samples: Vec<SourceSample> = Vec::new();
+        let buckets = SOURCE_BUCKETS as usize;
+        for index in 0..buckets {
+            // A source has the same bucket in every stripe.
+            let from = samples.len();
+            for stripe in 0..self.stripes {
+                let at = stripe * buckets + index;
+                let bucket = self.bucket(at);
+                for way in 0..SOURCE_WAYS {
+                    let Some(sample) = source_sample(&bucket, way, now, time) else {
+                        continue;
+                    };
+                    match samples[from..]
+                        .iter_mut()
+                        .find(|known| known.source == sample.source)
+                    {
+                        Some(known) => merge(known, &sample),
+                        None => samples.push(sample),
+                    }
+                    if clear && bucket.counters[way].ports | bucket.counters[way].hosts != 0 {
+                        self.clear_bitmaps(at, way);
+                    }
+                }
+            }
+        }
+        samples
+    }
+
+    /// How many sources the table holds, over all stripes.
+    pub(super) fn source_entries(&self) -> u64 {
+        let buckets = SOURCE_BUCKETS as usize * self.stripes;
+        (0..buckets)
+            .map(|at| self.bucket(at).keys.iter().filter(|key| **key != 0).count() as u64)
+            .sum()
+    }
+
+    #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
+    fn bucket(&self, index: usize) -> SourceBucket {
+        let offset = index * size_of::<SourceBucket>();
+        let bytes = &self.sources[offset..offset + size_of::<SourceBucket>()];
+        // SAFETY: the slice has the size of a bucket, and any bytes are one. The kernel may write
+        // meanwhile: counts are then those of a moment before or after.
+        unsafe { bytes.as_ptr().cast::<SourceBucket>().read_volatile() }
+    }
+
+    #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
+    fn clear_bitmaps(&mut self, index: usize, way: usize) {
+        let offset = index * size_of::<SourceBucket>();
+        let bytes = &mut self.sources[offset..offset + size_of::<SourceBucket>()];
+        // SAFETY: as in `bucket`; both fields are aligned words. A bit that the kernel sets at this
+        // very moment may be lost, as sampling allows.
+        unsafe {
+            let bucket = bytes.as_mut_ptr().cast::<SourceBucket>();
+            (&raw mut (*bucket).counters[way].ports).write_volatile(0);
+            (&raw mut (*bucket).counters[way].hosts).write_volatile(0);
+        }
+    }
+
+    pub(super) fn map_use(&self) -> anyhow::Result<Vec<MapUse>> {
+        let connections = sys::count_entries(
+            self.connections.fd().as_fd(),
+            size_of::<FlowKey>(),
+            size_of::<Connection>(),
+        )
+        .context("counting connections")?;
+        let bans = self.lock().by_length.values().sum();
+        Ok(vec![
+            MapUse {
+                map: "bans",
+                entries: bans,
+                capacity: u64::from(BANS),
+            },
+            MapUse {
+                map: "connections",
+                entries: connections,
+                capacity: u64::from(CONNECTIONS),
+            },
+            MapUse {
+                map: "sources",
+                entries: self.source_entries(),
+                capacity: (SOURCE_BUCKETS as usize * self.stripes * SOURCE_WAYS) as u64,
+            },
+        ])
+    }
+}
+
+impl Bans {
+    fn open(pins: &Pins) -> anyhow::Result<Self> {
+        let mut bans = Self {
+            table: open_map(pins, "BAN_TABLE")?.try_into()?,
+            lengths: words(open_map(pins, "BAN_LENGTHS")?)?,
+            by_length: Shadow::new(),
+        };
+        for key in bans.table.keys() {
+            *bans.by_length.entry(length_bit(&key?)).or_default() += 1;
+        }
+        bans.write_lengths()?;
+        Ok(bans)
+    }
+
+    fn insert(&mut self, key: BanKey, until: u64) -> anyhow::Result<()> {
+        let known = self.table.get(&key, 0).is_ok();
+        // The entry before its length, so that a length is never looked up in vain.
+        self.table.insert(key, Ban { until }, 0)?;
+        if !known {
+            *self.by_length.entry(length_bit(&key)).or_default() += 1;
+            self.write_lengths()?;
+        }
+        Ok(())
+    }
+
+    fn remove(&mut self, key: &BanKey) -> anyhow::Result<bool> {
+        if self.table.remove(key).is_err() {
+            return Ok(false);
+        }
+        if let Some(count) = self.by_length.get_mut(&length_bit(key)) {
+            *count = count.saturating_sub(1);
+        }
+        self.write_lengths()?;
+        Ok(true)
+    }
+
+    fn write_lengths(&mut self) -> anyhow::Result<()> {
+        let mut lengths = [0_u64; 3];
+        for ((word, bit), count) in &self.by_length {
+            if *count > 0 {
+                lengths[*word] |= bit;
+            }
+        }
+        for (word, bits) in lengths.into_iter().enumerate() {
+            self.lengths.set(word as u32, bits, 0)?;
+        }
+        Ok(())
+    }
+}
+
+/// The prefix of a ban's key.
+pub(super) fn prefix_of(key: &BanKey) -> Option<IpNet> {
+    let address = key.address;
+    if address.is_v4() && key.length >= 96 {
+        let length = (key.length - 96) as u8;
+        return IpNet::new(
+            std::net::Ipv4Addr::from_bits(address.as_v4()).into(),
+            length,
+        )
+        .ok();
+    }
+    let bits = u128::from(address.high) << 64 | u128::from(address.low);
+    IpNet::new(std::net::Ipv6Addr::from_bits(bits).into(), key.length as u8).ok()
+}
+
+fn sum(map: &PerCpuArray<MapData, Counter>, index: u32) -> anyhow::Result<Counter> {
+    let mut total = Counter::default();
+    for cpu in map.get(&index, 0)?.iter() {
+        total.packets += cpu.packets;
+        total.bytes += cpu.bytes;
+    }
+    Ok(total)
+}
+
+fn merge(known: &mut SourceSample, more: &SourceSample) {
+    let (to, from) = (&mut known.counters, &more.counters);
+    to.packets += from.packets;
+    to.bytes += from.bytes;
+    to.drops += from.drops;
+    to.syns = to.syns.wrapping_add(from.syns);
+    to.requests = to.requests.wrapping_add(from.requests);
+    to.failed = to.failed.wrapping_add(from.failed);
+    to.ports |= from.ports;
+    to.hosts |= from.hosts;
+    known.last_seen = known.last_seen.max(more.last_seen);
+}

@@ -1,0 +1,251 @@
+//! The embedded kernel programs: a fresh copy of them for each interface and generation, with the
+//! constants set and the maps shared.
+
+use std::os::fd::AsFd;
+use std::path::Path;
+
+use anyhow::{Context, anyhow};
+use aya::maps::{Array, Map, MapData};
+use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::{Ebpf, EbpfLoader};
+use firewall_common::decide::Scratch;
+use firewall_common::layout::{
+    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, RULE_COUNTERS,
+    SOURCE_BUCKETS, SourceBucket, TOTALS,
+};
+use memmap2::{MmapMut, MmapOptions};
+
+use super::pins::{Pins, Shape, remove};
+use crate::policy::Compiled;
+
+static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/palisade-ebpf"));
+
+/// Programs of one interface and generation, loaded and not attached.
+#[derive(Debug)]
+pub(super) struct Programs {
+    ebpf: Ebpf,
+}
+
+/// What a copy of the programs is loaded for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Purpose {
+    /// Slot of the interface.
+    pub(super) interface: u32,
+    pub(super) source_seed: u32,
+    /// The time comes from a map and no sockets are asked.
+    pub(super) replay: bool,
+}
+
+/// Maps that outlive a generation, with the shape that they must have.
+fn shared_maps() -> anyhow::Result<[(&'static str, Shape); 10]> {
+    let shape = |key, value, entries| Shape {
+        key,
+        value: value as u32,
+        entries,
+    };
+    Ok([
+        (
+            "BAN_TABLE",
+            shape(size_of::<BanKey>() as u32, size_of::<Ban>(), BANS),
+        ),
+        ("BAN_LENGTHS", shape(4, 8, 4)),
+        (
+            "CONNECTION_TABLE",
+            shape(
+                size_of::<FlowKey>() as u32,
+                size_of::<Connection>(),
+                CONNECTIONS,
+            ),
+        ),
+        (
+            "SOURCES",
+            shape(4, size_of::<SourceBucket>(), source_buckets()?),
+        ),
+        ("VERDICTS", shape(4, size_of::<Counter>(), TOTALS)),
+        ("RULE_HITS", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
+        ("HOST_KINDS", shape(4, size_of::<HostKinds>(), 2)),
+        ("HEALTH", shape(4, size_of::<Health>(), 1)),
+        ("EVENTS", shape(0, 0, 1 << 20)),
+        ("SCRATCH", shape(4, size_of::<Scratch>(), 2)),
+    ])
+}
+
+/// Buckets of all stripes together.
+pub(super) fn source_buckets() -> anyhow::Result<u32> {
+    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    Ok(SOURCE_BUCKETS * cpus as u32)
+}
+
+/// Sees to it that pinned maps fit before they are reused.
+pub(super) fn check_pins(pins: &Pins) -> anyhow::Result<()> {
+    for (name, shape) in shared_maps()? {
+        pins.keep_if_fits(name, shape)?;
+    }
+    Ok(())
+}
+
+/// Loads a generation: one copy of the programs for each purpose, all with one image. With `pins`
+/// the state is shared with earlier generations; without, each map is new and private.
+pub(super) fn load(
+    compiled: &Compiled,
+    purposes: &[Purpose],
+    pins: Option<&Pins>,
+) -> anyhow::Result<Vec<Programs>> {
+    let mut loaded = Vec::new();
+    for purpose in purposes {
+        let programs = Programs::load(compiled, *purpose, pins);
+        match programs {
+            Ok(programs) => loaded.push(programs),
+            Err(error) => {
+                if let Some(pins) = pins {
+                    remove(&pins.image())?;
+                }
+                return Err(error);
+            }
+        }
+        // The image is filled once; the other copies share it.
+        if loaded.len() == 1 {
+            loaded[0].fill_image(&compiled.image)?;
+        }
+    }
+    if let Some(pins) = pins {
+        remove(&pins.image())?;
+    }
+    Ok(loaded)
+}
+
+impl Programs {
+    fn load(compiled: &Compiled, purpose: Purpose, pins: Option<&Pins>) -> anyhow::Result<Self> {
+        let replay = u32::from(purpose.replay);
+        let entries = u32::try_from(compiled.image.len()).context("the image is too large")?;
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("INBOUND", compiled.inbound.as_slice(), true)
+            .override_global("OUTBOUND", compiled.outbound.as_slice(), true)
+            .override_global("INTERFACE", &purpose.interface, true)
+            .override_global("SOURCE_BUCKETS", &SOURCE_BUCKETS, true)
+            .override_global("SOURCE_SEED", &purpose.source_seed, true)
+            .override_global("REPLAY", &replay, true)
+            .map_max_entries("IMAGE", entries)
+            .map_max_entries("SOURCES", source_buckets()?);
+        if let Some(pins) = pins {
+            for (name, _) in shared_maps()? {
+                loader.map_pin_path(name, pins.map(name));
+            }
+            loader.map_pin_path("IMAGE", pins.image());
+        }
+        let ebpf = loader
+            .load(OBJECT)
+            .map_err(|error| refused("the kernel programs", &error))?;
+        let mut programs = Self { ebpf };
+        programs
+            .ingress()?
+            .load()
+            .map_err(|error| refused("program palisade_in", &error))?;
+        programs
+            .egress()?
+            .load()
+            .map_err(|error| refused("program palisade_out", &error))?;
+        Ok(programs)
+    }
+
+    fn fill_image(&mut self, image: &[u64]) -> anyhow::Result<()> {
+        let Some(Map::Array(data)) = self.ebpf.map("IMAGE") else {
+            return Err(anyhow!("the kernel programs have no map IMAGE"));
+        };
+        let mut mapped = map_memory(data, size_of_val(image))?;
+        for (to, word) in mapped.chunks_exact_mut(8).zip(image) {
+            to.copy_from_slice(&word.to_ne_bytes());
+        }
+        Ok(())
+    }
+
+    pub(super) fn ingress(&mut self) -> anyhow::Result<&mut Xdp> {
+        let program = self
+            .ebpf
+            .program_mut("palisade_in")
+            .context("no program palisade_in")?;
+        Ok(program.try_into()?)
+    }
+
+    pub(super) fn egress(&mut self) -> anyhow::Result<&mut SchedClassifier> {
+        let program = self
+            .ebpf
+            .program_mut("palisade_out")
+            .context("no program palisade_out")?;
+        Ok(program.try_into()?)
+    }
+
+    /// Takes a map out, to be read by user space.
+    pub(super) fn take_map(&mut self, name: &str) -> anyhow::Result<Map> {
+        self.ebpf
+            .take_map(name)
+            .with_context(|| format!("the kernel programs have no map {name}"))
+    }
+}
+
+/// Opens a pinned map.
+pub(super) fn open_map(pins: &Pins, name: &str) -> anyhow::Result<Map> {
+    let path = pins.map(name);
+    let read =
+        |path: &Path| -> anyhow::Result<Map> { Ok(Map::from_map_data(MapData::from_pin(path)?)?) };
+    read(&path).with_context(|| format!("pinned map {}", path.display()))
+}
+
+/// Maps an array's memory; kernel and user space see each other's writes.
+pub(super) fn map_memory(data: &MapData, length: usize) -> anyhow::Result<MmapMut> {
+    // SAFETY: the kernel keeps the array's memory as long as the mapping; both sides read and
+    // write whole, aligned words.
+    #[expect(unsafe_code, reason = "shared memory")]
+    let mapped = unsafe { MmapOptions::new().len(length).map_mut(&data.fd().as_fd()) };
+    mapped.context("mapping an array's memory")
+}
+
+/// A word array read and written by system call.
+pub(super) fn words(map: Map) -> anyhow::Result<Array<MapData, u64>> {
+    Ok(Array::try_from(map)?)
+}
+
+/// Says what the kernel refused, why, and which kernels do not.
+fn refused(what: &str, error: &dyn std::error::Error) -> anyhow::Error {
+    let release = rustix::system::uname()
+        .release()
+        .to_string_lossy()
+        .into_owned();
+    let mut chain = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        chain = format!("{chain}: {cause}");
+        source = cause.source();
+    }
+    if chain.contains("Operation not permitted") || chain.contains("os error 1)") {
+        return anyhow!(
+            "the kernel does not permit loading {what}: run as root, or with CAP_BPF, CAP_NET_ADMIN and \
+             CAP_PERFMON ({chain})"
+        );
+    }
+    // The verifier's log is long; its last lines say what it stumbled over.
+    let tail: Vec<&str> = chain
+        .lines()
+        .rev()
+        .filter(|line| !line.trim().is_empty())
+        .take(6)
+        .collect();
+    let tail: Vec<&str> = tail.into_iter().rev().collect();
+    anyhow!(
+        "kernel {release} refuses {what} (Palisade needs Linux 6.1 or newer, with BPF and BTF): {}",
+        tail.join("\n  ")
+    )
+}
+
+/// Whether an error of aya is this errno.
+pub(super) fn is_errno(error: &ProgramError, errno: i32) -> bool {
+    let mut source: Option<&dyn std::error::Error> = Some(error);
+    while let Some(cause) = source {
+        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
+            return io.raw_os_error() == Some(errno);
+        }
+        source = cause.source();
+    }
+    false
+}

@@ -1,0 +1,89 @@
+//! The few bpf(2) calls that aya does not offer.
+#![expect(unsafe_code, reason = "system calls with memory laid out by hand")]
+
+use std::io;
+use std::mem::{offset_of, zeroed};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::path::Path;
+
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+
+fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
+    // SAFETY: the attribute is a whole, initialised bpf_attr.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            &raw mut *attribute,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+/// The interface index that an XDP or tcx link is attached to; 0 when its device has gone.
+pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<u32> {
+    // SAFETY: all zero is a valid bpf_link_info and bpf_attr.
+    let (mut info, mut attribute): (bpf_link_info, bpf_attr) = unsafe { (zeroed(), zeroed()) };
+    attribute.info.bpf_fd = link.as_raw_fd() as u32;
+    attribute.info.info_len = size_of::<bpf_link_info>() as u32;
+    attribute.info.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
+    // The interface is the first field of the union for XDP as for tcx.
+    // SAFETY: reading plain integers of an initialised union.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
+/// Opens a pinned object.
+pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: all zero is a valid bpf_attr.
+    let mut attribute: bpf_attr = unsafe { zeroed() };
+    attribute.__bindgen_anon_4.pathname = path.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_OBJ_GET, &mut attribute)?;
+    // SAFETY: the kernel just gave this descriptor to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Counts the entries of a hash map, in batches.
+pub(super) fn count_entries(
+    map: BorrowedFd<'_>,
+    key_size: usize,
+    value_size: usize,
+) -> io::Result<u64> {
+    const BATCH: usize = 4_096;
+    let mut keys = vec![0_u8; BATCH * key_size];
+    let mut values = vec![0_u8; BATCH * value_size];
+    // A hash map's position is a bucket number.
+    let mut position = 0_u64;
+    let mut total = 0;
+    let mut first = true;
+    loop {
+        // SAFETY: all zero is a valid bpf_attr.
+        let mut attribute: bpf_attr = unsafe { zeroed() };
+        attribute.batch.in_batch = if first { 0 } else { &raw const position as u64 };
+        attribute.batch.out_batch = &raw mut position as u64;
+        attribute.batch.keys = keys.as_mut_ptr() as u64;
+        attribute.batch.values = values.as_mut_ptr() as u64;
+        attribute.batch.count = BATCH as u32;
+        attribute.batch.map_fd = map.as_raw_fd() as u32;
+        let done = match bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attribute) {
+            Ok(_) => false,
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+            Err(error) => return Err(error),
+        };
+        // SAFETY: reading a plain integer of an initialised union.
+        total += u64::from(unsafe { attribute.batch.count });
+        first = false;
+        if done {
+            return Ok(total);
+        }
+    }
+}
+
+const _: () = assert!(offset_of!(bpf_link_info, __bindgen_anon_1) == 16);
