@@ -2,3 +2,17 @@
 //! the capture's own clock, and feeds the detectors what a live host would have counted.
 
 pub mod capture;
+mod clock;
+mod direction;
+mod engine;
+mod judges;
+mod report;
+mod run;
+mod supplement;
+
+pub use clock::ReplayClock;
+pub use direction::{Inside, ip_address};
+pub use engine::{Engine, Outcome};
+pub use judges::Judges;
+pub use report::{EngineKind, Report, Rules, Tally};
+pub use run::{Options, Replay};

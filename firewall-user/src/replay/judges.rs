@@ -1,0 +1,194 @@
+//! Who judges a replay's packets: the host engine alone, or the kernel with the host engine
+//! beside it.
+//!
+//! Beside the kernel, the host engine sees every packet, so that its connections, bans and counts
+//! are the kernel's. It judges the frames that the kernel's test run cannot take, and on all
+//! others the two must agree.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use firewall_common::Direction;
+use firewall_common::layout::{Counter, FIRST_POLICY_COUNTER, NO_RULE};
+
+use super::engine::{Engine, Outcome};
+use super::report::EngineKind;
+use super::supplement::Supplement;
+use crate::detect::{Snapshot, Time};
+use crate::engine::{HostEngine, builtin_name};
+use crate::policy::{Compiled, Policy};
+
+/// Differences between the engines that are told in full.
+const TOLD_DIFFERENCES: usize = 20;
+
+/// The engines of one replay.
+pub struct Judges {
+    host: HostEngine,
+    kernel: Option<Kernel>,
+    /// Names of the rules in the order of the report, with their counters.
+    rules: Vec<(String, u32)>,
+    /// The same names as JSON strings, by counter.
+    quoted: HashMap<u32, String>,
+}
+
+/// The kernel's side, and what must be added to it.
+struct Kernel {
+    engine: Box<dyn Engine>,
+    /// What the host engine counted for the frames that the kernel could not take.
+    supplement: Supplement,
+    differences: Vec<String>,
+    mismatched: u64,
+}
+
+impl Judges {
+    /// The judges that were asked for, and why the kernel is not among them if that was left open.
+    pub fn choose(
+        wanted: Option<EngineKind>,
+        policy: &Policy,
+        compiled: Compiled,
+    ) -> anyhow::Result<(Self, Option<String>)> {
+        match wanted {
+            Some(EngineKind::Kernel) => anyhow::bail!("the kernel engine is not built yet"),
+            Some(EngineKind::Host) | None => Ok((Self::new(policy, compiled, None), None)),
+        }
+    }
+
+    /// Judges under `policy`, which was compiled to `compiled`.
+    pub fn new(policy: &Policy, compiled: Compiled, kernel: Option<Box<dyn Engine>>) -> Self {
+        let policy_rules = policy.rules.iter().filter_map(|rule| {
+            let counter = compiled.counters.of(&rule.name)?;
+            Some((rule.name.clone(), counter))
+        });
+        let builtin = (0..FIRST_POLICY_COUNTER)
+            .filter_map(|counter| Some((builtin_name(counter)?.to_owned(), counter)));
+        let rules: Vec<(String, u32)> = policy_rules.chain(builtin).collect();
+        let quoted = rules
+            .iter()
+            .map(|(name, counter)| (*counter, serde_json::Value::from(name.as_str()).to_string()))
+            .collect();
+        let counters = rules.iter().map(|(_, counter)| *counter).collect();
+        Self {
+            host: HostEngine::new(compiled),
+            kernel: kernel.map(|engine| Kernel {
+                engine,
+                supplement: Supplement::new(counters),
+                differences: Vec::new(),
+                mismatched: 0,
+            }),
+            rules,
+            quoted,
+        }
+    }
+
+    /// Who has the say.
+    pub fn kind(&self) -> EngineKind {
+        match self.kernel {
+            Some(_) => EngineKind::Kernel,
+            None => EngineKind::Host,
+        }
+    }
+
+    /// Judges packet `index`.
+    #[inline]
+    pub fn judge(
+        &mut self,
+        index: u64,
+        frame: &[u8],
+        direction: Direction,
+        now: Time,
+    ) -> anyhow::Result<Outcome> {
+        let Some(kernel) = &mut self.kernel else {
+            return Ok(Outcome::of(&self.host.judge(frame, direction, now)));
+        };
+        match kernel.engine.judge(frame, direction, now)? {
+            Some(outcome) => {
+                let expected = Outcome::of(&self.host.judge(frame, direction, now));
+                if outcome != expected {
+                    kernel.mismatched += 1;
+                    if kernel.differences.len() < TOLD_DIFFERENCES {
+                        let (said, would_say) = (self.told(outcome), self.told(expected));
+                        let line = format!("packet {index}: kernel {said}, host {would_say}");
+                        if let Some(kernel) = &mut self.kernel {
+                            kernel.differences.push(line);
+                        }
+                    }
+                }
+                Ok(outcome)
+            }
+            None => Ok(kernel
+                .supplement
+                .judge(&mut self.host, frame, direction, now)),
+        }
+    }
+
+    /// All counts as of `now`, which is `time` on the capture's clock.
+    pub fn snapshot(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
+        match &mut self.kernel {
+            None => self.host.snapshot(now, time),
+            Some(kernel) => {
+                let mut snapshot = kernel.engine.snapshot(now, time)?;
+                kernel.supplement.add_to(&mut snapshot, now);
+                Ok(snapshot)
+            }
+        }
+    }
+
+    /// Hits of the policy's rules in its order, then of the built-in ones that were hit.
+    pub fn rules(&mut self) -> anyhow::Result<Vec<(String, Counter)>> {
+        let counters: Vec<u32> = self.rules.iter().map(|(_, counter)| *counter).collect();
+        let hits = match &mut self.kernel {
+            None => Engine::hits(&mut self.host, &counters)?,
+            Some(kernel) => {
+                let mut hits = kernel.engine.hits(&counters)?;
+                kernel.supplement.add_hits(&mut hits);
+                hits
+            }
+        };
+        let named = self.rules.iter().zip(hits);
+        Ok(named
+            .filter(|((_, counter), hits)| *counter >= FIRST_POLICY_COUNTER || hits.packets > 0)
+            .map(|((name, _), hits)| (name.clone(), hits))
+            .collect())
+    }
+
+    /// A rule's name as a JSON string.
+    pub fn quoted_name(&self, counter: u32) -> &str {
+        self.quoted.get(&counter).map_or("null", String::as_str)
+    }
+
+    /// Packets that the kernel could not take.
+    pub fn host_judged(&self) -> u64 {
+        self.kernel
+            .as_ref()
+            .map_or(0, |kernel| kernel.supplement.packets())
+    }
+
+    /// Packets that the engines judged differently, where both judge.
+    pub fn mismatches(&self) -> Option<u64> {
+        self.kernel.as_ref().map(|kernel| kernel.mismatched)
+    }
+
+    /// The first of them, in words.
+    pub fn into_differences(self) -> Vec<String> {
+        self.kernel
+            .map_or_else(Vec::new, |kernel| kernel.differences)
+    }
+
+    fn told(&self, outcome: Outcome) -> String {
+        let rule = match outcome.rule {
+            NO_RULE => String::new(),
+            counter => format!(" {}", self.quoted_name(counter)),
+        };
+        format!("{} {}{rule}", outcome.verdict.name(), outcome.reason.name())
+    }
+}
+
+impl fmt::Debug for Judges {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Judges")
+            .field("kind", &self.kind())
+            .field("rules", &self.rules.len())
+            .finish_non_exhaustive()
+    }
+}

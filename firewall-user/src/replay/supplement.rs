@@ -1,0 +1,165 @@
+//! Counts for the frames that the kernel's test run cannot take, kept as the kernel would have
+//! kept them, and added to what it did count.
+
+use std::collections::HashMap;
+
+use firewall_common::layout::{Counter, HostKinds, SourceCounters};
+use firewall_common::sources::{self, Observation};
+use firewall_common::{Direction, Reason, Verdict};
+
+use super::engine::Outcome;
+use crate::detect::{HostCounts, Snapshot, SourceSample, Time};
+use crate::engine::{HostEngine, kind_counts, source_address};
+
+#[derive(Debug)]
+pub(super) struct Supplement {
+    packets: u64,
+    /// The counters that are reported, and what the host engine added to each.
+    counters: Vec<u32>,
+    hits: Vec<Counter>,
+    host: HostCounts,
+    outbound: HostKinds,
+    sources: HashMap<u64, (SourceCounters, Time)>,
+}
+
+impl Supplement {
+    pub fn new(counters: Vec<u32>) -> Self {
+        Self {
+            packets: 0,
+            hits: vec![Counter::default(); counters.len()],
+            counters,
+            host: HostCounts::default(),
+            outbound: HostKinds::default(),
+            sources: HashMap::new(),
+        }
+    }
+
+    /// Frames judged so far.
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Lets the host engine judge a frame and remembers what it counted.
+    pub fn judge(
+        &mut self,
+        host: &mut HostEngine,
+        frame: &[u8],
+        direction: Direction,
+        now: Time,
+    ) -> Outcome {
+        // Such frames are rare, so that going through all rules for each is no matter.
+        for (counter, hits) in self.counters.iter().zip(&mut self.hits) {
+            let before = host.hits(*counter);
+            hits.packets = hits.packets.wrapping_sub(before.packets);
+            hits.bytes = hits.bytes.wrapping_sub(before.bytes);
+        }
+        let judged = host.judge(frame, direction, now);
+        for (counter, hits) in self.counters.iter().zip(&mut self.hits) {
+            let after = host.hits(*counter);
+            hits.packets = hits.packets.wrapping_add(after.packets);
+            hits.bytes = hits.bytes.wrapping_add(after.bytes);
+        }
+        self.packets += 1;
+        let outcome = Outcome::of(&judged);
+        let mut kinds = HostKinds::default();
+        kind_counts(&judged.packet, &mut kinds);
+        let kept = match direction {
+            Direction::Inbound => {
+                self.host.packets += 1;
+                self.host.bytes += u64::from(judged.packet.length);
+                self.host.drops += u64::from(outcome.verdict == Verdict::Drop);
+                &mut self.host.kinds
+            }
+            Direction::Outbound => &mut self.outbound.counts,
+        };
+        for (sum, count) in kept.iter_mut().zip(kinds.counts) {
+            *sum += count;
+        }
+        if sources::is_accounted(direction) {
+            let established = outcome.reason == Reason::Established;
+            self.record(
+                &sources::observe(&judged.packet, outcome.verdict, established),
+                now,
+            );
+        }
+        if let Some(refusal) = sources::observe_refusal(&judged.packet) {
+            self.record(&refusal, now);
+        }
+        outcome
+    }
+
+    fn record(&mut self, observation: &Observation, now: Time) {
+        let (counters, last_seen) = self.sources.entry(observation.key).or_default();
+        *last_seen = now;
+        counters.packets += u64::from(observation.packets);
+        counters.bytes += u64::from(observation.bytes);
+        counters.drops += u64::from(observation.drops);
+        counters.syns += observation.syns;
+        counters.requests += observation.requests;
+        counters.failed += observation.failed;
+        counters.ports |= observation.ports;
+        counters.hosts |= observation.hosts;
+    }
+
+    /// Adds the hits to the kernel's, which are in the order of the counters.
+    pub fn add_hits(&self, hits: &mut [Counter]) {
+        for (sum, own) in hits.iter_mut().zip(&self.hits) {
+            sum.packets += own.packets;
+            sum.bytes += own.bytes;
+        }
+    }
+
+    /// Adds the counts to a snapshot of the kernel's, taken at `now` on the engine's clock.
+    pub fn add_to(&mut self, snapshot: &mut Snapshot, now: Time) {
+        if self.packets == 0 {
+            return;
+        }
+        snapshot.host.packets += self.host.packets;
+        snapshot.host.bytes += self.host.bytes;
+        snapshot.host.drops += self.host.drops;
+        let inbound = snapshot.host.kinds.iter_mut().zip(self.host.kinds);
+        let outbound = snapshot
+            .host
+            .kinds_outbound
+            .iter_mut()
+            .zip(self.outbound.counts);
+        for (sum, own) in inbound.chain(outbound) {
+            *sum += own;
+        }
+        let mut places: HashMap<_, _> = snapshot
+            .sources
+            .iter_mut()
+            .map(|sample| (sample.source, sample))
+            .collect();
+        let mut strangers = Vec::new();
+        for (key, (own, last_seen)) in &mut self.sources {
+            let seen = snapshot.time.saturating_sub(now.saturating_sub(*last_seen));
+            let source = source_address(*key);
+            match places.get_mut(&source) {
+                Some(sample) => {
+                    sample.last_seen = sample.last_seen.max(seen);
+                    add(&mut sample.counters, own);
+                }
+                None => strangers.push(SourceSample {
+                    source,
+                    counters: *own,
+                    last_seen: seen,
+                }),
+            }
+            own.ports = 0;
+            own.hosts = 0;
+        }
+        snapshot.sources.extend(strangers);
+    }
+}
+
+fn add(sum: &mut SourceCounters, own: &SourceCounters) {
+    sum.packets += own.packets;
+    sum.bytes += own.bytes;
+    sum.drops += own.drops;
+    sum.syns = sum.syns.wrapping_add(own.syns);
+    sum.requests = sum.requests.wrapping_add(own.requests);
+    sum.failed = sum.failed.wrapping_add(own.failed);
+    sum.ports |= own.ports;
+    sum.hosts |= own.hosts;
+}
