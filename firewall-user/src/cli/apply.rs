@@ -49,7 +49,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         output::json(&document)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let content = format!("{} rules, {} sets", report.rules, report.sets);
+    let content = content(report.rules, report.sets);
     if report.dry_run {
         output::line(&format!(
             "{} can be applied: {content}; generation {} stays in force",
@@ -88,11 +88,18 @@ fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
         }))?;
     } else {
         output::line(&format!(
-            "{} can be applied: {} rules, {} sets; no daemon runs here",
+            "{} can be applied: {}; no daemon runs here",
             file.display(),
-            policy.rules.len(),
-            policy.sets.len()
+            content(policy.rules.len(), policy.sets.len())
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn content(rules: usize, sets: usize) -> String {
+    format!(
+        "{}, {}",
+        output::counted(rules, "rule"),
+        output::counted(sets, "set")
+    )
 }

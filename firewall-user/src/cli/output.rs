@@ -107,6 +107,12 @@ pub fn rate(rate: f64) -> String {
     }
 }
 
+/// `1 rule`, `2 rules`.
+pub fn counted(number: usize, what: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{plural}")
+}
+
 /// A text that may be missing.
 pub fn optional(text: Option<&str>) -> String {
     text.unwrap_or("-").to_owned()

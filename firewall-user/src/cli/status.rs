@@ -41,11 +41,11 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         whole_seconds(status.started)
     ))?;
     output::line(&format!(
-        "policy: {}, generation {}, {} rules, {} sets, mode {}, applied {}",
+        "policy: {}, generation {}, {}, {}, mode {}, applied {}",
         policy.source,
         policy.generation,
-        policy.rules,
-        policy.sets,
+        output::counted(policy.rules, "rule"),
+        output::counted(policy.sets, "set"),
         policy.mode,
         whole_seconds(policy.applied)
     ))?;
