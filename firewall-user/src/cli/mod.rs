@@ -12,6 +12,7 @@ mod detach;
 mod explain;
 mod man;
 pub mod output;
+mod policy_file;
 mod replay;
 mod rule;
 mod set;

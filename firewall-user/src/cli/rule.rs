@@ -1,14 +1,55 @@
 //! `palisade rule`.
 
+mod add;
+mod list;
+
 use std::process::ExitCode;
 
 use super::Global;
+use super::policy_file::{Changing, PolicyFile};
+use crate::policy::edit::remove_rule;
 
 /// Arguments of `palisade rule`.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// List the rules in the order in which they are tried, with their hits
+    List {
+        #[command(flatten)]
+        file: PolicyFile,
+    },
+    /// Show one rule as it stands in the policy, with its hits
+    Show {
+        /// The rule's name
+        name: String,
+        #[command(flatten)]
+        file: PolicyFile,
+    },
+    /// Add a rule to the policy and put it in force
+    Add(Box<add::Args>),
+    /// Remove a rule from the policy and put that in force
+    Remove {
+        /// The rule's name
+        name: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+}
 
 /// Runs the verb.
-pub fn run(_global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
-    anyhow::bail!("`palisade rule` is not built yet")
+pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    match arguments.verb {
+        Verb::List { file } => list::list(global, &file),
+        Verb::Show { name, file } => list::show(global, &file, &name),
+        Verb::Add(arguments) => add::run(global, *arguments),
+        Verb::Remove { name, changing } => {
+            let done = format!("rule \"{name}\" is removed");
+            changing.change_policy(global, &done, |text, _| Ok(remove_rule(text, &name)?))
+        }
+    }
 }

@@ -3,6 +3,7 @@
 
 pub mod address;
 mod compile;
+pub mod describe;
 pub mod edit;
 pub mod finding;
 mod lint;
@@ -17,6 +18,6 @@ pub use compile::{CompileError, Compiled, Constants, Counters, Environment};
 pub use finding::{Finding, PolicyErrors, Severity};
 pub use model::*;
 pub use read::{
-    MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, SMALLEST_POLICY, SetFile,
+    MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS, SMALLEST_POLICY, SetFile,
     read_set_file,
 };

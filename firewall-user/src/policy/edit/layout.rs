@@ -30,7 +30,14 @@ pub(super) struct SetValue {
     pub name: String,
     pub value: Range<usize>,
     /// The elements of an inline list; `None` for a set of another kind.
-    pub elements: Option<Vec<(String, Range<usize>)>>,
+    pub elements: Option<Vec<Element>>,
+}
+
+/// An element of an inline list.
+#[derive(Debug)]
+pub(super) struct Element {
+    pub text: String,
+    pub span: Range<usize>,
 }
 
 impl Layout {
@@ -48,7 +55,7 @@ impl Layout {
             .get("rule")
             .and_then(|value| value.get_ref().as_array())
         {
-            for element in elements.iter() {
+            for element in elements {
                 inline_rules |= !text[element.span().start..].starts_with('[');
                 if let Some(table) = element.get_ref().as_table() {
                     rules.push(rule_block(text, &headers, element, table));
@@ -125,9 +132,9 @@ fn set_value(name: &Spanned<std::borrow::Cow<'_, str>>, value: &Spanned<DeValue<
     let elements = value.get_ref().as_array().map(|elements| {
         elements
             .iter()
-            .map(|element| {
-                let text = element.get_ref().as_str().unwrap_or_default();
-                (text.to_owned(), element.span())
+            .map(|element| Element {
+                text: element.get_ref().as_str().unwrap_or_default().to_owned(),
+                span: element.span(),
             })
             .collect()
     });
@@ -149,7 +156,7 @@ fn collect_headers(text: &str, table: &DeTable<'_>, headers: &mut Vec<usize>) {
                 collect_headers(text, table, headers);
             }
             DeValue::Array(elements) => {
-                for element in elements.iter() {
+                for element in elements {
                     if let DeValue::Table(table) = element.get_ref() {
                         if is_header(text, &element) {
                             headers.push(line_start(text, element.span().start));

@@ -18,6 +18,7 @@ pub use sets::{add_to_file, add_to_set, create_set, remove_from_file, remove_fro
 pub use transaction::{Saved, Transaction};
 
 use super::address::print_prefix;
+use super::names::{nearest, quoted};
 
 /// Why an edit cannot be made.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -48,8 +49,27 @@ impl EditError {
         }
     }
 
+    /// That a policy has no such rule, with the nearest that it has.
+    pub fn unknown_rule(name: &str, names: &[&str]) -> Self {
+        Self::UnknownRule {
+            name: name.to_owned(),
+            help: known(name, names, "rules"),
+        }
+    }
+
     /// That a policy has no such set, with the nearest that it has.
     pub fn unknown_set(name: &str, names: &[&str]) -> Self {
-        sets::unknown_set(name, names)
+        Self::UnknownSet {
+            name: name.to_owned(),
+            help: known(name, names, "sets"),
+        }
+    }
+}
+
+fn known(name: &str, names: &[&str], what: &str) -> String {
+    match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean \"{near}\"?"),
+        None if names.is_empty() => format!("the policy has no {what}"),
+        None => format!("the {what} are {}", quoted(&names[..names.len().min(20)])),
     }
 }

@@ -4,7 +4,6 @@ use toml_edit::{Array, Datetime, Item, Table, Value, value};
 
 use super::EditError;
 use super::layout::Layout;
-use crate::policy::names::{nearest, quoted};
 
 /// A rule as the command line gives it: the language's keys with their values as written. What
 /// they mean is checked when the edited policy is read.
@@ -17,8 +16,10 @@ pub struct NewRule {
 /// A value of a key.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Written {
-    /// Strings; whole numbers are written without quotes. One alone is written without a list.
+    /// Strings. One alone is written without a list.
     Words(Vec<String>),
+    /// As [`Written::Words`], but whole numbers are written without quotes.
+    Numbers(Vec<String>),
     Text(String),
     Flag(bool),
     Date(Datetime),
@@ -111,19 +112,8 @@ pub fn rule_text<'t>(text: &'t str, name: &str) -> Option<&'t str> {
 }
 
 fn unknown_rule(layout: &Layout, name: &str) -> EditError {
-    let names = || layout.rules.iter().map(|rule| rule.name.as_str());
-    let help = match nearest(name, names()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None if layout.rules.is_empty() => "the policy has no rules".to_owned(),
-        None => format!(
-            "the rules are {}",
-            quoted(&names().take(20).collect::<Vec<_>>())
-        ),
-    };
-    EditError::UnknownRule {
-        name: name.to_owned(),
-        help,
-    }
+    let names: Vec<&str> = layout.rules.iter().map(|rule| rule.name.as_str()).collect();
+    EditError::unknown_rule(name, &names)
 }
 
 impl NewRule {
@@ -150,15 +140,20 @@ impl NewRule {
 impl Written {
     fn item(&self) -> Item {
         match self {
-            Self::Words(words) => match words.as_slice() {
-                [word] => Item::Value(word_value(word)),
-                words => value(words.iter().map(|word| word_value(word)).collect::<Array>()),
-            },
+            Self::Words(words) => list(words.iter().map(Value::from).collect()),
+            Self::Numbers(words) => list(words.iter().map(|word| word_value(word)).collect()),
             Self::Text(text) => value(text.as_str()),
             Self::Flag(flag) => value(*flag),
             Self::Date(date) => value(*date),
         }
     }
+}
+
+fn list(mut values: Vec<Value>) -> Item {
+    if values.len() == 1 {
+        return Item::Value(values.remove(0));
+    }
+    value(values.into_iter().collect::<Array>())
 }
 
 fn word_value(word: &str) -> Value {

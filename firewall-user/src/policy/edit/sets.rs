@@ -3,9 +3,8 @@
 use ipnet::IpNet;
 
 use super::EditError;
-use super::layout::{Layout, SetValue, line_end, line_start};
+use super::layout::{Element, Layout, SetValue, line_end, line_start};
 use crate::policy::address::{parse_prefix, print_prefix};
-use crate::policy::names::{nearest, quoted};
 use crate::policy::read::parse_line;
 
 /// The text with further prefixes in an inline set.
@@ -16,7 +15,7 @@ pub fn add_to_set(text: &str, name: &str, prefixes: &[IpNet]) -> Result<String, 
         .iter()
         .map(|prefix| format!("\"{}\"", print_prefix(prefix)))
         .collect();
-    let Some(last) = elements.last().map(|(_, span)| span.clone()) else {
+    let Some(last) = elements.last().map(|last| last.span.clone()) else {
         let at = set.value.start + 1;
         return Ok(inserted(text, at, &quoted.join(", ")));
     };
@@ -67,11 +66,11 @@ pub fn remove_from_set(text: &str, name: &str, prefixes: &[IpNet]) -> Result<Str
 fn without_one(text: &str, name: &str, prefix: &IpNet) -> Result<Option<String>, EditError> {
     let layout = Layout::of(text).ok_or(EditError::NotRead)?;
     let (set, elements) = inline_set(&layout, name)?;
-    let is_it = |(text, _): &(String, _)| parse_prefix(text).as_ref() == Ok(prefix);
+    let is_it = |element: &Element| parse_prefix(&element.text).as_ref() == Ok(prefix);
     let Some(index) = elements.iter().position(is_it) else {
         return Ok(None);
     };
-    let span = elements[index].1.clone();
+    let span = elements[index].span.clone();
     let comma = find_comma(text, span.end, set.value.end - 1);
     let from = line_start(text, span.start);
     let upto = line_end(text, span.end);
@@ -89,7 +88,7 @@ fn without_one(text: &str, name: &str, prefix: &IpNet) -> Result<Option<String>,
             text[comma + 1..].len() - text[comma + 1..].trim_start_matches([' ', '\t']).len();
         span.start..comma + 1 + blanks
     } else {
-        let previous = index.checked_sub(1).map(|index| elements[index].1.end);
+        let previous = index.checked_sub(1).map(|index| elements[index].span.end);
         match previous {
             Some(end) if !text[end..span.start].contains(['#', '\n']) => end..span.end,
             _ => span,
@@ -177,26 +176,14 @@ pub fn remove_from_file(
 fn inline_set<'l>(
     layout: &'l Layout,
     name: &str,
-) -> Result<(&'l SetValue, &'l [(String, std::ops::Range<usize>)]), EditError> {
+) -> Result<(&'l SetValue, &'l [Element]), EditError> {
     let set = layout.set(name).ok_or_else(|| {
         let names: Vec<&str> = layout.sets.iter().map(|set| set.name.as_str()).collect();
-        unknown_set(name, &names)
+        EditError::unknown_set(name, &names)
     })?;
     match &set.elements {
         Some(elements) => Ok((set, elements)),
         None => Err(EditError::NotInline(name.to_owned())),
-    }
-}
-
-pub(super) fn unknown_set(name: &str, names: &[&str]) -> EditError {
-    let help = match nearest(name, names.iter().copied()) {
-        Some(near) => format!("did you mean \"{near}\"?"),
-        None if names.is_empty() => "the policy has no sets".to_owned(),
-        None => format!("the sets are {}", quoted(&names[..names.len().min(20)])),
-    };
-    EditError::UnknownSet {
-        name: name.to_owned(),
-        help,
     }
 }
 

@@ -49,7 +49,7 @@ fn names(text: &str) -> Vec<String> {
 }
 
 fn words(words: &[&str]) -> Written {
-    Written::Words(words.iter().map(|word| (*word).to_owned()).collect())
+    Written::Numbers(words.iter().map(|word| (*word).to_owned()).collect())
 }
 
 fn dns() -> NewRule {

@@ -18,6 +18,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
 
+pub use rule::RULE_KEYS;
 pub(super) use set_file::parse_line;
 pub use set_file::{MAX_SET_FILE_BYTES, SetFile, read_set_file};
 

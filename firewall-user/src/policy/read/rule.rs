@@ -16,7 +16,7 @@ use crate::policy::names::{NAME_HELP, check_name};
 use crate::policy::protocol::{ICMP, ICMPV6, TCP, WITH_PORTS, protocol_name};
 
 /// Every key of a rule, in the order in which `rule add` writes them.
-pub(crate) const RULE_KEYS: &[&str] = &[
+pub const RULE_KEYS: &[&str] = &[
     "name",
     "action",
     "direction",

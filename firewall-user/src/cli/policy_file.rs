@@ -1,0 +1,330 @@
+//! What `rule` and `set` share: finding the policy file, changing it safely, and putting the change
+//! in force.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context, bail};
+use serde_json::{Value, json};
+
+use super::client::{Client, NoDaemon, Refused, read};
+use super::{EXIT_FAILED, Global, output};
+use crate::daemon::documents::{ApplyReport, ApplyRequest, Status};
+use crate::policy::edit::{Saved, Transaction};
+use crate::policy::{Finding, Policy, PolicyErrors, Severity, render};
+
+/// The policy where no daemon says otherwise.
+const DEFAULT_POLICY: &str = "/etc/palisade/policy.toml";
+
+/// Which policy.
+#[derive(Debug, clap::Args)]
+pub struct PolicyFile {
+    /// The policy file; without it, the daemon's own, or else /etc/palisade/policy.toml
+    #[arg(long, value_name = "FILE")]
+    pub policy: Option<PathBuf>,
+}
+
+/// Which policy to change, and how far.
+#[derive(Debug, clap::Args)]
+pub struct Changing {
+    #[command(flatten)]
+    pub file: PolicyFile,
+    /// Change the file only; put nothing in force
+    #[arg(long)]
+    pub no_apply: bool,
+}
+
+/// What became of a change.
+enum InForce {
+    Generation(u64),
+    /// Not put in force, and why.
+    Not(String),
+}
+
+impl PolicyFile {
+    /// The path of the policy.
+    pub fn path(&self, global: &Global) -> PathBuf {
+        self.policy.clone().unwrap_or_else(|| {
+            // Whoever may not ask the daemon still has the usual place.
+            daemon_policy(global).unwrap_or_else(|_| DEFAULT_POLICY.into())
+        })
+    }
+
+    /// Reads the policy for a verb that shows something of it.
+    pub fn load(&self, global: &Global) -> Result<(PathBuf, Policy), Refusal> {
+        let path = self.path(global);
+        match Policy::load(&path) {
+            Ok((policy, _)) => Ok((path, policy)),
+            Err(refused) => Err(Refusal(refused)),
+        }
+    }
+}
+
+/// A policy that could not be read.
+pub struct Refusal(PolicyErrors);
+
+impl Refusal {
+    /// Shows the errors.
+    pub fn show(&self) -> ExitCode {
+        render::show(&self.0.errors, self.0.more);
+        ExitCode::from(EXIT_FAILED)
+    }
+}
+
+impl Changing {
+    /// Changes the policy's text, checks the outcome, writes it and puts it in force. If it is refused
+    /// there, the file is put back.
+    pub fn change_policy(
+        &self,
+        global: &Global,
+        done: &str,
+        change: impl FnOnce(&str, &Policy) -> anyhow::Result<String>,
+    ) -> anyhow::Result<ExitCode> {
+        let path = self.file.path(global);
+        let transaction = Transaction::begin(&path)?;
+        let (text, policy, before) = match self.read(&path)? {
+            Ok(read) => read,
+            Err(code) => return Ok(code),
+        };
+        let (mark, body) = match text.strip_prefix('\u{feff}') {
+            Some(body) => ("\u{feff}", body),
+            None => ("", text.as_str()),
+        };
+        let edited = change(body, &policy)?;
+        let name = path.display().to_string();
+        let base = path.parent().unwrap_or(Path::new(""));
+        let findings = match Policy::parse(&edited, &name, base) {
+            Ok((_, findings)) => findings,
+            Err(refused) => {
+                eprintln!(
+                    "palisade: nothing is changed; with the change the policy would be wrong:"
+                );
+                return Ok(Refusal(refused).show());
+            }
+        };
+        let saved = transaction.replace(&path, format!("{mark}{edited}").as_bytes())?;
+        self.finish(
+            global,
+            &transaction,
+            &saved,
+            &path,
+            done,
+            &newly(findings, &before),
+        )
+    }
+
+    /// As [`Changing::change_policy`], for a file that a set comes from.
+    pub fn change_set_file(
+        &self,
+        global: &Global,
+        done: &str,
+        file: &Path,
+        change: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
+    ) -> anyhow::Result<ExitCode> {
+        let path = self.file.path(global);
+        let transaction = Transaction::begin(&path)?;
+        let before = match self.read(&path)? {
+            Ok((_, _, before)) => before,
+            Err(code) => return Ok(code),
+        };
+        let bytes = fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?;
+        let saved = transaction.replace(file, &change(&bytes)?)?;
+        // The set is read with the policy that it belongs to.
+        let findings = match Policy::load(&path) {
+            Ok((_, findings)) => findings,
+            Err(refused) => {
+                transaction.restore(&saved)?;
+                eprintln!("palisade: nothing is changed; with the change the set would be wrong:");
+                return Ok(Refusal(refused).show());
+            }
+        };
+        self.finish(
+            global,
+            &transaction,
+            &saved,
+            &path,
+            done,
+            &newly(findings, &before),
+        )
+    }
+
+    /// The text of the policy, what it means, and what there is to say about it already.
+    #[expect(
+        clippy::type_complexity,
+        reason = "taken apart at once by its two callers"
+    )]
+    fn read(
+        &self,
+        path: &Path,
+    ) -> anyhow::Result<Result<(String, Policy, Vec<Finding>), ExitCode>> {
+        match Policy::load(path) {
+            Ok((policy, findings)) => {
+                let text = fs::read_to_string(path)
+                    .with_context(|| format!("{} cannot be read", path.display()))?;
+                Ok(Ok((text, policy, findings)))
+            }
+            Err(refused) => {
+                eprintln!("palisade: nothing is changed; the policy is wrong as it is:");
+                Ok(Err(Refusal(refused).show()))
+            }
+        }
+    }
+
+    fn finish(
+        &self,
+        global: &Global,
+        transaction: &Transaction,
+        saved: &Saved,
+        path: &Path,
+        done: &str,
+        warnings: &[Finding],
+    ) -> anyhow::Result<ExitCode> {
+        let in_force = match self.apply(global, path) {
+            Ok(in_force) => in_force,
+            Err(error) => {
+                transaction.restore(saved)?;
+                return Err(error.context("nothing is changed; the daemon refuses the policy"));
+            }
+        };
+        render::show(warnings, 0);
+        if global.json {
+            let (applied, generation, reason) = match &in_force {
+                InForce::Generation(generation) => (true, Some(*generation), None),
+                InForce::Not(reason) => (false, None, Some(reason.as_str())),
+            };
+            output::json(&json!({
+                "policy": path,
+                "done": done,
+                "applied": applied,
+                "generation": generation,
+                "not_applied": reason,
+                "warnings": warnings.iter().map(Finding::to_json).collect::<Vec<Value>>(),
+            }))?;
+        } else {
+            output::line(&match in_force {
+                InForce::Generation(generation) => {
+                    format!("{done}; generation {generation} is in force")
+                }
+                InForce::Not(reason) => format!("{done}; not put in force: {reason}"),
+            })?;
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn apply(&self, global: &Global, path: &Path) -> anyhow::Result<InForce> {
+        if self.no_apply {
+            return Ok(InForce::Not("--no-apply".to_owned()));
+        }
+        let theirs = match daemon_policy(global) {
+            Ok(theirs) => theirs,
+            Err(error) if error.is::<Refused>() => return Err(error),
+            Err(error) => return Ok(InForce::Not(format!("{error:#}"))),
+        };
+        if !same_file(&theirs, path) {
+            let theirs = theirs.display();
+            return Ok(InForce::Not(format!(
+                "the daemon's policy is {theirs}; `palisade apply FILE` puts this one in force"
+            )));
+        }
+        match Client::new(&global.socket)?.post("/v1/apply", &ApplyRequest::default()) {
+            Ok(answer) => Ok(InForce::Generation(read::<ApplyReport>(answer)?.generation)),
+            Err(error) if error.is::<NoDaemon>() => Ok(InForce::Not(format!("{error:#}"))),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// The policy file of the daemon that answers.
+fn daemon_policy(global: &Global) -> anyhow::Result<PathBuf> {
+    let status: Status = read(Client::new(&global.socket)?.get("/v1/status")?)?;
+    if !status.policy.file.is_absolute() {
+        bail!(
+            "the daemon names its policy by a relative path, {}",
+            status.policy.file.display()
+        );
+    }
+    Ok(status.policy.file)
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// Warnings that the policy did not give before.
+fn newly(findings: Vec<Finding>, before: &[Finding]) -> Vec<Finding> {
+    let known = |finding: &Finding| before.iter().any(|old| old.message == finding.message);
+    findings
+        .into_iter()
+        .filter(|finding| finding.severity == Severity::Warning && !known(finding))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::policy::edit::{add_to_file, remove_rule};
+
+    const POLICY: &str = "version = 1\n[sets]\na = { file = \"a.netset\" }\n\n# why\n[[rule]]\nname = \"r\"\naction = \"drop\"\nfrom = \"a\"\n";
+
+    /// A folder with a policy, and nobody on the control socket.
+    fn folder() -> (tempfile::TempDir, Global, Changing) {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("policy.toml"), POLICY).unwrap();
+        fs::write(folder.path().join("a.netset"), "198.51.100.7\n").unwrap();
+        let global = Global {
+            socket: folder.path().join("no.sock"),
+            json: true,
+        };
+        let changing = Changing {
+            file: PolicyFile {
+                policy: Some(folder.path().join("policy.toml")),
+            },
+            no_apply: false,
+        };
+        (folder, global, changing)
+    }
+
+    #[test]
+    fn without_a_daemon_a_change_goes_to_the_file() {
+        let (folder, global, changing) = folder();
+        let code = changing
+            .change_policy(&global, "done", |text, _| Ok(remove_rule(text, "r")?))
+            .unwrap();
+        assert_eq!(code, ExitCode::SUCCESS);
+        let text = fs::read_to_string(folder.path().join("policy.toml")).unwrap();
+        assert_eq!(text, "version = 1\n[sets]\na = { file = \"a.netset\" }\n");
+    }
+
+    #[test]
+    fn a_change_that_makes_the_policy_wrong_leaves_the_file_as_it_was() {
+        let (folder, global, changing) = folder();
+        let code = changing
+            .change_policy(&global, "done", |text, _| Ok(format!("{text}prot = 1\n")))
+            .unwrap();
+        assert_eq!(code, ExitCode::from(EXIT_FAILED));
+        let text = fs::read_to_string(folder.path().join("policy.toml")).unwrap();
+        assert_eq!(text, POLICY);
+    }
+
+    #[test]
+    fn a_change_that_makes_a_set_s_file_wrong_is_taken_back() {
+        let (folder, global, changing) = folder();
+        let file = folder.path().join("a.netset");
+        let code = changing
+            .change_set_file(&global, "done", &file, |_| Ok(b"nonsense\n".to_vec()))
+            .unwrap();
+        assert_eq!(code, ExitCode::from(EXIT_FAILED));
+        assert_eq!(fs::read(&file).unwrap(), b"198.51.100.7\n");
+        let address = "2001:db8::/32".parse().unwrap();
+        changing
+            .change_set_file(&global, "done", &file, |bytes| {
+                Ok(add_to_file(bytes, &[address]))
+            })
+            .unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"198.51.100.7\n2001:db8::/32\n");
+    }
+}

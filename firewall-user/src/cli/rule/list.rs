@@ -1,0 +1,174 @@
+//! `palisade rule list` and `palisade rule show`.
+
+use std::collections::HashMap;
+use std::fs;
+use std::process::ExitCode;
+
+use firewall_common::decide::LinkRule;
+use serde_json::{Map, Value, json};
+
+use crate::cli::client::{Client, NoDaemon, read};
+use crate::cli::policy_file::PolicyFile;
+use crate::cli::{EXIT_FAILED, Global, output};
+use crate::daemon::documents::{RuleDocument, Rules};
+use crate::policy::describe::{summary, to_json};
+use crate::policy::edit::{EditError, rule_text};
+
+/// Hits by rule, if a daemon says.
+struct Hits {
+    generation: Option<u64>,
+    rules: HashMap<String, RuleDocument>,
+}
+
+impl Hits {
+    fn ask(global: &Global) -> Self {
+        let rules = Client::new(&global.socket)
+            .and_then(|client| client.get("/v1/rules"))
+            .and_then(read::<Rules>);
+        match rules {
+            Ok(answer) => Self {
+                generation: Some(answer.generation),
+                rules: answer
+                    .rules
+                    .into_iter()
+                    .map(|rule| (rule.rule.clone(), rule))
+                    .collect(),
+            },
+            Err(error) => {
+                if !error.is::<NoDaemon>() {
+                    eprintln!("palisade: hits are not known: {error:#}");
+                }
+                Self {
+                    generation: None,
+                    rules: HashMap::new(),
+                }
+            }
+        }
+    }
+
+    fn cells(&self, rule: &str) -> [String; 2] {
+        match self.rules.get(rule) {
+            Some(hits) => [hits.packets.to_string(), hits.bytes.to_string()],
+            None => ["-".to_owned(), "-".to_owned()],
+        }
+    }
+
+    fn add_to(&self, rule: &str, built_in: bool, document: &mut Map<String, Value>) {
+        let hits = self.rules.get(rule);
+        document.insert("built_in".to_owned(), json!(built_in));
+        document.insert("packets".to_owned(), json!(hits.map(|hits| hits.packets)));
+        document.insert("bytes".to_owned(), json!(hits.map(|hits| hits.bytes)));
+    }
+}
+
+/// Lists the built-in rules and the policy's.
+pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
+    let (path, policy) = match file.load(global) {
+        Ok(loaded) => loaded,
+        Err(refusal) => return Ok(refusal.show()),
+    };
+    let hits = Hits::ask(global);
+    if global.json {
+        let built_in = LinkRule::ALL.iter().map(|rule| built_in(*rule, &hits));
+        let own = policy.rules.iter().map(|rule| {
+            let mut document = to_json(&policy, rule);
+            hits.add_to(&rule.name, false, &mut document);
+            Value::Object(document)
+        });
+        output::json(&json!({
+            "policy": path,
+            "generation": hits.generation,
+            "rules": built_in.chain(own).collect::<Vec<Value>>(),
+        }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let header = [
+        "RULE",
+        "ACTION",
+        "DIRECTION",
+        "MODE",
+        "MATCHES",
+        "PACKETS",
+        "BYTES",
+        "OWNER",
+        "EXPIRES",
+    ];
+    let mut table = output::Table::new(&header);
+    for rule in LinkRule::ALL {
+        let [packets, bytes] = hits.cells(rule.name());
+        let cells = [rule.name(), "accept", "both", "enforce", rule.describe()];
+        let mut row: Vec<String> = cells.map(str::to_owned).to_vec();
+        row.extend([packets, bytes, "-".to_owned(), "-".to_owned()]);
+        table.row(row);
+    }
+    for rule in &policy.rules {
+        let [packets, bytes] = hits.cells(&rule.name);
+        table.row(vec![
+            rule.name.clone(),
+            rule.action.name().to_owned(),
+            rule.direction.name().to_owned(),
+            rule.mode.name().to_owned(),
+            summary(&policy, rule),
+            packets,
+            bytes,
+            output::optional(rule.owner.as_deref()),
+            output::optional(rule.expires.map(|expires| expires.to_string()).as_deref()),
+        ]);
+    }
+    table.print()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Shows one rule.
+pub fn show(global: &Global, file: &PolicyFile, name: &str) -> anyhow::Result<ExitCode> {
+    if let Some(rule) = LinkRule::ALL.iter().find(|rule| rule.name() == name) {
+        let hits = Hits::ask(global);
+        if global.json {
+            output::json(&built_in(*rule, &hits))?;
+        } else {
+            let [packets, bytes] = hits.cells(name);
+            output::line(&format!("# built in: accepts {}", rule.describe()))?;
+            output::line(&format!("# packets {packets}, bytes {bytes}"))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (path, policy) = match file.load(global) {
+        Ok(loaded) => loaded,
+        Err(refusal) => return Ok(refusal.show()),
+    };
+    let Some(rule) = policy.rules.iter().find(|rule| rule.name == name) else {
+        let names: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();
+        eprintln!(
+            "palisade: {}: {}",
+            path.display(),
+            EditError::unknown_rule(name, &names)
+        );
+        return Ok(ExitCode::from(EXIT_FAILED));
+    };
+    let hits = Hits::ask(global);
+    let text = fs::read_to_string(&path)?;
+    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
+    let text = rule_text(text, name).unwrap_or_default();
+    if global.json {
+        let mut document = to_json(&policy, rule);
+        hits.add_to(name, false, &mut document);
+        document.insert("text".to_owned(), json!(text));
+        output::json(&Value::Object(document))?;
+    } else {
+        let [packets, bytes] = hits.cells(name);
+        output::line(&format!("# {}:{}", path.display(), rule.line))?;
+        output::line(&format!("# packets {packets}, bytes {bytes}"))?;
+        output::line(text.trim_end())?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn built_in(rule: LinkRule, hits: &Hits) -> Value {
+    let mut document = Map::new();
+    document.insert("name".to_owned(), json!(rule.name()));
+    document.insert("action".to_owned(), json!("accept"));
+    document.insert("mode".to_owned(), json!("enforce"));
+    document.insert("description".to_owned(), json!(rule.describe()));
+    hits.add_to(rule.name(), true, &mut document);
+    Value::Object(document)
+}
