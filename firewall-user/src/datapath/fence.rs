@@ -54,7 +54,7 @@ impl Datapath {
         };
         let (attachments, applied) = prepared.apply(policy, &[])?;
         let state = prepared.state;
-        let maps = Maps::open(&pins)?;
+        let maps = Maps::open(|name| object::open_map(&pins, name))?;
         let events = Some(Events::open(&pins)?);
         let counters = state.counters();
         let mut fence = Self {

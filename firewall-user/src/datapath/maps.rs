@@ -14,8 +14,7 @@ use firewall_common::layout::{
 use ipnet::IpNet;
 use memmap2::MmapMut;
 
-use super::object::{map_memory, open_map, source_buckets, words};
-use super::pins::Pins;
+use super::object::{map_memory, source_buckets, words};
 use super::{ActiveBan, MapUse, clock, sys};
 use crate::detect::{SourceSample, Time};
 use crate::engine::{ban_key, length_bit, nanoseconds, source_sample};
@@ -48,20 +47,21 @@ impl std::fmt::Debug for Maps {
 }
 
 impl Maps {
-    pub(super) fn open(pins: &Pins) -> anyhow::Result<Self> {
-        let Map::Array(sources) = open_map(pins, "SOURCES")? else {
-            anyhow::bail!("pinned map SOURCES is no array");
+    /// Takes the maps from where `open` finds them by name: pins, or programs just loaded.
+    pub(super) fn open(mut open: impl FnMut(&str) -> anyhow::Result<Map>) -> anyhow::Result<Self> {
+        let Map::Array(sources) = open("SOURCES")? else {
+            anyhow::bail!("map SOURCES is no array");
         };
-        let Map::LruHashMap(connections) = open_map(pins, "CONNECTION_TABLE")? else {
-            anyhow::bail!("pinned map CONNECTION_TABLE is no LRU hash map");
+        let Map::LruHashMap(connections) = open("CONNECTION_TABLE")? else {
+            anyhow::bail!("map CONNECTION_TABLE is no LRU hash map");
         };
         let buckets = source_buckets()? as usize;
         Ok(Self {
-            bans: Mutex::new(Bans::open(pins)?),
-            verdicts: open_map(pins, "VERDICTS")?.try_into()?,
-            rule_hits: open_map(pins, "RULE_HITS")?.try_into()?,
-            host_kinds: open_map(pins, "HOST_KINDS")?.try_into()?,
-            health: open_map(pins, "HEALTH")?.try_into()?,
+            bans: Mutex::new(Bans::open(&mut open)?),
+            verdicts: open("VERDICTS")?.try_into()?,
+            rule_hits: open("RULE_HITS")?.try_into()?,
+            host_kinds: open("HOST_KINDS")?.try_into()?,
+            health: open("HEALTH")?.try_into()?,
             connections,
             sources: map_memory(&sources, buckets * size_of::<SourceBucket>())?,
             stripes: buckets / SOURCE_BUCKETS as usize,
@@ -233,10 +233,10 @@ impl Maps {
 }
 
 impl Bans {
-    fn open(pins: &Pins) -> anyhow::Result<Self> {
+    fn open(open: &mut impl FnMut(&str) -> anyhow::Result<Map>) -> anyhow::Result<Self> {
         let mut bans = Self {
-            table: open_map(pins, "BAN_TABLE")?.try_into()?,
-            lengths: words(open_map(pins, "BAN_LENGTHS")?)?,
+            table: open("BAN_TABLE")?.try_into()?,
+            lengths: words(open("BAN_LENGTHS")?)?,
             by_length: Shadow::new(),
         };
         for key in bans.table.keys() {

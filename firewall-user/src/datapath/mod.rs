@@ -10,6 +10,7 @@ mod object;
 mod pins;
 mod state;
 mod sys;
+mod test_run;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 
 pub use events::Events;
 pub use fence::Datapath;
+pub use test_run::{Cannot, TestRun};
 
 /// Where and how to attach.
 #[derive(Clone, Debug)]
