@@ -86,11 +86,14 @@ pub struct PortScan {
     pub packets_per_port: f64,
 }
 
-/// `[detect.host_sweep]`: how many hosts one source may try in vain. Counted over the window of
-/// `[detect.port_scan]`.
+/// `[detect.host_sweep]`: how many hosts one source may try in vain.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct HostSweep {
+    /// Over how long hosts are counted; from 1 s to 1 h. Short, as peers of a file-sharing network
+    /// are tried in vain too, but not so fast.
+    #[serde(with = "scan_window")]
+    pub window: Duration,
     /// Distinct destination hosts; 2 to 200.
     #[serde(deserialize_with = "countable")]
     pub hosts: f64,
@@ -154,6 +157,7 @@ impl Default for PortScan {
 impl Default for HostSweep {
     fn default() -> Self {
         Self {
+            window: Duration::from_secs(15),
             hosts: 64.0,
             failed_per_host: 0.8,
             completed_per_host: 0.1,

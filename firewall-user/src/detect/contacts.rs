@@ -90,9 +90,12 @@ impl Contacts {
         }
     }
 
-    /// What was reached within the window before `now`.
-    pub fn reach(&self, now: Time, window: Time) -> Reach {
-        let oldest = oldest_index(now, window);
+    /// What was reached within `span` before `now`, which is at most the window.
+    pub fn reach(&self, now: Time, window: Time, span: Time) -> Reach {
+        let within = now
+            .checked_sub(span)
+            .map_or(0, |start| slice_index(start, window) + 1);
+        let oldest = oldest_index(now, window).max(within);
         let (mut ports, mut hosts) = (0, 0);
         let mut reach = Reach {
             began: now,
@@ -188,7 +191,7 @@ mod tests {
         for second in 0..30 {
             contacts.add(second * SECOND, (second + 1) * SECOND, WINDOW, port(5));
         }
-        let reach = contacts.reach(30 * SECOND, WINDOW);
+        let reach = contacts.reach(30 * SECOND, WINDOW, WINDOW);
         assert!((reach.ports.estimate - 1.0).abs() < 0.1);
         assert_eq!(reach.failed, 30.0);
     }
@@ -198,9 +201,26 @@ mod tests {
         let mut contacts = Contacts::default();
         contacts.add(0, SECOND, WINDOW, port(1));
         contacts.add(70 * SECOND, 71 * SECOND, WINDOW, port(2));
-        let reach = contacts.reach(71 * SECOND, WINDOW);
+        let reach = contacts.reach(71 * SECOND, WINDOW, WINDOW);
         assert!((reach.ports.estimate - 1.0).abs() < 0.1);
         assert_eq!(reach.began, 70 * SECOND);
+    }
+
+    #[test]
+    fn a_shorter_span_sees_only_its_own() {
+        let mut contacts = Contacts::default();
+        for second in 0..60 {
+            let bit = if second < 40 { 1 } else { 2 };
+            contacts.add(second * SECOND, (second + 1) * SECOND, WINDOW, port(bit));
+        }
+        let ports = |span| {
+            contacts
+                .reach(60 * SECOND, WINDOW, span)
+                .ports
+                .estimate
+                .round()
+        };
+        assert_eq!((ports(WINDOW), ports(15 * SECOND)), (2.0, 1.0));
     }
 
     #[test]

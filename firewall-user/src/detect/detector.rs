@@ -29,7 +29,9 @@ impl Detector {
     pub fn new(config: Config) -> Self {
         let spans = Spans {
             rate: nanoseconds(config.rate_window),
-            contacts: nanoseconds(config.port_scan.window),
+            scan: nanoseconds(config.port_scan.window),
+            sweep: nanoseconds(config.host_sweep.window),
+            contacts: nanoseconds(config.port_scan.window.max(config.host_sweep.window)),
         };
         Self {
             spans,

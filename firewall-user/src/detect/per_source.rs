@@ -34,11 +34,11 @@ impl SourceView<'_> {
     /// Notes what stands out about the source, but for rates of packets and requests, which only
     /// the host's counts can name (see [`packet_spike`] and [`request_flood`]).
     pub fn judge(&self, book: &mut Book) {
-        let reach = self.track.contacts.reach(self.now, self.spans.contacts);
+        let reach = self.reach(self.spans.scan);
         // Between tries there is nothing new to say, and the quiet counts.
         if self.delta.ports | self.delta.hosts != 0 || self.delta.failed != 0 {
             self.port_scan(book, &reach);
-            self.host_sweep(book, &reach);
+            self.host_sweep(book, &self.reach(self.spans.sweep));
         }
         self.syn_flood(book, &reach);
     }
@@ -49,15 +49,18 @@ impl SourceView<'_> {
         let ports = reach.ports.estimate;
         let expected = settings.ports;
         let certain = ports >= expected * CERTAIN && failures(reach) >= ports * MOSTLY;
-        if ports < expected * RELEASE
-            || ports < reach.hosts.estimate * settings.ports_per_host
-            || !certain && reach.packets > ports * settings.packets_per_port
-        {
+        if ports < expected * RELEASE || ports < reach.hosts.estimate * settings.ports_per_host {
+            return;
+        }
+        // A scanner may look closer at what it found; that does not end the scan.
+        let busy = reach.packets > ports * settings.packets_per_port;
+        let subject = Subject::source(self.source);
+        if busy && !certain && !book.fires(AlertKind::PortScan, subject) {
             return;
         }
         let sign = Sign {
             kind: AlertKind::PortScan,
-            subject: Subject::source(self.source),
+            subject,
             observed: ports.round(),
             expected,
             unit: "ports",
@@ -72,7 +75,7 @@ impl SourceView<'_> {
                 span(self.now.saturating_sub(reach.began)),
                 reach.failed,
             ),
-            evidence: self.reach_evidence(reach),
+            evidence: reach_evidence(reach, self.spans.scan),
         });
     }
 
@@ -105,7 +108,7 @@ impl SourceView<'_> {
                 span(self.now.saturating_sub(reach.began)),
                 reach.failed,
             ),
-            evidence: self.reach_evidence(reach),
+            evidence: reach_evidence(reach, self.spans.sweep),
         });
     }
 
@@ -148,20 +151,25 @@ impl SourceView<'_> {
         });
     }
 
-    fn reach_evidence(&self, reach: &Reach) -> Map<String, Value> {
-        let mut evidence = evidence([
-            ("ports", reach.ports.estimate),
-            ("hosts", reach.hosts.estimate),
-            ("failed", reach.failed),
-            ("completed", reach.completed),
-            ("packets", reach.packets),
-            ("window_seconds", seconds(self.spans.contacts)),
-        ]);
-        // The maps are full: the true numbers may be far higher.
-        evidence.insert("ports_at_least".into(), json!(reach.ports.at_least));
-        evidence.insert("hosts_at_least".into(), json!(reach.hosts.at_least));
-        evidence
+    fn reach(&self, span: Time) -> Reach {
+        let contacts = &self.track.contacts;
+        contacts.reach(self.now, self.spans.contacts, span)
     }
+}
+
+fn reach_evidence(reach: &Reach, window: Time) -> Map<String, Value> {
+    let mut evidence = evidence([
+        ("ports", reach.ports.estimate),
+        ("hosts", reach.hosts.estimate),
+        ("failed", reach.failed),
+        ("completed", reach.completed),
+        ("packets", reach.packets),
+        ("window_seconds", seconds(window)),
+    ]);
+    // The maps are full: the true numbers may be far higher.
+    evidence.insert("ports_at_least".into(), json!(reach.ports.at_least));
+    evidence.insert("hosts_at_least".into(), json!(reach.hosts.at_least));
+    evidence
 }
 
 /// Tries that failed. Refusals that answer what others sent in a source's name are not its own: a

@@ -22,7 +22,11 @@ const IDLE_SLACK: Time = 1_000_000_000;
 pub(super) struct Spans {
     /// Rates.
     pub rate: Time,
-    /// Contacts.
+    /// Contacts that make a port scan.
+    pub scan: Time,
+    /// Contacts that make a sweep.
+    pub sweep: Time,
+    /// The longer of these: contacts are kept so long.
     pub contacts: Time,
 }
 
@@ -361,6 +365,8 @@ mod tests {
     const SECOND: Time = 1_000_000_000;
     const SPANS: Spans = Spans {
         rate: 2 * SECOND,
+        scan: 60 * SECOND,
+        sweep: 15 * SECOND,
         contacts: 60 * SECOND,
     };
 
@@ -517,7 +523,9 @@ mod tests {
             };
             sources.update(interval, &samples, |source, track, _| {
                 if source == scanning {
-                    let reach = track.contacts.reach(interval.now, SPANS.contacts);
+                    let reach = track
+                        .contacts
+                        .reach(interval.now, SPANS.contacts, SPANS.contacts);
                     seen = seen.max(reach.ports.estimate as u32);
                 }
             });
