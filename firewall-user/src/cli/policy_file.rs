@@ -1,6 +1,7 @@
 //! What `rule` and `set` share: finding the policy file, changing it safely, and putting the change
 //! in force.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -256,10 +257,12 @@ fn same_file(one: &Path, other: &Path) -> bool {
 
 /// Warnings that the policy did not give before.
 fn newly(findings: Vec<Finding>, before: &[Finding]) -> Vec<Finding> {
-    let known = |finding: &Finding| before.iter().any(|old| old.message == finding.message);
+    let before: HashSet<&str> = before.iter().map(|old| old.message.as_str()).collect();
     findings
         .into_iter()
-        .filter(|finding| finding.severity == Severity::Warning && !known(finding))
+        .filter(|finding| {
+            finding.severity == Severity::Warning && !before.contains(finding.message.as_str())
+        })
         .collect()
 }
 

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 /// How many findings of one kind are shown to a person.
 pub const SHOWN: usize = 20;
-/// How many are kept; the rest is only counted, so that a hostile file cannot fill the memory.
+/// How many errors are kept; the rest is only counted, so that a hostile file cannot fill the
+/// memory. Warnings are few for each rule, and rules are bounded.
 const KEPT: usize = 200;
 
 /// How bad a finding is.
@@ -179,14 +180,10 @@ impl PolicyErrors {
 impl Findings {
     /// Takes in a finding, or only counts it when there are too many.
     pub fn push(&mut self, finding: Finding) {
-        let kept = match finding.severity {
-            Severity::Error => &mut self.errors,
-            Severity::Warning | Severity::Note => &mut self.warnings,
-        };
-        if kept.len() < KEPT {
-            kept.push(finding);
-        } else if finding.severity == Severity::Error {
-            self.more += 1;
+        match finding.severity {
+            Severity::Warning | Severity::Note => self.warnings.push(finding),
+            Severity::Error if self.errors.len() < KEPT => self.errors.push(finding),
+            Severity::Error => self.more += 1,
         }
     }
 

@@ -93,25 +93,20 @@ impl Policy {
             base: base_dir,
         };
         let (document, faults) = DeTable::parse_recoverable(text);
-        if faults.is_empty() {
+        for fault in &faults {
+            reader.syntax(fault);
+        }
+        // What a text that is no TOML means would be a guess.
+        let policy = faults.is_empty().then(|| {
             let policy = reader.policy(document.get_ref());
             if reader.findings.errors.is_empty() {
                 lint::lint(&policy, &reader.source, now, &mut reader.findings);
             }
-            let warnings = reader.findings.into_result()?;
-            return Ok((policy, warnings));
-        }
-        for fault in faults {
-            reader.syntax(&fault);
-        }
+            policy
+        });
         let warnings = reader.findings.into_result()?;
-        // Every fault became an error just above.
-        debug_assert!(false, "faults without errors");
-        Err(PolicyErrors {
-            errors: Vec::new(),
-            more: 0,
-            warnings,
-        })
+        let unread = || PolicyErrors::one(Finding::about_file(file_name, "is not TOML"));
+        Ok((policy.ok_or_else(unread)?, warnings))
     }
 }
 
