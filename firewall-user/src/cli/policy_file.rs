@@ -13,7 +13,7 @@ use super::client::{Client, NoDaemon, Refused, read};
 use super::{EXIT_FAILED, Global, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, Status};
 use crate::policy::edit::{Saved, Transaction};
-use crate::policy::{Finding, Policy, PolicyErrors, Severity, render};
+use crate::policy::{Finding, Policy, PolicyErrors, render};
 
 /// The policy where no daemon says otherwise.
 const DEFAULT_POLICY: &str = "/etc/palisade/policy.toml";
@@ -45,32 +45,29 @@ enum InForce {
 
 impl PolicyFile {
     /// The path of the policy.
-    pub fn path(&self, global: &Global) -> PathBuf {
-        self.policy.clone().unwrap_or_else(|| {
-            // Whoever may not ask the daemon still has the usual place.
-            daemon_policy(global).unwrap_or_else(|_| DEFAULT_POLICY.into())
-        })
+    pub fn path(&self, global: &Global) -> anyhow::Result<PathBuf> {
+        if let Some(path) = &self.policy {
+            return Ok(path.clone());
+        }
+        match daemon_policy(global) {
+            Err(error) if error.is::<NoDaemon>() => Ok(DEFAULT_POLICY.into()),
+            found => found.context("which policy is meant is not known; name it with --policy"),
+        }
     }
 
-    /// Reads the policy for a verb that shows something of it.
-    pub fn load(&self, global: &Global) -> Result<(PathBuf, Policy), Refusal> {
-        let path = self.path(global);
-        match Policy::load(&path) {
+    /// Reads the policy for a verb that shows something of it; the error is shown already.
+    pub fn load(&self, global: &Global) -> anyhow::Result<Result<(PathBuf, Policy), ExitCode>> {
+        let path = self.path(global)?;
+        Ok(match Policy::load(&path) {
             Ok((policy, _)) => Ok((path, policy)),
-            Err(refused) => Err(Refusal(refused)),
-        }
+            Err(refused) => Err(show(&refused)),
+        })
     }
 }
 
-/// A policy that could not be read.
-pub struct Refusal(PolicyErrors);
-
-impl Refusal {
-    /// Shows the errors.
-    pub fn show(&self) -> ExitCode {
-        render::show(&self.0.errors, self.0.more);
-        ExitCode::from(EXIT_FAILED)
-    }
+fn show(refused: &PolicyErrors) -> ExitCode {
+    render::show(&refused.errors, refused.more);
+    ExitCode::from(EXIT_FAILED)
 }
 
 impl Changing {
@@ -82,7 +79,7 @@ impl Changing {
         done: &str,
         change: impl FnOnce(&str, &Policy) -> anyhow::Result<String>,
     ) -> anyhow::Result<ExitCode> {
-        let path = self.file.path(global);
+        let path = self.file.path(global)?;
         let transaction = Transaction::begin(&path)?;
         let (text, policy, before) = match self.read(&path)? {
             Ok(read) => read,
@@ -101,7 +98,7 @@ impl Changing {
                 eprintln!(
                     "palisade: nothing is changed; with the change the policy would be wrong:"
                 );
-                return Ok(Refusal(refused).show());
+                return Ok(show(&refused));
             }
         };
         let saved = transaction.replace(&path, format!("{mark}{edited}").as_bytes())?;
@@ -123,7 +120,7 @@ impl Changing {
         file: &Path,
         change: impl FnOnce(&[u8]) -> anyhow::Result<Vec<u8>>,
     ) -> anyhow::Result<ExitCode> {
-        let path = self.file.path(global);
+        let path = self.file.path(global)?;
         let transaction = Transaction::begin(&path)?;
         let before = match self.read(&path)? {
             Ok((_, _, before)) => before,
@@ -137,7 +134,7 @@ impl Changing {
             Err(refused) => {
                 transaction.restore(&saved)?;
                 eprintln!("palisade: nothing is changed; with the change the set would be wrong:");
-                return Ok(Refusal(refused).show());
+                return Ok(show(&refused));
             }
         };
         self.finish(
@@ -167,7 +164,7 @@ impl Changing {
             }
             Err(refused) => {
                 eprintln!("palisade: nothing is changed; the policy is wrong as it is:");
-                Ok(Err(Refusal(refused).show()))
+                Ok(Err(show(&refused)))
             }
         }
     }
@@ -255,14 +252,12 @@ fn same_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Warnings that the policy did not give before.
+/// What is to be said about the policy that was not so before.
 fn newly(findings: Vec<Finding>, before: &[Finding]) -> Vec<Finding> {
     let before: HashSet<&str> = before.iter().map(|old| old.message.as_str()).collect();
     findings
         .into_iter()
-        .filter(|finding| {
-            finding.severity == Severity::Warning && !before.contains(finding.message.as_str())
-        })
+        .filter(|finding| !before.contains(finding.message.as_str()))
         .collect()
 }
 

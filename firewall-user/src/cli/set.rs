@@ -76,9 +76,9 @@ fn prefix(text: &str) -> Result<IpNet, String> {
 }
 
 fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
-    let (path, policy) = match file.load(global) {
+    let (path, policy) = match file.load(global)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refusal.show()),
+        Err(code) => return Ok(code),
     };
     let sets = policy.sets.iter().enumerate();
     if global.json {
@@ -115,9 +115,9 @@ fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
 }
 
 fn show(global: &Global, file: &PolicyFile, name: &str) -> anyhow::Result<ExitCode> {
-    let (path, policy) = match file.load(global) {
+    let (path, policy) = match file.load(global)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refusal.show()),
+        Err(code) => return Ok(code),
     };
     let Some(index) = policy.sets.iter().position(|set| set.name == name) else {
         eprintln!(
@@ -148,9 +148,9 @@ fn add(global: &Global, change: Change, create: bool) -> anyhow::Result<ExitCode
         addresses,
         changing,
     } = change;
-    let (_, policy) = match changing.file.load(global) {
+    let (_, policy) = match changing.file.load(global)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refusal.show()),
+        Err(code) => return Ok(code),
     };
     let done = |count: usize| match count {
         1 => format!("1 address is added to set \"{name}\""),
@@ -187,9 +187,9 @@ fn add(global: &Global, change: Change, create: bool) -> anyhow::Result<ExitCode
 
 fn remove(global: &Global, change: &Change) -> anyhow::Result<ExitCode> {
     let (name, addresses) = (&change.name, &change.addresses);
-    let (_, policy) = match change.changing.file.load(global) {
+    let (_, policy) = match change.changing.file.load(global)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refusal.show()),
+        Err(code) => return Ok(code),
     };
     let Some(set) = policy.sets.iter().find(|set| set.name == *name) else {
         anyhow::bail!("{}", unknown_set(&policy, name));

@@ -63,9 +63,9 @@ impl Hits {
 
 /// Lists the built-in rules and the policy's.
 pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
-    let (path, policy) = match file.load(global) {
+    let (path, policy) = match file.load(global)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refusal.show()),
+        Err(code) => return Ok(code),
     };
     let hits = Hits::ask(global);
     if global.json {
@@ -132,9 +132,9 @@ pub fn show(global: &Global, file: &PolicyFile, name: &str) -> anyhow::Result<Ex
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let (path, policy) = match file.load(global) {
+    let (path, policy) = match file.load(global)? {
         Ok(loaded) => loaded,
-        Err(refusal) => return Ok(refusal.show()),
+        Err(code) => return Ok(code),
     };
     let Some(rule) = policy.rules.iter().find(|rule| rule.name == name) else {
         let names: Vec<&str> = policy.rules.iter().map(|rule| rule.name.as_str()).collect();

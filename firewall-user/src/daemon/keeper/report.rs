@@ -35,7 +35,9 @@ impl Keeper {
             started: self.started,
             settings: self.settings.file.clone(),
             policy: PolicyStatus {
-                file: self.settings.policy.clone(),
+                // Whoever asks may stand in another folder than the daemon does.
+                file: std::path::absolute(&self.settings.policy)
+                    .unwrap_or_else(|_| self.settings.policy.clone()),
                 source: self.source.clone(),
                 valid: self.policy_error.is_none(),
                 error: self.policy_error.clone(),
