@@ -33,7 +33,10 @@ pub const MAX_RULES: usize = 16_384;
 /// Most sets in a policy.
 pub const MAX_SETS: usize = 4_096;
 /// Largest policy file in bytes. Long lists of addresses belong in files of their own.
-pub const MAX_POLICY_BYTES: u64 = 16 << 20;
+pub const MAX_POLICY_BYTES: u64 = 8 << 20;
+/// Up to this size in bytes all syntax errors are looked for; in a larger text only the first, since
+/// each costs memory before it can be counted.
+const ALL_SYNTAX_ERRORS: usize = 256 << 10;
 
 /// The smallest policy that is valid.
 pub const SMALLEST_POLICY: &str = "version = 1";
@@ -92,12 +95,19 @@ impl Policy {
             findings: Findings::default(),
             base: base_dir,
         };
-        let (document, faults) = DeTable::parse_recoverable(text);
-        for fault in &faults {
+        let parsed = if text.len() > ALL_SYNTAX_ERRORS {
+            DeTable::parse(text).map_err(|fault| vec![fault])
+        } else {
+            match DeTable::parse_recoverable(text) {
+                (document, faults) if faults.is_empty() => Ok(document),
+                (_, faults) => Err(faults),
+            }
+        };
+        for fault in parsed.as_ref().err().into_iter().flatten() {
             reader.syntax(fault);
         }
         // What a text that is no TOML means would be a guess.
-        let policy = faults.is_empty().then(|| {
+        let policy = parsed.ok().map(|document| {
             let policy = reader.policy(document.get_ref());
             if reader.findings.errors.is_empty() {
                 lint::lint(&policy, &reader.source, now, &mut reader.findings);

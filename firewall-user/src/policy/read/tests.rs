@@ -543,6 +543,15 @@ fn a_missing_policy_is_refused_by_name() {
 }
 
 #[test]
+fn a_policy_of_a_million_bad_lines_is_refused_with_its_first() {
+    let text = "bad\n".repeat(1_000_000);
+    let refused = parse(&text).unwrap_err();
+    assert_eq!(refused.total(), 1);
+    let place = refused.errors[0].place.clone().unwrap();
+    assert_eq!((place.line, place.column), (1, 4));
+}
+
+#[test]
 fn one_rule_too_many_is_refused() {
     let mut text = "version = 1\n".to_owned();
     for number in 0..=MAX_RULES {
