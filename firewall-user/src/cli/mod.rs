@@ -9,6 +9,7 @@ pub mod client;
 mod completions;
 mod daemon;
 mod detach;
+mod endpoint;
 mod explain;
 mod man;
 pub mod output;

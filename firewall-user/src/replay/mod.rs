@@ -5,6 +5,7 @@ pub mod capture;
 mod clock;
 mod direction;
 mod engine;
+pub mod explain;
 mod judges;
 mod report;
 mod run;

@@ -1,0 +1,348 @@
+//! Why a packet is let through or not: the host engine's judgement, step by step, in words.
+
+mod conditions;
+
+use std::net::IpAddr;
+
+use firewall_common::decide::{Circumstances, Known, Step};
+use firewall_common::layout::{BanKey, NO_RULE};
+use firewall_common::packet::{NO_VLAN, Packet};
+use firewall_common::{Direction, Reason, Verdict};
+use ipnet::IpNet;
+use serde::Serialize;
+
+use super::direction::ip_address;
+use crate::engine::HostEngine;
+use crate::policy::address::print_prefix;
+use crate::policy::{Action, Addresses, Environment, Mode, Policy, Rule};
+use conditions::first_unmet;
+
+/// What is asked.
+#[derive(Clone, Debug)]
+pub struct Question<'a> {
+    pub frame: &'a [u8],
+    pub direction: Direction,
+    /// The interface that the packet crosses.
+    pub interface: Option<String>,
+    /// Nanoseconds since the Unix epoch.
+    pub now: u64,
+    /// Bans in force.
+    pub bans: &'a [IpNet],
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    pub verdict: &'static str,
+    pub reason: &'static str,
+    /// The rule that decided, or that a connection belongs to.
+    pub rule: Option<String>,
+    /// What it was in that rule's `from` or `to` that matched: a set's name, or `None` where the
+    /// rule has only addresses written in place, or no addresses at all.
+    pub set: Option<String>,
+    /// That set's, or the rule's own, prefix that covers the address.
+    pub prefix: Option<String>,
+    /// Sets that cover the source and the destination, in file order.
+    pub source_sets: Vec<String>,
+    pub destination_sets: Vec<String>,
+    pub steps: Vec<Told>,
+}
+
+/// One step of the judgement.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Told {
+    /// `link`, `malformed`, `ban`, `never_block`, `established`, `rule` or `default`.
+    pub step: &'static str,
+    /// The rule, for a step of that kind.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+    pub result: StepResult,
+    pub detail: String,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepResult {
+    /// It decided.
+    Decided,
+    /// It counted the packet and went on.
+    Counted,
+    /// It had nothing to say.
+    Passed,
+}
+
+impl StepResult {
+    /// The word people see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Decided => "decides",
+            Self::Counted => "counts",
+            Self::Passed => "-",
+        }
+    }
+}
+
+/// Judges a frame under a policy and tells how.
+pub fn explain(policy: &Policy, question: &Question<'_>) -> anyhow::Result<Explanation> {
+    let environment = Environment {
+        interfaces: question.interface.iter().cloned().collect(),
+        ..Environment::default()
+    };
+    let mut engine = HostEngine::new(policy.compile(&environment)?);
+    for ban in question.bans {
+        engine.ban(*ban, u64::MAX);
+    }
+    let at = Circumstances {
+        now: question.now,
+        interface: 0,
+    };
+    let (judged, steps) = engine.explain(question.frame, NO_VLAN, question.direction, at);
+    let teller = Teller {
+        policy,
+        engine: &engine,
+        question,
+        packet: &judged.packet,
+        source: ip_address(judged.packet.source),
+        destination: ip_address(judged.packet.destination),
+    };
+    let judgement = judged.judgement;
+    let rule = (judgement.rule != NO_RULE)
+        .then(|| engine.rule_name(judgement.rule))
+        .flatten();
+    let caught = rule
+        .and_then(|name| policy.rules.iter().find(|rule| rule.name == name))
+        .and_then(|rule| teller.catch(rule));
+    let names = |address| {
+        let sets = policy.sets_covering(address);
+        sets.into_iter().map(str::to_owned).collect()
+    };
+    Ok(Explanation {
+        verdict: judgement.verdict.name(),
+        reason: judgement.reason.name(),
+        rule: rule.map(str::to_owned),
+        set: caught.as_ref().and_then(|(set, _)| set.clone()),
+        prefix: caught.map(|(_, prefix)| print_prefix(&prefix)),
+        source_sets: names(teller.source),
+        destination_sets: names(teller.destination),
+        steps: teller.tell(&steps, judgement.verdict, judgement.reason),
+    })
+}
+
+/// Puts steps into words.
+struct Teller<'a> {
+    policy: &'a Policy,
+    engine: &'a HostEngine,
+    question: &'a Question<'a>,
+    packet: &'a Packet,
+    source: IpAddr,
+    destination: IpAddr,
+}
+
+impl Teller<'_> {
+    fn tell(&self, steps: &[Step], verdict: Verdict, reason: Reason) -> Vec<Told> {
+        let mut told = Vec::new();
+        let mut tried = 0;
+        for step in steps {
+            match *step {
+                Step::Rule { counter, decided } => {
+                    tried = self.tell_rules(tried, Some(counter), decided, &mut told);
+                }
+                Step::Default => {
+                    self.tell_rules(tried, None, false, &mut told);
+                    told.push(self.default(verdict));
+                }
+                Step::Established(known) => {
+                    if self.question.direction == Direction::Inbound {
+                        told.push(self.protection());
+                    }
+                    told.push(established(known));
+                }
+                Step::Link(rule) => told.push(match rule {
+                    Some(rule) => {
+                        let detail = format!("the link needs it: {}", rule.describe());
+                        Told::new("link", StepResult::Decided, detail).of_rule(rule.name())
+                    }
+                    None => Told::new("link", StepResult::Passed, "the link does not need it"),
+                }),
+                Step::Malformed(true) => {
+                    let result = if verdict == Verdict::Drop && reason == Reason::Malformed {
+                        StepResult::Decided
+                    } else {
+                        StepResult::Counted
+                    };
+                    let detail = "its headers contradict themselves, or its source is impossible";
+                    told.push(Told::new("malformed", result, detail));
+                }
+                Step::Malformed(false) => {
+                    told.push(Told::new(
+                        "malformed",
+                        StepResult::Passed,
+                        "it is well formed",
+                    ));
+                }
+                Step::Ban { key, spared } => told.push(self.ban(&key, spared, reason)),
+                Step::NoBan => {
+                    let detail = format!("no ban covers {}", ip_address(self.packet.sender));
+                    told.push(Told::new("ban", StepResult::Passed, detail));
+                }
+            }
+        }
+        told
+    }
+
+    /// Tells of the rules from number `from` up to the one with this counter, or all. Gives the
+    /// number of the next.
+    fn tell_rules(
+        &self,
+        from: usize,
+        counter: Option<u32>,
+        decided: bool,
+        told: &mut Vec<Told>,
+    ) -> usize {
+        let wanted = counter.and_then(|counter| self.engine.rule_name(counter));
+        for (index, rule) in self.policy.rules.iter().enumerate().skip(from) {
+            if rule.direction != self.question.direction {
+                continue;
+            }
+            if wanted == Some(rule.name.as_str()) {
+                told.push(self.matched(rule, decided));
+                return index + 1;
+            }
+            let unmet = first_unmet(self.policy, rule, self.packet, self.question)
+                .unwrap_or_else(|| "it does not match".to_owned());
+            told.push(Told::new("rule", StepResult::Passed, unmet).of_rule(&rule.name));
+        }
+        self.policy.rules.len()
+    }
+
+    fn matched(&self, rule: &Rule, decided: bool) -> Told {
+        let mut detail = match (rule.action, decided) {
+            (Action::Accept, true) => "it matches and accepts",
+            (Action::Drop, true) => "it matches and drops",
+            (Action::Count, _) => "it matches, counts and goes on",
+            (_, false) if rule.mode == Mode::Observe => {
+                "it matches; it is only observed, so the packet goes on"
+            }
+            (_, false) => "it matches; the policy is only observed, so the packet goes on",
+        }
+        .to_owned();
+        if let Some((set, prefix)) = self.catch(rule) {
+            let prefix = print_prefix(&prefix);
+            match set {
+                Some(set) => detail.push_str(&format!(" (set {set}: {prefix})")),
+                None => detail.push_str(&format!(" ({prefix})")),
+            }
+        }
+        let result = if decided {
+            StepResult::Decided
+        } else {
+            StepResult::Counted
+        };
+        Told::new("rule", result, detail).of_rule(&rule.name)
+    }
+
+    /// The set and prefix by which a rule's addresses matched: those of `from`, else of `to`.
+    fn catch(&self, rule: &Rule) -> Option<(Option<String>, IpNet)> {
+        self.catch_among(&rule.from, self.source)
+            .or_else(|| self.catch_among(&rule.to, self.destination))
+    }
+
+    fn catch_among(
+        &self,
+        addresses: &Addresses,
+        address: IpAddr,
+    ) -> Option<(Option<String>, IpNet)> {
+        let longest = |prefixes: &[IpNet]| {
+            let covering = prefixes.iter().filter(|prefix| prefix.contains(&address));
+            covering.max_by_key(|prefix| prefix.prefix_len()).copied()
+        };
+        addresses
+            .sets
+            .iter()
+            .find_map(|&set| {
+                let set = &self.policy.sets[set];
+                Some((Some(set.name.clone()), longest(&set.prefixes)?))
+            })
+            .or_else(|| Some((None, longest(&addresses.prefixes)?)))
+    }
+
+    fn ban(&self, key: &BanKey, spared: bool, reason: Reason) -> Told {
+        let address = ip_address(key.address);
+        let length = if address.is_ipv4() {
+            key.length.saturating_sub(96)
+        } else {
+            key.length
+        };
+        // A ban's key was made of a prefix.
+        let prefix = IpNet::new(address, length as u8)
+            .map_or_else(|_| address.to_string(), |prefix| print_prefix(&prefix));
+        if spared {
+            let detail = format!("{prefix} is banned, but never_block spares this source");
+            Told::new("ban", StepResult::Passed, detail)
+        } else if reason == Reason::Ban {
+            Told::new("ban", StepResult::Decided, format!("{prefix} is banned"))
+        } else {
+            let detail = format!("{prefix} is banned; the policy is only observed");
+            Told::new("ban", StepResult::Counted, detail)
+        }
+    }
+
+    fn protection(&self) -> Told {
+        let source = ip_address(self.packet.sender);
+        let detail = if self.policy.never_blocks(source) {
+            format!("{source} is protected: no ban and no drop rule applies to it")
+        } else {
+            format!("{source} is not protected")
+        };
+        Told::new("never_block", StepResult::Passed, detail)
+    }
+
+    fn default(&self, verdict: Verdict) -> Told {
+        use crate::policy::DefaultAction::Drop;
+        let defaults = &self.policy.defaults;
+        let (action, name) = match self.question.direction {
+            Direction::Inbound => (defaults.inbound, "inbound"),
+            Direction::Outbound => (defaults.outbound, "outbound"),
+        };
+        let detail = match (action, verdict) {
+            (Drop, Verdict::Pass) => {
+                format!("the {name} default is drop, but the policy is only observed")
+            }
+            (Drop, Verdict::Drop) => format!("no rule decided: the {name} default is drop"),
+            _ => format!("no rule decided: the {name} default is accept"),
+        };
+        Told::new("default", StepResult::Decided, detail)
+    }
+}
+
+fn established(known: Known) -> Told {
+    let (result, detail) = match known {
+        Known::No => (
+            StepResult::Passed,
+            "it is taken for a packet of no connection; one of a live connection passes here",
+        ),
+        Known::Table | Known::Socket => (StepResult::Decided, "it belongs to a connection"),
+        Known::ReplyToAdmitted => (
+            StepResult::Decided,
+            "it answers packets that an inbound rule admits",
+        ),
+    };
+    Told::new("established", result, detail)
+}
+
+impl Told {
+    fn new(step: &'static str, result: StepResult, detail: impl Into<String>) -> Self {
+        Self {
+            step,
+            rule: None,
+            result,
+            detail: detail.into(),
+        }
+    }
+
+    fn of_rule(mut self, rule: &str) -> Self {
+        self.rule = Some(rule.to_owned());
+        self
+    }
+}
