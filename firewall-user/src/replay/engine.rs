@@ -1,8 +1,10 @@
 //! The two engines behind one face: what a replay asks of whoever judges its packets.
 
+use firewall_common::decide::Judgement;
 use firewall_common::layout::Counter;
 use firewall_common::{Direction, Reason, Verdict};
 
+use crate::datapath::TestRun;
 use crate::detect::{Snapshot, Time};
 use crate::engine::{HostEngine, Judged};
 
@@ -37,10 +39,17 @@ impl Outcome {
     /// What the host engine decided.
     #[inline]
     pub fn of(judged: &Judged) -> Self {
+        judged.judgement.into()
+    }
+}
+
+impl From<Judgement> for Outcome {
+    #[inline]
+    fn from(judgement: Judgement) -> Self {
         Self {
-            verdict: judged.judgement.verdict,
-            reason: judged.judgement.reason,
-            rule: judged.judgement.rule,
+            verdict: judgement.verdict,
+            reason: judgement.reason,
+            rule: judgement.rule,
         }
     }
 }
@@ -69,6 +78,34 @@ impl Engine for HostEngine {
         Ok(Snapshot {
             time,
             host: self.host_counts(),
+            sources: self.sources(now, time),
+        })
+    }
+}
+
+impl Engine for TestRun {
+    fn judge(
+        &mut self,
+        frame: &[u8],
+        direction: Direction,
+        now: Time,
+    ) -> anyhow::Result<Option<Outcome>> {
+        Ok(TestRun::judge(self, frame, direction, now)?
+            .ok()
+            .map(Outcome::from))
+    }
+
+    fn hits(&mut self, counters: &[u32]) -> anyhow::Result<Vec<Counter>> {
+        counters
+            .iter()
+            .map(|&counter| TestRun::hits(self, counter))
+            .collect()
+    }
+
+    fn snapshot(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
+        Ok(Snapshot {
+            time,
+            host: self.host_counts()?,
             sources: self.sources(now, time),
         })
     }

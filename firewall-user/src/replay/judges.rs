@@ -14,6 +14,7 @@ use firewall_common::layout::{Counter, FIRST_POLICY_COUNTER, NO_RULE};
 use super::engine::{Engine, Outcome};
 use super::report::EngineKind;
 use super::supplement::Supplement;
+use crate::datapath::TestRun;
 use crate::detect::{Snapshot, Time};
 use crate::engine::{HostEngine, builtin_name};
 use crate::policy::{Compiled, Policy};
@@ -47,9 +48,19 @@ impl Judges {
         policy: &Policy,
         compiled: Compiled,
     ) -> anyhow::Result<(Self, Option<String>)> {
-        match wanted {
-            Some(EngineKind::Kernel) => anyhow::bail!("the kernel engine is not built yet"),
-            Some(EngineKind::Host) | None => Ok((Self::new(policy, compiled, None), None)),
+        let host_alone = |compiled| Self::new(policy, compiled, None);
+        if wanted == Some(EngineKind::Host) {
+            return Ok((host_alone(compiled), None));
+        }
+        match TestRun::new(compiled.clone()) {
+            Ok(programs) => {
+                let kernel: Box<dyn Engine> = Box::new(programs);
+                Ok((Self::new(policy, compiled, Some(kernel)), None))
+            }
+            Err(error) if wanted.is_none() => {
+                Ok((host_alone(compiled), Some(format!("{error:#}"))))
+            }
+            Err(error) => Err(error),
         }
     }
 
