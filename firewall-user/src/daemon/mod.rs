@@ -18,18 +18,20 @@ mod rates;
 mod reload;
 mod rounds;
 mod service;
+mod warden;
 
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow, bail};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, mpsc};
 use tracing::{error, info, warn};
 
 pub use logs::LogFormat;
 pub use pulse::Pulse;
 
+use crate::datapath::Datapath;
 use crate::export;
 use crate::settings::Settings;
 use control::Control;
@@ -67,20 +69,21 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
     let building = settings.clone();
-    let (fence, (events, attached), thread) = Fence::start(move || {
-        let (keeper, events) = Keeper::start(building, offer)?;
-        let attached = keeper.attached();
-        Ok((keeper, (events, attached)))
+    let pulse = Arc::new(Pulse::new());
+    let beating = pulse.clone();
+    let (streams, opened) = mpsc::unbounded_channel();
+    let (fence, warden, thread) = Fence::start(move || {
+        let keeper = Keeper::start(building, offer, beating, streams)?;
+        let warden = keeper.warden().clone();
+        Ok((keeper, warden))
     })
     .await?;
     // Whoever can connect finds the fence up.
     let listener = control::bind(&settings.socket)?;
 
-    let pulse = Arc::new(Pulse::new(attached));
     let ring = EventRing::new(settings.events.keep);
-    if let Some(events) = events {
-        tokio::spawn(rounds::collect_events(events, ring.clone()));
-    }
+    tokio::spawn(rounds::collect_events(opened, ring.clone()));
+    tokio::spawn(warden.clone().keep_saved());
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
     let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone())));
     if let Some(address) = settings.metrics {
@@ -88,6 +91,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     }
     let router = control::router(Control {
         fence: fence.clone(),
+        warden: warden.clone(),
         events: ring,
         reloader: reloader.clone(),
         policy: settings.policy.clone(),
@@ -115,6 +119,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     service::stopping();
     served.abort();
     remove_socket(&settings.socket);
+    warden.save();
     info!("stopping; the fence stays up");
     drop((fence, reloader));
     // The thread ends once every task has let go of it; those still running go with the runtime.
@@ -128,9 +133,7 @@ async fn first_policy(settings: &Settings) -> anyhow::Result<Offer> {
     match read {
         Ok(offer) => Ok(offer),
         Err(error) => {
-            let standing = std::fs::read_dir(&settings.pin_dir)
-                .is_ok_and(|mut entries| entries.next().is_some());
-            if standing {
+            if Datapath::stands(&settings.pin_dir) {
                 bail!(
                     "{error}\nthe daemon does not start with this policy; the fence pinned under {} \
                      stands as it was",
@@ -161,6 +164,6 @@ fn remove_socket(path: &Path) {
 
 impl export::Readable for Fence {
     async fn read(&self) -> anyhow::Result<export::Reading> {
-        Ok(self.call(Keeper::reading).await??)
+        Ok(self.call(|keeper| keeper.reading()).await??)
     }
 }

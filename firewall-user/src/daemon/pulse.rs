@@ -17,22 +17,26 @@ pub struct Pulse {
 }
 
 impl Pulse {
-    pub fn new(attached: usize) -> Self {
+    pub fn new() -> Self {
         Self {
             start: Instant::now(),
             latest: AtomicU64::new(0),
-            attached: AtomicUsize::new(attached),
+            attached: AtomicUsize::new(0),
         }
     }
 
+    /// So many interfaces are protected now.
+    pub fn attached(&self, number: usize) {
+        self.attached.store(number, Ordering::Relaxed);
+    }
+
     /// A round succeeded.
-    pub fn beat(&self, attached: usize) {
+    pub fn beat(&self) {
         let elapsed = self.start.elapsed().as_millis();
         self.latest.store(
             u64::try_from(elapsed).unwrap_or(u64::MAX),
             Ordering::Relaxed,
         );
-        self.attached.store(attached, Ordering::Relaxed);
     }
 
     /// What is wrong; `None` if nothing is.
@@ -57,9 +61,11 @@ mod tests {
 
     #[test]
     fn an_open_host_is_unhealthy_and_says_so() {
-        let pulse = Pulse::new(1);
+        let pulse = Pulse::new();
+        pulse.attached(1);
+        pulse.beat();
         assert_eq!(pulse.complaint(), None);
-        pulse.beat(0);
+        pulse.attached(0);
         assert!(
             pulse
                 .complaint()

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::error;
 
 use super::events::EventRing;
 use super::fence::Fence;
+use super::keeper::Keeper;
 use super::pulse::Pulse;
 use super::service;
 use crate::datapath::Events;
@@ -24,10 +26,10 @@ pub async fn tick(fence: Fence, pulse: Arc<Pulse>) {
     rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         rounds.tick().await;
-        let round = fence.call(|keeper| keeper.tick().map(|()| keeper.attached()));
+        let round = fence.call(Keeper::tick);
         match round.await {
-            Ok(Ok(attached)) => {
-                pulse.beat(attached);
+            Ok(Ok(())) => {
+                pulse.beat();
                 service::alive();
             }
             Ok(Err(error)) => error!("the counts cannot be read: {error:#}"),
@@ -36,15 +38,24 @@ pub async fn tick(fence: Fence, pulse: Arc<Pulse>) {
     }
 }
 
-/// Keeps the latest sampled packets.
-pub async fn collect_events(mut events: Events, ring: EventRing) {
+/// Keeps the latest sampled packets, from whichever stream was opened last.
+pub async fn collect_events(mut streams: mpsc::UnboundedReceiver<Events>, ring: EventRing) {
+    let Some(mut events) = streams.recv().await else {
+        return;
+    };
     loop {
-        match events.next().await {
-            Ok(event) => ring.push(event),
-            Err(error) => {
-                error!("sampled packets cannot be read: {error:#}");
-                sleep(PAUSE).await;
-            }
+        tokio::select! {
+            newer = streams.recv() => match newer {
+                Some(newer) => events = newer,
+                None => return,
+            },
+            event = events.next() => match event {
+                Ok(event) => ring.push(event),
+                Err(error) => {
+                    error!("sampled packets cannot be read: {error:#}");
+                    sleep(PAUSE).await;
+                }
+            },
         }
     }
 }

@@ -14,8 +14,8 @@ use super::object::{self, Purpose};
 use super::pins::Pins;
 use super::state::State;
 use super::{
-    ActiveBan, Applied, Attachment, DatapathSettings, Events, InterfaceSettings, MapUse, RuleHits,
-    Total, attach, clock, interface,
+    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, Events, InterfaceSettings, MapUse,
+    RuleHits, Total, attach, clock, interface,
 };
 use crate::detect::{HostCounts, SourceSample};
 use crate::engine::builtin_name;
@@ -70,8 +70,18 @@ impl Datapath {
         Ok((fence, applied))
     }
 
+    /// Whether a fence is pinned in this folder, with or without a daemon.
+    pub fn stands(pin_dir: &Path) -> bool {
+        Pins::any_link(pin_dir)
+    }
+
     /// Swaps in a new policy on all interfaces, atomically per packet.
     pub fn apply(&mut self, policy: &Policy) -> anyhow::Result<Applied> {
+        let was_down = self.attachments.is_empty();
+        if was_down {
+            // Taking the whole fence down removed the pin folder.
+            self.pins = Pins::open(&self.settings.pin_dir)?;
+        }
         let state = std::mem::take(&mut self.state);
         let mut prepared = Prepared {
             settings: &self.settings,
@@ -83,7 +93,20 @@ impl Datapath {
         let (attachments, applied) = result?;
         self.attachments = attachments;
         self.counters = self.state.counters();
+        if was_down {
+            self.open_anew()?;
+        }
         Ok(applied)
+    }
+
+    /// After the whole fence was down, what is open are maps that nothing uses any more.
+    fn open_anew(&mut self) -> anyhow::Result<()> {
+        let mut maps = Maps::open(|name| object::open_map(&self.pins, name))?;
+        let handle = self.maps.bans().clone();
+        handle.follow(maps.share_bans(handle.clone()))?;
+        self.maps = maps;
+        self.events = Some(Events::open(&self.pins)?);
+        Ok(())
     }
 
     /// Takes the fence down from one interface, or all; the interfaces that it was taken from.
@@ -146,22 +169,27 @@ impl Datapath {
 
     /// Bans a prefix for `duration`; `None` is without end. Replaces the ban of the same prefix.
     pub fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
-        self.maps.ban(prefix, duration)
+        self.maps.bans().ban(prefix, duration)
     }
 
     /// Lifts a ban; whether there was one.
     pub fn unban(&self, prefix: IpNet) -> anyhow::Result<bool> {
-        self.maps.unban(prefix)
+        self.maps.bans().unban(prefix)
     }
 
     /// Bans in force; removes those that have ended.
     pub fn bans(&self) -> anyhow::Result<Vec<ActiveBan>> {
-        self.maps.bans()
+        self.maps.bans().bans()
+    }
+
+    /// A handle on the bans, for use beside this one.
+    pub fn ban_table(&self) -> BanTable {
+        self.maps.bans().clone()
     }
 
     /// Whether `address` is banned now, and by which prefix (the longest).
     pub fn banned_by(&self, address: IpAddr) -> anyhow::Result<Option<ActiveBan>> {
-        let bans = self.maps.bans()?;
+        let bans = self.bans()?;
         let covering = bans.into_iter().filter(|ban| ban.prefix.contains(&address));
         Ok(covering.max_by_key(|ban| ban.prefix.prefix_len()))
     }

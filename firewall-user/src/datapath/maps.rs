@@ -1,27 +1,24 @@
 //! Reads and writes the pinned maps: bans, counters, sources.
 
-use std::collections::HashMap as Shadow;
 use std::os::fd::AsFd;
-use std::sync::Mutex;
-use std::time::Duration;
 
 use anyhow::Context;
-use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray};
+use aya::maps::{Map, MapData, PerCpuArray};
 use firewall_common::layout::{
-    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds,
-    SOURCE_BUCKETS, SOURCE_WAYS, SourceBucket, TRAFFIC_KINDS,
+    BANS, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, SOURCE_BUCKETS,
+    SOURCE_WAYS, SourceBucket, TRAFFIC_KINDS,
 };
-use ipnet::IpNet;
 use memmap2::MmapMut;
 
-use super::object::{map_memory, source_buckets, words};
-use super::{ActiveBan, MapUse, clock, sys};
+use super::bans::BanTable;
+use super::object::{map_memory, source_buckets};
+use super::{MapUse, sys};
 use crate::detect::{SourceSample, Time};
-use crate::engine::{ban_key, length_bit, nanoseconds, source_sample};
+use crate::engine::source_sample;
 
 /// Open handles on the pinned maps.
 pub(super) struct Maps {
-    bans: Mutex<Bans>,
+    bans: BanTable,
     verdicts: PerCpuArray<MapData, Counter>,
     rule_hits: PerCpuArray<MapData, Counter>,
     host_kinds: PerCpuArray<MapData, HostKinds>,
@@ -29,13 +26,6 @@ pub(super) struct Maps {
     connections: MapData,
     sources: MmapMut,
     stripes: usize,
-}
-
-struct Bans {
-    table: HashMap<MapData, BanKey, Ban>,
-    lengths: Array<MapData, u64>,
-    /// How many bans there are of each (word, bit) of the length bitmap.
-    by_length: Shadow<(usize, u64), u64>,
 }
 
 impl std::fmt::Debug for Maps {
@@ -57,7 +47,7 @@ impl Maps {
         };
         let buckets = source_buckets()? as usize;
         Ok(Self {
-            bans: Mutex::new(Bans::open(&mut open)?),
+            bans: BanTable::open(&mut open)?,
             verdicts: open("VERDICTS")?.try_into()?,
             rule_hits: open("RULE_HITS")?.try_into()?,
             host_kinds: open("HOST_KINDS")?.try_into()?,
@@ -68,48 +58,13 @@ impl Maps {
         })
     }
 
-    pub(super) fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
-        let until = duration.map_or(u64::MAX, |time| {
-            clock::monotonic().saturating_add(nanoseconds(time))
-        });
-        self.lock()
-            .insert(ban_key(prefix), until)
-            .with_context(|| format!("banning {prefix}"))
+    /// Takes `bans` for its handle; gives the one it had.
+    pub(super) fn share_bans(&mut self, bans: BanTable) -> BanTable {
+        std::mem::replace(&mut self.bans, bans)
     }
 
-    pub(super) fn unban(&self, prefix: IpNet) -> anyhow::Result<bool> {
-        self.lock()
-            .remove(&ban_key(prefix))
-            .with_context(|| format!("unbanning {prefix}"))
-    }
-
-    /// Bans in force; those that have ended are removed.
-    pub(super) fn bans(&self) -> anyhow::Result<Vec<ActiveBan>> {
-        let mut bans = self.lock();
-        let now = clock::monotonic();
-        let mut ended = Vec::new();
-        let mut active = Vec::new();
-        for entry in bans.table.iter() {
-            let (key, ban) = entry?;
-            if ban.until <= now {
-                ended.push(key);
-            } else if let Some(prefix) = prefix_of(&key) {
-                let remaining =
-                    (ban.until != u64::MAX).then(|| Duration::from_nanos(ban.until - now));
-                active.push(ActiveBan { prefix, remaining });
-            }
-        }
-        for key in ended {
-            bans.remove(&key)?;
-        }
-        Ok(active)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Bans> {
-        // A panic while a ban is written leaves the kernel's table as it is, which is consistent.
-        self.bans
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    pub(super) fn bans(&self) -> &BanTable {
+        &self.bans
     }
 
     pub(super) fn verdict(&self, index: u32) -> anyhow::Result<Counter> {
@@ -211,7 +166,7 @@ impl Maps {
             size_of::<Connection>(),
         )
         .context("counting connections")?;
-        let bans = self.lock().by_length.values().sum();
+        let bans = self.bans.len();
         Ok(vec![
             MapUse {
                 map: "bans",
@@ -230,71 +185,6 @@ impl Maps {
             },
         ])
     }
-}
-
-impl Bans {
-    fn open(open: &mut impl FnMut(&str) -> anyhow::Result<Map>) -> anyhow::Result<Self> {
-        let mut bans = Self {
-            table: open("BAN_TABLE")?.try_into()?,
-            lengths: words(open("BAN_LENGTHS")?)?,
-            by_length: Shadow::new(),
-        };
-        for key in bans.table.keys() {
-            *bans.by_length.entry(length_bit(&key?)).or_default() += 1;
-        }
-        bans.write_lengths()?;
-        Ok(bans)
-    }
-
-    fn insert(&mut self, key: BanKey, until: u64) -> anyhow::Result<()> {
-        let known = self.table.get(&key, 0).is_ok();
-        // The entry before its length, so that a length is never looked up in vain.
-        self.table.insert(key, Ban { until }, 0)?;
-        if !known {
-            *self.by_length.entry(length_bit(&key)).or_default() += 1;
-            self.write_lengths()?;
-        }
-        Ok(())
-    }
-
-    fn remove(&mut self, key: &BanKey) -> anyhow::Result<bool> {
-        if self.table.remove(key).is_err() {
-            return Ok(false);
-        }
-        if let Some(count) = self.by_length.get_mut(&length_bit(key)) {
-            *count = count.saturating_sub(1);
-        }
-        self.write_lengths()?;
-        Ok(true)
-    }
-
-    fn write_lengths(&mut self) -> anyhow::Result<()> {
-        let mut lengths = [0_u64; 3];
-        for ((word, bit), count) in &self.by_length {
-            if *count > 0 {
-                lengths[*word] |= bit;
-            }
-        }
-        for (word, bits) in lengths.into_iter().enumerate() {
-            self.lengths.set(word as u32, bits, 0)?;
-        }
-        Ok(())
-    }
-}
-
-/// The prefix of a ban's key.
-pub(super) fn prefix_of(key: &BanKey) -> Option<IpNet> {
-    let address = key.address;
-    if address.is_v4() && key.length >= 96 {
-        let length = (key.length - 96) as u8;
-        return IpNet::new(
-            std::net::Ipv4Addr::from_bits(address.as_v4()).into(),
-            length,
-        )
-        .ok();
-    }
-    let bits = u128::from(address.high) << 64 | u128::from(address.low);
-    IpNet::new(std::net::Ipv6Addr::from_bits(bits).into(), key.length as u8).ok()
 }
 
 fn sum(map: &PerCpuArray<MapData, Counter>, index: u32) -> anyhow::Result<Counter> {

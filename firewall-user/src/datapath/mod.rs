@@ -1,6 +1,7 @@
 //! Loads, attaches, swaps and reads the kernel programs. Knows nothing of anomalies.
 
 mod attach;
+mod bans;
 pub mod clock;
 mod events;
 mod fence;
@@ -19,6 +20,7 @@ use firewall_common::layout::Counter;
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
+pub use bans::BanTable;
 pub use events::Events;
 pub use fence::Datapath;
 pub use test_run::{Cannot, TestRun};

@@ -72,6 +72,14 @@ impl Pins {
             .join(format!("{}-{side}", interface.replace('.', "%")))
     }
 
+    /// Whether a link is pinned in this folder; looks without making anything.
+    pub(super) fn any_link(root: &Path) -> bool {
+        let pins = Self {
+            root: root.to_owned(),
+        };
+        fs::read_dir(pins.links()).is_ok_and(|mut links| links.next().is_some())
+    }
+
     /// Names of the interfaces that have a pinned link.
     pub(super) fn linked(&self) -> anyhow::Result<Vec<String>> {
         let mut names: Vec<String> = fs::read_dir(self.links())?

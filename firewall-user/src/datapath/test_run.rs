@@ -122,7 +122,7 @@ impl TestRun {
 
     /// Bans a prefix for `duration` on the machine's own clock; `None` is without end.
     pub fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
-        self.maps.ban(prefix, duration)
+        self.maps.bans().ban(prefix, duration)
     }
 
     /// Packets and bytes by direction, verdict and reason.
@@ -174,6 +174,7 @@ impl TestRun {
     pub fn is_banned(&self, address: IpAddr) -> anyhow::Result<bool> {
         Ok(self
             .maps
+            .bans()
             .bans()?
             .iter()
             .any(|ban| ban.prefix.contains(&address)))

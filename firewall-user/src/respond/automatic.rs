@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::{BanBook, BanDuration, BanRecord, Origin, check_ban};
-use crate::policy::Policy;
 
 /// `[respond]` of the host settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -54,7 +53,7 @@ impl RespondSettings {
     /// The answer to an alert of `kind` about `source`.
     pub fn answer(
         &self,
-        policy: &Policy,
+        protected: &[IpNet],
         bans: &BanBook,
         source: IpNet,
         kind: &str,
@@ -64,12 +63,11 @@ impl RespondSettings {
             return Response::Nothing;
         }
         let prefix = source.trunc();
-        if let Err(refusal) = check_ban(policy, prefix) {
+        if let Err(refusal) = check_ban(protected, prefix) {
             return Response::Spared(refusal.to_string());
         }
         // An IPv6 source is a whole /64: a protected address inside may be the very one meant.
-        if let Some(inside) = policy
-            .never_block
+        if let Some(inside) = protected
             .iter()
             .find(|protected| prefix.contains(*protected))
         {
@@ -103,7 +101,6 @@ impl RespondSettings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{DefaultAction, Defaults, Mode};
     use crate::respond::book::tests::record;
 
     const BAN: RespondSettings = RespondSettings {
@@ -111,26 +108,13 @@ mod tests {
         ban_for: BanDuration(Some(Duration::from_secs(600))),
     };
 
-    fn policy() -> Policy {
-        Policy {
-            defaults: Defaults {
-                inbound: DefaultAction::Drop,
-                outbound: DefaultAction::Accept,
-                mode: Mode::Enforce,
-            },
-            sets: Vec::new(),
-            never_block: vec![net("198.51.100.0/24"), net("2001:db8:1::5/128")],
-            rules: Vec::new(),
-        }
-    }
-
     fn net(text: &str) -> IpNet {
         text.parse().expect("a prefix")
     }
 
     fn answer(settings: RespondSettings, bans: &BanBook, source: &str) -> Response {
         settings.answer(
-            &policy(),
+            &[net("198.51.100.0/24"), net("2001:db8:1::5/128")],
             bans,
             net(source),
             "port_scan",

@@ -3,8 +3,6 @@
 
 use ipnet::IpNet;
 
-use crate::policy::Policy;
-
 /// Shortest prefix that may be banned at once.
 const SHORTEST_V4: u8 = 8;
 const SHORTEST_V6: u8 = 16;
@@ -21,9 +19,9 @@ pub enum BanRefusal {
     TooLarge { prefix: IpNet, shortest: u8 },
 }
 
-/// Whether people may ban `prefix` under `policy`. A prefix that merely contains protected sources
+/// Whether people may ban `prefix` when `protected` is never to be blocked. A prefix that merely contains protected sources
 /// may be banned: the kernel spares those.
-pub fn check_ban(policy: &Policy, prefix: IpNet) -> Result<(), BanRefusal> {
+pub fn check_ban(protected: &[IpNet], prefix: IpNet) -> Result<(), BanRefusal> {
     let shortest = match prefix {
         IpNet::V4(_) => SHORTEST_V4,
         IpNet::V6(_) => SHORTEST_V6,
@@ -31,16 +29,15 @@ pub fn check_ban(policy: &Policy, prefix: IpNet) -> Result<(), BanRefusal> {
     if prefix.prefix_len() < shortest {
         return Err(BanRefusal::TooLarge { prefix, shortest });
     }
-    match is_protected(policy, prefix) {
+    match is_protected(protected, prefix) {
         Some(by) => Err(BanRefusal::Protected { prefix, by }),
         None => Ok(()),
     }
 }
 
 /// The protected prefix that covers all of `prefix`, if there is one.
-pub fn is_protected(policy: &Policy, prefix: IpNet) -> Option<IpNet> {
-    policy
-        .never_block
+pub fn is_protected(protected: &[IpNet], prefix: IpNet) -> Option<IpNet> {
+    protected
         .iter()
         .find(|protected| protected.contains(&prefix))
         .copied()
@@ -49,19 +46,9 @@ pub fn is_protected(policy: &Policy, prefix: IpNet) -> Option<IpNet> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{DefaultAction, Defaults, Mode};
 
-    fn policy_protecting(prefixes: &[&str]) -> Policy {
-        Policy {
-            defaults: Defaults {
-                inbound: DefaultAction::Drop,
-                outbound: DefaultAction::Accept,
-                mode: Mode::Enforce,
-            },
-            sets: Vec::new(),
-            never_block: prefixes.iter().map(|text| prefix(text)).collect(),
-            rules: Vec::new(),
-        }
+    fn prefixes(texts: &[&str]) -> Vec<IpNet> {
+        texts.iter().map(|text| prefix(text)).collect()
     }
 
     fn prefix(text: &str) -> IpNet {
@@ -70,40 +57,40 @@ mod tests {
 
     #[test]
     fn a_protected_source_cannot_be_banned_and_the_message_names_what_covers_it() {
-        let policy = policy_protecting(&["198.51.100.0/24", "2001:db8:1::/48"]);
+        let protected = prefixes(&["198.51.100.0/24", "2001:db8:1::/48"]);
         for text in [
             "198.51.100.7/32",
             "198.51.100.0/24",
             "2001:db8:1:2::/64",
             "2001:db8:1::5/128",
         ] {
-            let refusal = check_ban(&policy, prefix(text)).expect_err(text);
+            let refusal = check_ban(&protected, prefix(text)).expect_err(text);
             assert!(matches!(refusal, BanRefusal::Protected { .. }), "{text}");
             assert!(refusal.to_string().contains("never_block"));
         }
-        assert_eq!(check_ban(&policy, prefix("203.0.113.7/32")), Ok(()));
+        assert_eq!(check_ban(&protected, prefix("203.0.113.7/32")), Ok(()));
     }
 
     #[test]
     fn a_prefix_around_a_protected_source_may_be_banned() {
-        let policy = policy_protecting(&["198.51.100.7/32"]);
-        assert_eq!(check_ban(&policy, prefix("198.51.100.0/24")), Ok(()));
+        let protected = prefixes(&["198.51.100.7/32"]);
+        assert_eq!(check_ban(&protected, prefix("198.51.100.0/24")), Ok(()));
     }
 
     #[test]
     fn prefixes_that_cover_much_of_the_internet_are_refused() {
-        let policy = policy_protecting(&[]);
+        let protected = prefixes(&[]);
         for text in ["0.0.0.0/0", "198.0.0.0/7", "::/0", "2000::/3", "2000::/15"] {
             assert!(
                 matches!(
-                    check_ban(&policy, prefix(text)),
+                    check_ban(&protected, prefix(text)),
                     Err(BanRefusal::TooLarge { .. })
                 ),
                 "{text}"
             );
         }
         for text in ["198.0.0.0/8", "2001::/16"] {
-            assert_eq!(check_ban(&policy, prefix(text)), Ok(()), "{text}");
+            assert_eq!(check_ban(&protected, prefix(text)), Ok(()), "{text}");
         }
     }
 }

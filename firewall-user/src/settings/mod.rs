@@ -19,7 +19,7 @@ use crate::detect;
 use crate::respond::RespondSettings;
 use interface::InterfaceEntry;
 
-/// The settings, checked; every path is absolute or relative to the working directory.
+/// The settings, checked; every path is absolute.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The file they were read from.
@@ -115,7 +115,9 @@ impl Settings {
         let document: Document =
             toml::from_str(text).map_err(|error| SettingsError::from_toml(file, text, &error))?;
         let at = |span: Range<usize>, message: String| SettingsError::at(file, text, span, message);
-        let folder = file.parent().unwrap_or(Path::new("."));
+        // Absolute, so that what is shown to people can be found from anywhere.
+        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+        let folder = absolute.parent().unwrap_or(Path::new("/"));
         let events = match document.events {
             Some(events) if events.get_ref().keep > MOST_EVENTS => {
                 return Err(at(
@@ -127,7 +129,7 @@ impl Settings {
             None => EventSettings::default(),
         };
         Ok(Self {
-            file: file.to_owned(),
+            file: absolute.clone(),
             interfaces: interface::check(document.interfaces, at)?,
             policy: folder.join(document.policy),
             state_dir: folder.join(document.state_dir),

@@ -8,15 +8,16 @@ use super::super::failure::Failure;
 use super::Control;
 use super::body::{Asked, Body};
 
-pub async fn list(State(control): State<Control>) -> Result<Json<Bans>, Failure> {
-    Ok(Json(control.fence.call(|keeper| keeper.list_bans()).await?))
+pub async fn list(State(control): State<Control>) -> Json<Bans> {
+    Json(control.warden.list())
 }
 
 pub async fn add(
     State(control): State<Control>,
     Body(request): Body<BanRequest>,
 ) -> Result<Json<BanDocument>, Failure> {
-    let ban = control.fence.call(|keeper| keeper.ban(request)).await??;
+    let (ban, change) = control.warden.ban(request)?;
+    control.warden.saved(change).await;
     Ok(Json(ban))
 }
 
@@ -24,9 +25,7 @@ pub async fn remove(
     State(control): State<Control>,
     Asked(query): Asked<UnbanQuery>,
 ) -> Result<Json<BanDocument>, Failure> {
-    let lifted = control
-        .fence
-        .call(move |keeper| keeper.unban(&query.prefix))
-        .await??;
+    let (lifted, change) = control.warden.unban(&query.prefix)?;
+    control.warden.saved(change).await;
     Ok(Json(lifted))
 }

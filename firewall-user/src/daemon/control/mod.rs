@@ -28,6 +28,7 @@ use super::events::EventRing;
 use super::failure::answer;
 use super::fence::Fence;
 use super::reload::Reloader;
+use super::warden::Warden;
 
 /// Largest request: a policy as text.
 const LARGEST_BODY: usize = 16 << 20;
@@ -36,6 +37,7 @@ const LARGEST_BODY: usize = 16 << 20;
 #[derive(Clone, Debug)]
 pub struct Control {
     pub fence: Fence,
+    pub warden: Arc<Warden>,
     pub events: EventRing,
     pub reloader: Arc<Mutex<Reloader>>,
     /// The daemon's own policy file.

@@ -8,6 +8,7 @@ use http_body_util::BodyExt;
 use tower::ServiceExt;
 
 use super::super::documents::ErrorDocument;
+use super::super::warden::tests::warden;
 use super::*;
 
 const ROOT: Peer = Peer {
@@ -15,25 +16,38 @@ const ROOT: Peer = Peer {
     pid: Some(1),
 };
 
-fn control() -> Control {
+/// `None` without the right to make the table of bans.
+fn control() -> Option<Control> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, _) = warden(folder.path(), &["198.51.100.0/24"])?;
     let fence = Fence::ended();
-    Control {
+    Some(Control {
+        warden: Arc::new(warden),
         reloader: Arc::new(Mutex::new(Reloader::new(fence.clone()))),
         fence,
         events: EventRing::new(1),
         policy: PathBuf::from("/nonexistent/policy.toml"),
-    }
+    })
 }
 
 /// The status and the error of a request that cannot succeed.
-async fn failure(peer: Peer, method: &str, path: &str, body: &str) -> (StatusCode, String) {
+async fn failure(
+    control: &Control,
+    peer: Peer,
+    method: &str,
+    path: &str,
+    body: &str,
+) -> (StatusCode, String) {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .extension(ConnectInfo(peer))
         .body(Body::from(body.to_owned()))
         .expect("a request");
-    let response = router(control()).oneshot(request).await.expect("an answer");
+    let response = router(control.clone())
+        .oneshot(request)
+        .await
+        .expect("an answer");
     let status = response.status();
     let bytes = response.into_body().collect().await.expect("a body");
     let document: ErrorDocument =
@@ -43,6 +57,9 @@ async fn failure(peer: Peer, method: &str, path: &str, body: &str) -> (StatusCod
 
 #[tokio::test]
 async fn others_than_root_may_look_but_not_change() {
+    let Some(control) = control() else {
+        return;
+    };
     let stranger = Peer {
         uid: Some(54_321),
         pid: Some(1),
@@ -59,18 +76,22 @@ async fn others_than_root_may_look_but_not_change() {
         ("POST", "/v1/detach", ""),
     ] {
         for peer in [stranger, nobody] {
-            let (status, error) = failure(peer, method, path, body).await;
+            let (status, error) = failure(&control, peer, method, path, body).await;
             assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {error}");
         }
     }
-    let (status, _) = failure(stranger, "GET", "/v1/status", "").await;
+    let (status, _) = failure(&control, stranger, "GET", "/v1/status", "").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "asked the fence");
-    let (status, _) = failure(ROOT, "POST", "/v1/bans", ban).await;
+    assert!(control.warden.list().bans.is_empty());
+    let (status, _) = failure(&control, ROOT, "POST", "/v1/detach", "").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "asked the fence");
 }
 
 #[tokio::test]
 async fn what_is_wrong_with_a_request_is_told() {
+    let Some(control) = control() else {
+        return;
+    };
     for (method, path, body, says) in [
         ("POST", "/v1/bans", "{", "EOF"),
         ("POST", "/v1/bans", "", "missing field `prefix`"),
@@ -101,53 +122,84 @@ async fn what_is_wrong_with_a_request_is_told() {
         ("GET", "/v1/sources?top=1", "", "unknown field `top`"),
         ("GET", "/v1/alerts?follow=2", "", "0 or 1"),
     ] {
-        let (status, error) = failure(ROOT, method, path, body).await;
+        let (status, error) = failure(&control, ROOT, method, path, body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path}: {error}");
         assert!(error.contains(says), "{method} {path} {body}: {error}");
     }
 }
 
 #[tokio::test]
-async fn unknown_places_and_methods_are_told_apart() {
-    let (status, _) = failure(ROOT, "GET", "/v2/status", "").await;
+async fn a_ban_against_the_rules_of_the_house_is_refused() {
+    let Some(control) = control() else {
+        return;
+    };
+    for prefix in ["198.51.100.7", "0.0.0.0/0", "::/0"] {
+        let body = format!("{{\"prefix\":\"{prefix}\"}}");
+        let (status, error) = failure(&control, ROOT, "POST", "/v1/bans", &body).await;
+        assert_eq!(
+            status,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "{prefix}: {error}"
+        );
+    }
+    let path = "/v1/bans?prefix=203.0.113.7";
+    let (status, _) = failure(&control, ROOT, "DELETE", path, "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let (status, _) = failure(ROOT, "POST", "/v1/status", "").await;
+}
+
+#[tokio::test]
+async fn unknown_places_and_methods_are_told_apart() {
+    let Some(control) = control() else {
+        return;
+    };
+    let (status, _) = failure(&control, ROOT, "GET", "/v2/status", "").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let (status, _) = failure(&control, ROOT, "POST", "/v1/status", "").await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused() {
+    let Some(control) = control() else {
+        return;
+    };
     let body = "x".repeat(LARGEST_BODY + 1);
-    let (status, _) = failure(ROOT, "POST", "/v1/apply", &body).await;
+    let (status, _) = failure(&control, ROOT, "POST", "/v1/apply", &body).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
 #[tokio::test]
 async fn a_wrong_policy_comes_back_with_its_place() {
+    let Some(control) = control() else {
+        return;
+    };
     let body = "{\"text\":\"version = 1\\nrulez = 2\\n\",\"dry_run\":true}";
-    let (status, error) = failure(ROOT, "POST", "/v1/apply", body).await;
+    let (status, error) = failure(&control, ROOT, "POST", "/v1/apply", body).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(error.contains(":2:1:"), "{error}");
-    let (_, error) = failure(ROOT, "POST", "/v1/apply", "{\"dry_run\":true}").await;
+    let (_, error) = failure(&control, ROOT, "POST", "/v1/apply", "{\"dry_run\":true}").await;
     assert!(error.contains("/nonexistent/policy.toml"), "{error}");
 }
 
 #[tokio::test]
 async fn the_kernel_says_who_speaks_over_a_real_socket() {
+    let Some(control) = control() else {
+        return;
+    };
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("control.sock");
     let listener = bind(&path).expect("bound");
-    let service = router(control()).into_make_service_with_connect_info::<Peer>();
+    let service = router(control).into_make_service_with_connect_info::<Peer>();
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
-    // The tests' user is the daemon's own user: it may change things, so the fence is asked.
+    // The tests' user is the daemon's own user: it may change things, so the bans are asked.
     let error = tokio::task::spawn_blocking(move || {
         crate::cli::client::Client::new(&path)
             .expect("a client")
             .delete("/v1/bans?prefix=2001:db8::/64")
-            .expect_err("there is no fence")
+            .expect_err("there is no such ban")
     })
     .await
     .expect("no panic");
-    assert_eq!(error.to_string(), "the fence thread has ended");
+    assert_eq!(error.to_string(), "2001:db8::/64 is not banned");
     server.abort();
 }

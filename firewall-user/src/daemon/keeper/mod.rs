@@ -1,7 +1,6 @@
 //! What the fence thread keeps: the datapath with everything whose order matters to it - the policy
-//! in force, the bans, the detector. Synchronous, and the only place that changes the fence.
+//! in force, the detector. Synchronous, and the only place that changes the fence.
 
-mod bans;
 mod report;
 mod tick;
 
@@ -9,17 +8,20 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use jiff::Timestamp;
+use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::alerts::AlertLog;
 use super::documents::{ApplyReport, DetachReport};
 use super::failure::Failure;
 use super::offer::Offer;
+use super::pulse::Pulse;
 use super::rates::Rates;
+use super::warden::Warden;
 use crate::datapath::{Applied, Datapath, Events};
 use crate::detect::Detector;
 use crate::policy::Policy;
-use crate::respond::{BanBook, BanFile};
+use crate::respond::BanFile;
 use crate::settings::Settings;
 
 /// The fence and what belongs to it.
@@ -34,8 +36,10 @@ pub struct Keeper {
     applied: Timestamp,
     /// Why the latest policy offered was not taken; `None` if it was.
     policy_error: Option<String>,
-    bans: BanBook,
-    ban_file: BanFile,
+    warden: Arc<Warden>,
+    pulse: Arc<Pulse>,
+    /// Takes each event stream that the datapath opens.
+    streams: mpsc::UnboundedSender<Events>,
     detector: Detector,
     alerts: AlertLog,
     rates: Rates,
@@ -43,8 +47,13 @@ pub struct Keeper {
 
 impl Keeper {
     /// Puts the fence up, or takes it over, and the bans with it.
-    pub fn start(settings: Arc<Settings>, offer: Offer) -> anyhow::Result<(Self, Option<Events>)> {
-        let (mut datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
+    pub fn start(
+        settings: Arc<Settings>,
+        offer: Offer,
+        pulse: Arc<Pulse>,
+        streams: mpsc::UnboundedSender<Events>,
+    ) -> anyhow::Result<Self> {
+        let (datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
         for attachment in datapath.attachments() {
             info!(
                 interface = attachment.interface,
@@ -62,11 +71,13 @@ impl Keeper {
             }
         }
         log_applied(&applied, &offer);
-        let events = datapath.take_events();
-        let ban_file = BanFile::in_state_dir(&settings.state_dir);
-        let bans = bans::restore(&datapath, &ban_file, &offer.policy)?;
+        let warden = Warden::restore(
+            datapath.ban_table(),
+            BanFile::in_state_dir(&settings.state_dir),
+            offer.policy.never_block.clone(),
+        )?;
         let now = Timestamp::now();
-        let keeper = Self {
+        let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
             settings,
             started: now,
@@ -75,12 +86,15 @@ impl Keeper {
             source: offer.source,
             applied: now,
             policy_error: None,
-            bans,
-            ban_file,
+            warden: Arc::new(warden),
+            pulse,
+            streams,
             alerts: AlertLog::default(),
             rates: Rates::default(),
         };
-        Ok((keeper, events))
+        keeper.hand_on_events();
+        keeper.pulse.attached(keeper.attached());
+        Ok(keeper)
     }
 
     /// Puts an offered policy in force, or says what that would be.
@@ -100,6 +114,7 @@ impl Keeper {
         if dry_run {
             return Ok(report);
         }
+        let was_down = self.attached() == 0;
         let applied = match self.datapath.apply(&offer.policy) {
             Ok(applied) => applied,
             Err(error) => {
@@ -108,6 +123,7 @@ impl Keeper {
                 return Err(Failure::Failed(error));
             }
         };
+        self.pulse.attached(self.attached());
         log_applied(&applied, &offer);
         report.generation = applied.generation;
         report.compile_seconds = applied.compile.as_secs_f64();
@@ -117,8 +133,20 @@ impl Keeper {
         self.source = offer.source;
         self.applied = Timestamp::now();
         self.policy_error = None;
-        report.bans_lifted = self.lift_protected()?;
+        report.bans_lifted = self.warden.protect(self.policy.never_block.clone())?;
+        if was_down {
+            self.warden.enforce_all()?;
+            self.hand_on_events();
+        }
         Ok(report)
+    }
+
+    /// Has the stream of sampled packets read, if it was opened anew.
+    fn hand_on_events(&mut self) {
+        if let Some(events) = self.datapath.take_events() {
+            // Without a reader samples are lost, nothing else.
+            let _ = self.streams.send(events);
+        }
     }
 
     /// Notes that an offered policy was wrong: the one in force stays.
@@ -142,10 +170,9 @@ impl Keeper {
                 listed(&attached(&self.datapath))
             )));
         }
-        let detached = self
-            .datapath
-            .detach(interface)
-            .context("the fence could not be taken down")?;
+        let detached = self.datapath.detach(interface);
+        self.pulse.attached(self.attached());
+        let detached = detached.context("the fence could not be taken down")?;
         warn!(interfaces = listed(&detached), "the fence was taken down");
         Ok(DetachReport {
             detached,
@@ -160,6 +187,10 @@ impl Keeper {
 
     pub fn alerts(&self) -> &AlertLog {
         &self.alerts
+    }
+
+    pub fn warden(&self) -> &Arc<Warden> {
+        &self.warden
     }
 
     pub fn rates(&self) -> &Rates {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 
 use super::Keeper;
 use crate::daemon::documents::{
-    BanCounts, EventDocument, HealthDocument, InterfaceStatus, MapDocument, PolicyStatus,
-    RuleDocument, Rules, SourceOrder, Status, TotalDocument,
+    EventDocument, HealthDocument, InterfaceStatus, MapDocument, PolicyStatus, RuleDocument, Rules,
+    SourceOrder, Status, TotalDocument,
 };
 use crate::daemon::failure::Failure;
 use crate::datapath::{AttachMode, RuleHits};
@@ -23,8 +23,7 @@ const TOP_SOURCES: usize = 20;
 
 impl Keeper {
     /// `palisade status`.
-    pub fn status(&mut self) -> Result<Status, Failure> {
-        self.expire_bans();
+    pub fn status(&self) -> Result<Status, Failure> {
         let health = self.datapath.health()?;
         let totals = self.datapath.totals()?;
         let maps = self.datapath.map_use()?;
@@ -72,10 +71,7 @@ impl Keeper {
                     bytes: total.counter.bytes,
                 })
                 .collect(),
-            bans: BanCounts {
-                manual: self.bans.count(Origin::Manual),
-                automatic: self.bans.count(Origin::Automatic),
-            },
+            bans: self.warden.counts(),
             alerts_active: self.alerts.active().len(),
             sources_tracked: self.rates.tracked(),
             maps: maps
@@ -106,7 +102,11 @@ impl Keeper {
         let observing = self.policy.defaults.mode == Mode::Observe;
         let document = |hits: RuleHits| {
             let mode = modes.get(hits.rule.as_str());
-            let observed = observing || mode == Some(&Mode::Observe);
+            let observed = match mode {
+                Some(mode) => observing || *mode == Mode::Observe,
+                // Built-in counters of what would have been done.
+                None => hits.rule.starts_with("observe:"),
+            };
             RuleDocument {
                 built_in: mode.is_none(),
                 mode: mode_of(observed).to_owned(),
@@ -123,14 +123,16 @@ impl Keeper {
     }
 
     /// What a scrape shows.
-    pub fn reading(&mut self) -> Result<Reading, Failure> {
-        self.expire_bans();
+    pub fn reading(&self) -> Result<Reading, Failure> {
+        let bans = self.warden.counts();
         let top = self.rates.top(SourceOrder::Packets, TOP_SOURCES);
         Ok(Reading {
             totals: self.datapath.totals()?,
             rules: self.rules()?.rules,
-            bans: [Origin::Manual, Origin::Automatic]
-                .map(|origin| (origin.name(), self.bans.count(origin))),
+            bans: [
+                (Origin::Manual.name(), bans.manual),
+                (Origin::Automatic.name(), bans.automatic),
+            ],
             sources_tracked: self.rates.tracked(),
             top_sources: top
                 .into_iter()

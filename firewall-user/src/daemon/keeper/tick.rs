@@ -1,11 +1,10 @@
 //! The heartbeat: counts are read, the detector looks at them, and what it finds is answered.
 
 use jiff::Timestamp;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::Keeper;
 use crate::detect::{Alert, AlertChange, Snapshot, Time};
-use crate::respond::Response;
 
 impl Keeper {
     /// One round.
@@ -20,7 +19,7 @@ impl Keeper {
         for change in self.detector.tick(&snapshot) {
             self.take_in(change);
         }
-        self.expire_bans();
+        self.warden.expire();
         Ok(())
     }
 
@@ -55,27 +54,9 @@ impl Keeper {
         let Some(source) = alert.subject.prefix() else {
             return;
         };
-        let answer = self.settings.respond.answer(
-            &self.policy,
-            &self.bans,
-            source,
-            alert.kind.name(),
-            Timestamp::now(),
-        );
-        let duration = self.settings.respond.ban_for;
-        let what = match answer {
-            Response::Nothing => return,
-            Response::Spared(why) => format!("not banned: {why}"),
-            Response::Ban(record) => {
-                let prefix = record.prefix;
-                match self.enforce(record, duration) {
-                    Ok(()) => format!("banned {prefix} for {duration}"),
-                    Err(failure) => {
-                        error!(%prefix, "an automatic ban failed: {failure}");
-                        format!("ban failed: {failure}")
-                    }
-                }
-            }
+        let respond = &self.settings.respond;
+        let Some(what) = self.warden.respond(respond, alert.kind, source) else {
+            return;
         };
         if alert.response.last() != Some(&what) {
             self.detector.record_response(alert.id, what.clone());
