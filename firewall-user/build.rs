@@ -58,8 +58,7 @@ fn build() -> Result<()> {
     }
     println!("cargo:rerun-if-env-changed={OVERRIDE}");
 
-    let toolchain = choose()?;
-    let version = describe(&toolchain)?;
+    let (toolchain, version) = choose()?;
     require_linker()?;
 
     for (name, value) in SETTINGS {
@@ -85,22 +84,20 @@ fn build() -> Result<()> {
         .with_context(|| format!("the kernel programs do not build with `{toolchain}` ({version})"))
 }
 
-fn choose() -> Result<String> {
+/// The toolchain and what its compiler calls itself.
+fn choose() -> Result<(String, String)> {
     if let Ok(name) = env::var(OVERRIDE) {
-        return Ok(name);
+        let version = describe(&name)?;
+        return Ok((name, version));
     }
-    let output = match Command::new("rustup").args(["toolchain", "list"]).output() {
-        Ok(output) => output,
-        // Without rustup, aya-build takes the cargo in PATH whatever the name.
-        Err(_) => return Ok(LINKED.to_owned()),
-    };
-    let linked = String::from_utf8_lossy(&output.stdout)
-        .lines()
-        .any(|line| line.split(' ').next() == Some(LINKED));
-    Ok(if linked { LINKED } else { NIGHTLY }.to_owned())
+    if let Ok(version) = describe(LINKED) {
+        return Ok((LINKED.to_owned(), version));
+    }
+    Ok((NIGHTLY.to_owned(), describe(NIGHTLY)?))
 }
 
-/// What `rustc --version` says, once it is known that the sources of `core` are there.
+/// What `rustc --version` says, once it is known that the sources of `core` are there. Without
+/// rustup, the compiler in PATH answers to every name, as it does in aya-build.
 fn describe(toolchain: &str) -> Result<String> {
     let version = rustc(toolchain, &["--version"]).with_context(|| {
         format!("there is no toolchain `{toolchain}` for the kernel programs; {SETUP}")

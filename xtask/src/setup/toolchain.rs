@@ -50,12 +50,13 @@ pub fn ensure() -> Result<Toolchain> {
     if shell::program("rustup").is_none() {
         return without_rustup();
     }
-    for name in [LINKED, NIGHTLY] {
-        if let Some(toolchain) = usable(name)
-            && linker::obtainable(toolchain.llvm_major)
-        {
-            return Ok(found(name, toolchain));
-        }
+    if let Some(toolchain) = usable(LINKED) {
+        return Ok(found(LINKED, toolchain));
+    }
+    if let Some(toolchain) = usable(NIGHTLY)
+        && linker::obtainable(toolchain.llvm_major)
+    {
+        return Ok(found(NIGHTLY, toolchain));
     }
     let fetching = match fetch_nightly() {
         Ok(toolchain) => return Ok(toolchain),
