@@ -206,5 +206,38 @@ fn merge(known: &mut SourceSample, more: &SourceSample) {
     to.failed = to.failed.wrapping_add(from.failed);
     to.ports |= from.ports;
     to.hosts |= from.hosts;
+    // The earliest entry counts: a source that is new to one CPU only is not new.
+    if (to.first_seen.wrapping_sub(from.first_seen) as i32) > 0 {
+        to.first_seen = from.first_seen;
+    }
     known.last_seen = known.last_seen.max(more.last_seen);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use firewall_common::layout::SourceCounters;
+
+    use super::*;
+
+    #[test]
+    fn a_source_entered_when_the_first_cpu_saw_it() {
+        let seen = |first_seen: u32, packets: u64| SourceSample {
+            source: Ipv4Addr::new(198, 51, 100, 1).into(),
+            counters: SourceCounters {
+                packets,
+                first_seen,
+                ..SourceCounters::default()
+            },
+            last_seen: 0,
+        };
+        // Also across the wrap of the milliseconds.
+        for (first, second, earliest) in [(900, 5, 5), (5, 900, 5), (3, u32::MAX, u32::MAX)] {
+            let mut known = seen(first, 10);
+            merge(&mut known, &seen(second, 1));
+            assert_eq!(known.counters.first_seen, earliest);
+            assert_eq!(known.counters.packets, 11);
+        }
+    }
 }

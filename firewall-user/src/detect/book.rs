@@ -33,10 +33,19 @@ pub(super) struct Details {
     pub evidence: Map<String, Value>,
 }
 
+/// For how long nothing must be seen until an alert is resolved.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quiet {
+    pub floods: Time,
+    /// Scanners pause.
+    pub scans: Time,
+}
+
 /// All alerts that fire.
 #[derive(Debug)]
 pub(super) struct Book {
     capacity: usize,
+    quiet: Quiet,
     entries: BTreeMap<(AlertKind, Subject), Entry>,
     changes: Vec<AlertChange>,
     next_id: u64,
@@ -51,9 +60,10 @@ struct Entry {
 }
 
 impl Book {
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(capacity: usize, quiet: Quiet) -> Self {
         Self {
             capacity,
+            quiet,
             entries: BTreeMap::new(),
             changes: Vec::new(),
             next_id: 1,
@@ -87,9 +97,10 @@ impl Book {
         self.entries.contains_key(&(kind, subject))
     }
 
-    /// Resolves what has shown no sign for `quiet`, and gives all changes since the last time.
-    pub fn settle(&mut self, now: Time, quiet: Time) -> Vec<AlertChange> {
-        self.resolve(|entry| now.saturating_sub(entry.last_sign) >= quiet);
+    /// Resolves what has been quiet for long enough, and gives all changes since the last time.
+    pub fn settle(&mut self, now: Time) -> Vec<AlertChange> {
+        let quiet = self.quiet;
+        self.resolve(|entry| now.saturating_sub(entry.last_sign) >= quiet.of(entry.alert.kind));
         std::mem::take(&mut self.changes)
     }
 
@@ -164,6 +175,15 @@ impl Book {
     }
 }
 
+impl Quiet {
+    fn of(self, kind: AlertKind) -> Time {
+        match kind {
+            AlertKind::PortScan | AlertKind::HostSweep => self.scans,
+            _ => self.floods,
+        }
+    }
+}
+
 impl Entry {
     /// Takes on a new maximum; the change to report, if it is much worse or more severe.
     fn worsen(&mut self, sign: Sign, details: Details) -> Option<AlertChange> {
@@ -195,7 +215,10 @@ mod tests {
     use super::*;
 
     const SECOND: Time = 1_000_000_000;
-    const QUIET: Time = 15 * SECOND;
+    const QUIET: Quiet = Quiet {
+        floods: 15 * SECOND,
+        scans: 60 * SECOND,
+    };
 
     fn sign(observed: f64) -> Sign {
         Sign {
@@ -210,12 +233,12 @@ mod tests {
 
     fn note(book: &mut Book, now: Time, observed: f64) -> Vec<AlertChange> {
         book.note(now, sign(observed), Details::default);
-        book.settle(now, QUIET)
+        book.settle(now)
     }
 
     #[test]
     fn an_alert_fires_once_and_resolves_once_it_is_quiet() {
-        let mut book = Book::new(8);
+        let mut book = Book::new(8, QUIET);
         assert!(note(&mut book, SECOND, 99.0).is_empty());
         assert!(matches!(
             note(&mut book, 2 * SECOND, 100.0)[..],
@@ -233,8 +256,21 @@ mod tests {
     }
 
     #[test]
+    fn a_scan_that_pauses_is_still_the_same_scan() {
+        let mut book = Book::new(8, QUIET);
+        let scan = Sign {
+            kind: AlertKind::PortScan,
+            ..sign(100.0)
+        };
+        book.note(0, scan, Details::default);
+        assert_eq!(book.settle(0).len(), 1);
+        assert!(book.settle(59 * SECOND).is_empty());
+        assert_eq!(book.settle(60 * SECOND).len(), 1);
+    }
+
+    #[test]
     fn getting_much_worse_is_an_update_with_the_higher_severity() {
-        let mut book = Book::new(8);
+        let mut book = Book::new(8, QUIET);
         note(&mut book, SECOND, 100.0);
         assert!(note(&mut book, 2 * SECOND, 120.0).is_empty());
         assert!(matches!(
@@ -250,7 +286,7 @@ mod tests {
 
     #[test]
     fn no_more_alerts_than_the_capacity_are_raised() {
-        let mut book = Book::new(2);
+        let mut book = Book::new(2, QUIET);
         for last in 0..5 {
             let subject = Subject::source(std::net::Ipv4Addr::new(198, 51, 100, last).into());
             book.note(
@@ -268,7 +304,7 @@ mod tests {
 
     #[test]
     fn ids_grow_within_one_moment_too() {
-        let mut book = Book::new(8);
+        let mut book = Book::new(8, QUIET);
         note(&mut book, SECOND, 100.0);
         book.close();
         note(&mut book, SECOND, 100.0);

@@ -14,6 +14,7 @@ pub struct Config {
     #[serde(with = "rate_window")]
     pub rate_window: Duration,
     /// An alert is over when it has been below half its threshold for this long; from 1 s to 1 h.
+    /// Scans and sweeps pause, so theirs last at least as long as their windows.
     #[serde(with = "quiet")]
     pub quiet: Duration,
     /// Most sources of which the detector keeps a memory (about 0.5 kB each); at least 1.

@@ -1,6 +1,6 @@
 //! The detector: takes snapshots, hands out changes of alerts.
 
-use super::book::{Book, RELEASE};
+use super::book::{Book, Quiet, RELEASE};
 use super::host::{Host, Tally};
 use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
 use super::sources::{Interval, Rate, Sources, Spans};
@@ -38,7 +38,13 @@ impl Detector {
             latest: None,
             sources: Sources::new(spans, config.tracked_sources),
             host: Host::new(spans.rate),
-            book: Book::new(config.active_alerts),
+            book: Book::new(
+                config.active_alerts,
+                Quiet {
+                    floods: nanoseconds(config.quiet),
+                    scans: nanoseconds(config.quiet).max(spans.contacts),
+                },
+            ),
             config,
         }
     }
@@ -72,8 +78,7 @@ impl Detector {
         self.host
             .judge(&mut self.book, interval, &self.config.host, &tally);
         self.judge_busy(interval.now, &busy);
-        self.book
-            .settle(interval.now, nanoseconds(self.config.quiet))
+        self.book.settle(interval.now)
     }
 
     /// The alerts that fire now, by kind and subject.
@@ -103,8 +108,7 @@ impl Detector {
         self.sources.rebase(snapshot.time, &snapshot.sources);
         self.host.rebase(&snapshot.host);
         self.book.close();
-        self.book
-            .settle(snapshot.time, nanoseconds(self.config.quiet))
+        self.book.settle(snapshot.time)
     }
 
     /// Judges each active source by itself; gives their sums, and those with remarkable rates.

@@ -21,7 +21,8 @@ pub struct Snapshot {
 pub struct SourceSample {
     pub source: IpAddr,
     /// Cumulative since the source entered the table, but `ports` and `hosts`: those hold what
-    /// was seen since the previous snapshot.
+    /// was seen since the previous snapshot. Where a source is counted in several places,
+    /// `first_seen` is the earliest: a later one would make all that was counted look new.
     pub counters: SourceCounters,
     /// When its latest packet came.
     pub last_seen: Time,

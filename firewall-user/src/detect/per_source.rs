@@ -16,6 +16,9 @@ const FOLLOW_UPS_PER_SYN: f64 = 1.5;
 const SYNS_PER_PORT: f64 = 10.0;
 /// So many times the threshold, when mostly in vain, are a scan whatever else the source sends.
 const CERTAIN: f64 = 3.0;
+/// Whoever sent fewer packets than this per port did not try them: others did in its name, and the
+/// refusals came to it.
+const OWN_SHARE: f64 = 0.25;
 /// From this share of tries on, failing is what a source mostly does.
 const MOSTLY: f64 = 0.5;
 
@@ -49,7 +52,10 @@ impl SourceView<'_> {
         let ports = reach.ports.estimate;
         let expected = settings.ports;
         let certain = ports >= expected * CERTAIN && failures(reach) >= ports * MOSTLY;
-        if ports < expected * RELEASE || ports < reach.hosts.estimate * settings.ports_per_host {
+        if ports < expected * RELEASE
+            || ports < reach.hosts.estimate * settings.ports_per_host
+            || reach.packets < ports * OWN_SHARE
+        {
             return;
         }
         // A scanner may look closer at what it found; that does not end the scan.

@@ -274,7 +274,7 @@ fn a_port_scan_names_the_scanner_and_fires_once_however_long_it_takes() {
                 scene.syns(client(7), 1, port).failed += 1;
             }
         });
-        scene.rest(30.0);
+        scene.rest(90.0);
         let fired = scene.fired();
         let scans: Vec<_> = fired
             .iter()
@@ -310,6 +310,20 @@ fn a_scan_that_nobody_answers_is_found_too() {
         scene.fired(),
         [(AlertKind::PortScan, "198.51.100.7".to_owned())]
     );
+}
+
+#[test]
+fn refusals_that_answer_what_others_sent_in_ones_name_are_no_scan() {
+    let mut scene = Scene::new();
+    scene.packets(client(7), 1, &[TrafficKind::Tcp]);
+    scene.play(20.0, |scene, _| {
+        let port = scene.now / (SECOND / 4);
+        let counters = scene.packets(client(7), 0, &[]);
+        counters.failed += 1;
+        counters.ports |= bit(port);
+        counters.hosts |= bit(1);
+    });
+    assert_eq!(scene.fired(), []);
 }
 
 #[test]
@@ -353,7 +367,7 @@ fn a_sweep_over_many_hosts_in_vain_names_the_sweeper() {
             counters.hosts |= bit(target);
         }
     });
-    scene.rest(30.0);
+    scene.rest(90.0);
     scene.expect_one(AlertKind::HostSweep, "198.51.100.7");
 }
 
