@@ -112,6 +112,8 @@ fn fetch_nightly() -> Result<Toolchain> {
     let installed =
         shell::output_of(shell::command("rustup").args(["run", NIGHTLY, "rustc", "-V"]));
     let mut rustup = shell::command("rustup");
+    // A network that is not there is no reason for a page of rustup's internals.
+    rustup.env_remove("RUST_BACKTRACE");
     let limit = if installed.is_some() {
         rustup.args(["component", "add", "rust-src", "--toolchain", NIGHTLY]);
         COMPONENT_TIME
