@@ -69,7 +69,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
     let building = settings.clone();
-    let pulse = Arc::new(Pulse::new());
+    let pulse = Arc::new(Pulse::default());
     let beating = pulse.clone();
     let (streams, opened) = mpsc::unbounded_channel();
     let (fence, warden, thread) = Fence::start(move || {

@@ -16,15 +16,17 @@ pub struct Pulse {
     attached: AtomicUsize,
 }
 
-impl Pulse {
-    pub fn new() -> Self {
+impl Default for Pulse {
+    fn default() -> Self {
         Self {
             start: Instant::now(),
             latest: AtomicU64::new(0),
             attached: AtomicUsize::new(0),
         }
     }
+}
 
+impl Pulse {
     /// So many interfaces are protected now.
     pub fn attached(&self, number: usize) {
         self.attached.store(number, Ordering::Relaxed);
@@ -61,7 +63,7 @@ mod tests {
 
     #[test]
     fn an_open_host_is_unhealthy_and_says_so() {
-        let pulse = Pulse::new();
+        let pulse = Pulse::default();
         pulse.attached(1);
         pulse.beat();
         assert_eq!(pulse.complaint(), None);

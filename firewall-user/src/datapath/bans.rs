@@ -78,7 +78,7 @@ impl BanTable {
         let now = clock::monotonic();
         let mut ended = Vec::new();
         let mut active = Vec::new();
-        for entry in bans.table.iter() {
+        for entry in &bans.table {
             let (key, ban) = entry?;
             if ban.until <= now {
                 ended.push(key);

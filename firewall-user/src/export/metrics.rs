@@ -259,6 +259,9 @@ fn count(number: usize) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::process::{Command, Stdio};
+
     use firewall_common::layout::Counter;
     use firewall_common::{Direction, Reason, Verdict};
 
@@ -353,5 +356,47 @@ mod tests {
         reading.valid = false;
         let text = render(&reading).expect("rendered");
         assert!(text.lines().any(|line| line == "palisade_policy_valid 0"));
+    }
+
+    /// Runs promtool over `input`; `None`, with a word about it, where it is not installed.
+    fn promtool(arguments: &[&str], input: &str) -> Option<(bool, String)> {
+        let spawned = Command::new("promtool")
+            .args(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = spawned else {
+            eprintln!("skipped: promtool is not installed");
+            return None;
+        };
+        let mut stdin = child.stdin.take().expect("piped");
+        stdin.write_all(input.as_bytes()).expect("it reads");
+        drop(stdin);
+        let output = child.wait_with_output().expect("it ends");
+        let said = [output.stdout, output.stderr].concat();
+        Some((
+            output.status.success(),
+            String::from_utf8_lossy(&said).into_owned(),
+        ))
+    }
+
+    #[test]
+    fn promtool_finds_nothing_to_say_about_the_metrics() {
+        let text = render(&reading()).expect("rendered");
+        if let Some((good, said)) = promtool(&["check", "metrics"], &text) {
+            assert!(good && said.trim().is_empty(), "{said}");
+        }
+    }
+
+    #[test]
+    fn promtool_proves_the_alerting_rules() {
+        let rules = concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/../packaging/prometheus/palisade.rules.test.yml"
+        );
+        if let Some((good, said)) = promtool(&["test", "rules", rules], "") {
+            assert!(good, "{said}");
+        }
     }
 }

@@ -62,13 +62,6 @@ impl Keeper {
                 taken_over = attachment.taken_over,
                 "protecting"
             );
-            if let Some(fallback) = &attachment.fallback {
-                warn!(
-                    interface = attachment.interface,
-                    why = fallback,
-                    "native mode was not possible; generic mode is slower and counts merged packets"
-                );
-            }
         }
         log_applied(&applied, &offer);
         let warden = Warden::restore(
