@@ -70,6 +70,16 @@ impl Datapath {
         Ok((fence, applied))
     }
 
+    /// Compiles a policy as [`Self::apply`] would, and changes nothing; how long it took.
+    pub fn rehearse(&self, policy: &Policy) -> anyhow::Result<Duration> {
+        let started = Instant::now();
+        policy.compile(&environment(
+            &self.settings.interfaces,
+            self.counters.clone(),
+        ))?;
+        Ok(started.elapsed())
+    }
+
     /// Whether a fence is pinned in this folder, with or without a daemon.
     pub fn stands(pin_dir: &Path) -> bool {
         Pins::any_link(pin_dir)
@@ -294,6 +304,18 @@ impl Datapath {
     }
 }
 
+/// What a policy is compiled for.
+fn environment(interfaces: &[InterfaceSettings], counters: Counters) -> Environment {
+    Environment {
+        interfaces: interfaces
+            .iter()
+            .map(|interface| interface.name.clone())
+            .collect(),
+        clock_offset: clock::offset(),
+        counters,
+    }
+}
+
 /// What it takes to put a policy in force.
 struct Prepared<'a> {
     settings: &'a DatapathSettings,
@@ -311,14 +333,7 @@ impl Prepared<'_> {
     ) -> anyhow::Result<(Vec<Attachment>, Applied)> {
         let started = Instant::now();
         let interfaces = &self.settings.interfaces;
-        let environment = Environment {
-            interfaces: interfaces
-                .iter()
-                .map(|interface| interface.name.clone())
-                .collect(),
-            clock_offset: clock::offset(),
-            counters: self.state.counters(),
-        };
+        let environment = environment(interfaces, self.state.counters());
         let compiled = policy.compile(&environment)?;
         for note in &compiled.notes {
             tracing::warn!("{note}");

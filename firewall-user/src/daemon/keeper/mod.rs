@@ -105,6 +105,11 @@ impl Keeper {
             bans_lifted: Vec::new(),
         };
         if dry_run {
+            let compile = self
+                .datapath
+                .rehearse(&offer.policy)
+                .map_err(|error| Failure::Refused(format!("{error:#}")))?;
+            report.compile_seconds = compile.as_secs_f64();
             return Ok(report);
         }
         let was_down = self.attached() == 0;
