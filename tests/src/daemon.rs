@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -79,17 +80,21 @@ impl Daemon {
         };
         fs::create_dir(daemon.state_dir())?;
         daemon.write_policy(policy)?;
-        daemon.write_settings(&format!(
-            "interfaces = [{{ name = \"{interface}\", mode = \"{}\" }}]\n",
-            mode.name()
-        ))?;
+        daemon.write_settings(
+            &format!(
+                "interfaces = [{{ name = \"{interface}\", mode = \"{}\" }}]",
+                mode.name()
+            ),
+            "",
+        )?;
         Ok(daemon)
     }
 
-    /// Writes the settings: `top` (the interfaces, at least), then every path of this home.
-    pub fn write_settings(&self, top: &str) -> Result<()> {
+    /// Writes the settings: `top` (the interfaces, at least), every path of this home, and
+    /// `tables` behind them.
+    pub fn write_settings(&self, top: &str, tables: &str) -> Result<()> {
         let settings = format!(
-            "{top}\npolicy = \"policy.toml\"\nstate_dir = \"{}\"\nsocket = \"{}\"\npin_dir = \"{}\"\n\n[metrics]\nlisten = \"127.0.0.1:9477\"\n",
+            "{top}\npolicy = \"policy.toml\"\nstate_dir = \"{}\"\nsocket = \"{}\"\npin_dir = \"{}\"\n\n[metrics]\nlisten = \"127.0.0.1:9477\"\n\n{tables}",
             self.state_dir().display(),
             self.socket().display(),
             self.pins.display(),
@@ -143,9 +148,7 @@ impl Daemon {
             .append(true)
             .open(self.log_file())?;
         let mut running = Background::spawn(
-            self.in_namespace(&palisade()?)
-                .args(["daemon", "--config"])
-                .arg(self.settings())
+            self.command()?
                 .stdin(Stdio::null())
                 .stdout(log.try_clone()?)
                 .stderr(log),
@@ -171,11 +174,14 @@ impl Daemon {
 
     /// Runs the daemon to its end: for homes in which it must refuse to start.
     pub fn run_to_end(&self) -> Result<Finished> {
-        finish(
-            self.in_namespace(&palisade()?)
-                .args(["daemon", "--config"])
-                .arg(self.settings()),
-        )
+        finish(&mut self.command()?)
+    }
+
+    /// The command that starts the daemon of this home, to be changed and run.
+    pub fn command(&self) -> Result<std::process::Command> {
+        let mut command = self.in_namespace(&palisade()?);
+        command.args(["daemon", "--config"]).arg(self.settings());
+        Ok(command)
     }
 
     /// The daemon's process.
@@ -236,6 +242,29 @@ impl Daemon {
         ]))
     }
 
+    /// Packets that a rule has matched.
+    pub fn rule_packets(&self, rule: &str) -> Result<u64> {
+        let label = format!("rule=\"{rule}\"");
+        Ok(metric(&self.scrape()?, "palisade_rule_packets_total", &[&label]) as u64)
+    }
+
+    /// Inbound packets with this verdict for this reason.
+    pub fn inbound(&self, verdict: &str, reason: &str) -> Result<u64> {
+        let status = self.palisade(&["status"])?;
+        let totals = status["totals"]
+            .as_array()
+            .context("the status has no totals")?;
+        Ok(totals
+            .iter()
+            .filter(|total| {
+                total["direction"] == "inbound"
+                    && total["verdict"] == verdict
+                    && total["reason"] == reason
+            })
+            .filter_map(|total| total["packets"].as_u64())
+            .sum())
+    }
+
     fn in_namespace(&self, program: &Path) -> std::process::Command {
         let mut command = std::process::Command::new("nsenter");
         command
@@ -257,8 +286,19 @@ impl Drop for Daemon {
     }
 }
 
-/// The built program: `PALISADE_BIN`, or what cargo built beside the running test.
+static CHOSEN: OnceLock<PathBuf> = OnceLock::new();
+
+/// Makes every daemon of this process be this program. The first call decides.
+pub fn use_program(path: PathBuf) {
+    CHOSEN.get_or_init(|| path);
+}
+
+/// The built program: what [`use_program`] or `PALISADE_BIN` named, or what cargo built beside
+/// the running test.
 pub fn palisade() -> Result<PathBuf> {
+    if let Some(path) = CHOSEN.get() {
+        return Ok(path.clone());
+    }
     if let Some(path) = std::env::var_os("PALISADE_BIN") {
         return Ok(PathBuf::from(path));
     }

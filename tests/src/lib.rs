@@ -7,8 +7,10 @@
 pub mod clients;
 pub mod daemon;
 pub mod frames;
+pub mod kernel;
 pub mod leftovers;
 pub mod namespace;
+pub mod policies;
 pub mod process;
 pub mod relay;
 pub mod servers;

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::Once;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::JoinHandle;
@@ -73,9 +73,14 @@ impl Namespace {
         finish(&mut self.words(line)?)
     }
 
-    /// Starts a line of words, split at spaces, in the background.
+    /// Starts a line of words, split at spaces, in the background. What it says is lost.
     pub fn spawn(&self, line: &str) -> Result<Background> {
-        Background::spawn(&mut self.words(line)?)
+        let mut command = self.words(line)?;
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Background::spawn(&mut command)
     }
 
     fn words(&self, line: &str) -> Result<Command> {

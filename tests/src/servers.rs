@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -133,18 +133,10 @@ pub fn udp_echo(namespace: &Namespace, port: u16) -> Result<Server> {
     }))
 }
 
-/// What a [`UdpSink`] has seen of a sender.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Arrivals {
-    pub datagrams: u64,
-    pub first: Option<Instant>,
-    pub last: Option<Instant>,
-}
-
 /// Counts datagrams by sender and answers none.
 #[derive(Debug)]
 pub struct UdpSink {
-    arrivals: Arc<Mutex<HashMap<SocketAddr, Arrivals>>>,
+    arrivals: Arc<Mutex<HashMap<SocketAddr, Vec<Instant>>>>,
     total: Arc<AtomicU64>,
     _server: Server,
 }
@@ -152,7 +144,7 @@ pub struct UdpSink {
 impl UdpSink {
     pub fn start(namespace: &Namespace, port: u16) -> Result<Self> {
         let socket = udp(namespace, port)?;
-        let arrivals: Arc<Mutex<HashMap<SocketAddr, Arrivals>>> = Arc::default();
+        let arrivals: Arc<Mutex<HashMap<SocketAddr, Vec<Instant>>>> = Arc::default();
         let total: Arc<AtomicU64> = Arc::default();
         let (seen, counted) = (Arc::clone(&arrivals), Arc::clone(&total));
         let server = Server::start(move |stop| {
@@ -161,13 +153,9 @@ impl UdpSink {
                 let Ok((_, from)) = socket.recv_from(&mut datagram) else {
                     continue;
                 };
-                let now = Instant::now();
                 counted.fetch_add(1, Ordering::Relaxed);
                 let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-                let entry = seen.entry(from).or_default();
-                entry.datagrams += 1;
-                entry.first.get_or_insert(now);
-                entry.last = Some(now);
+                seen.entry(from).or_default().push(Instant::now());
             }
         });
         Ok(Self {
@@ -182,11 +170,15 @@ impl UdpSink {
         self.total.load(Ordering::Relaxed)
     }
 
-    pub fn by_sender(&self) -> HashMap<SocketAddr, Arrivals> {
-        self.arrivals
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+    /// When the datagrams of one sender came, in order.
+    pub fn arrivals_from(&self, sender: SocketAddr) -> Vec<Instant> {
+        // An IPv4 sender shows as a mapped address on a socket of both families.
+        let mapped = match sender.ip() {
+            IpAddr::V4(address) => SocketAddr::new(address.to_ipv6_mapped().into(), sender.port()),
+            IpAddr::V6(_) => sender,
+        };
+        let arrivals = self.arrivals.lock().unwrap_or_else(PoisonError::into_inner);
+        arrivals.get(&mapped).cloned().unwrap_or_default()
     }
 }
 

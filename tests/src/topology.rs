@@ -32,6 +32,9 @@ pub const CLIENT_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 2
 /// A second client.
 pub const OTHER_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 3);
 pub const OTHER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 3);
+/// A client that [`SHOP`](crate::policies::SHOP) lists as hostile.
+pub const LISTED_V4: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
+pub const LISTED_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x51, 0, 0, 0, 0, 9);
 /// A host behind the outside, over a link whose MTU is smaller than the wire's.
 pub const FAR_V4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 pub const FAR_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x113, 0, 0, 0, 0, 2);
@@ -42,6 +45,8 @@ pub const INSIDE: [IpAddr; 2] = [IpAddr::V4(INSIDE_V4), IpAddr::V6(INSIDE_V6)];
 pub const CLIENT: [IpAddr; 2] = [IpAddr::V4(CLIENT_V4), IpAddr::V6(CLIENT_V6)];
 /// Both addresses of the second client.
 pub const OTHER: [IpAddr; 2] = [IpAddr::V4(OTHER_V4), IpAddr::V6(OTHER_V6)];
+/// Both addresses of the listed client.
+pub const LISTED: [IpAddr; 2] = [IpAddr::V4(LISTED_V4), IpAddr::V6(LISTED_V6)];
 /// Both addresses of the far host.
 pub const FAR: [IpAddr; 2] = [IpAddr::V4(FAR_V4), IpAddr::V6(FAR_V6)];
 
@@ -106,13 +111,13 @@ impl Topology {
         })
     }
 
-    /// Adds a host behind the outside, over a link with this MTU.
+    /// Adds a host behind the outside, which sends it packets of up to this MTU. The host itself
+    /// does not know: only the path tells.
     pub fn with_far(mut self, mtu: u16) -> Result<Self> {
         let far = Namespace::create("far")?;
         join((&self.outside, "farlink"), (&far, "far0"))?;
         self.outside
             .run(&format!("ip link set farlink mtu {mtu}"))?;
-        far.run(&format!("ip link set far0 mtu {mtu}"))?;
         self.outside.run("ip addr add 203.0.113.1/24 dev farlink")?;
         self.outside
             .run("ip addr add 2001:db8:113::1/64 dev farlink nodad")?;
@@ -159,9 +164,12 @@ fn give_addresses(inside: &Namespace, interface: &str, outside: &Namespace) -> R
     inside.run(&format!("ip addr add {INSIDE_V4}/24 dev {interface}"))?;
     inside.run(&format!("ip addr add {INSIDE_V6}/64 dev {interface} nodad"))?;
     for last in 2..=9 {
+        // Who does not choose a source speaks as the first client: for IPv6 that is the one
+        // address which is not deprecated.
+        let rank = if last == 2 { "" } else { " preferred_lft 0" };
         outside.run(&format!("ip addr add 198.51.100.{last}/24 dev {WIRE}"))?;
         outside.run(&format!(
-            "ip addr add 2001:db8:51::{last}/64 dev {WIRE} nodad"
+            "ip addr add 2001:db8:51::{last}/64 dev {WIRE} nodad{rank}"
         ))?;
     }
     inside.run(&format!("ip route add default via {CLIENT_V4}"))?;

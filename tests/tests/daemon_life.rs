@@ -1,0 +1,149 @@
+//! The fence outlives the daemon: killed, stopped and started again, it judges every packet, and
+//! only `detach` takes it down.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::Result;
+use palisade_tests::clients::{Connect, Pinging, UdpStream, connect, ping, settle};
+use palisade_tests::daemon::Mode;
+use palisade_tests::policies::PING;
+use palisade_tests::servers::{self, UdpSink};
+use palisade_tests::topology::{CLIENT, EDGE, INSIDE, OTHER};
+use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
+
+const PATIENCE: Duration = Duration::from_secs(5);
+const SILENCE: Duration = Duration::from_millis(300);
+
+#[test]
+fn killing_the_daemon_changes_nothing_and_the_next_one_takes_over_without_a_gap() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["ping"])?;
+    for mode in [Mode::Native, Mode::Generic] {
+        let world = Topology::untagged()?;
+        let _hidden = servers::tcp_echo(&world.inside, 7000)?;
+        let allowed = UdpSink::start(&world.inside, 5000)?;
+        let forbidden = UdpSink::start(&world.inside, 5001)?;
+        let mut daemon = Daemon::start_in(&world.inside, PING, mode)?;
+        let counted = daemon.rule_packets("ping")?;
+
+        let mut streams = Vec::new();
+        for (index, to) in INSIDE.into_iter().enumerate() {
+            for port in [5000, 5001] {
+                let from = SocketAddr::new(OTHER[index], 0);
+                let to = SocketAddr::new(to, port);
+                let every = Duration::from_millis(2);
+                streams.push((port, UdpStream::start(&world.outside, from, to, every)?));
+            }
+        }
+        for to in 0..2 {
+            let (from, to) = (CLIENT[to], INSIDE[to]);
+            let every = Duration::from_millis(4);
+            let pings = Pinging::start(&world.outside, from, to, 500, every)?;
+            std::thread::sleep(Duration::from_millis(100));
+            daemon.kill()?;
+            std::thread::sleep(Duration::from_millis(100));
+            for to in INSIDE.map(|to| SocketAddr::new(to, 7000)) {
+                let meanwhile = connect(&world.outside, to, Duration::from_millis(50))?;
+                assert_eq!(meanwhile, Connect::Silent, "with the daemon dead");
+            }
+            daemon.launch()?;
+            let status = daemon.palisade(&["status"])?;
+            assert_eq!(status["interfaces"][0]["taken_over"], true, "{status:#}");
+            assert_eq!(status["interfaces"][0]["mode"], mode.name(), "{status:#}");
+            let pings = pings.finish()?;
+            assert_eq!((pings.sent, pings.answered), (500, 500), "{mode:?}");
+        }
+        let mut sent = 0;
+        for (port, stream) in streams {
+            let count = stream.stop()?;
+            assert!(count > 300, "{count} datagrams");
+            if port == 5000 {
+                sent += count;
+            }
+        }
+        assert_eq!(settle(|| allowed.total())?, sent, "{mode:?}");
+        assert_eq!(forbidden.total(), 0, "{mode:?}");
+        // What was counted while no daemon ran is not lost either.
+        assert_eq!(daemon.rule_packets("ping")? - counted, 1000, "{mode:?}");
+        assert_eq!(daemon.rule_packets("stream")?, sent, "{mode:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_stopped_daemon_leaves_the_fence_and_detach_takes_it_down() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["ping"])?;
+    let world = Topology::untagged()?;
+    let _hidden = servers::tcp_echo(&world.inside, 7000)?;
+    let mut daemon = Daemon::start(&world.inside, PING)?;
+    let hidden = INSIDE.map(|to| SocketAddr::new(to, 7000));
+    assert!(daemon.stop()?.success(), "{}", daemon.log());
+    for to in hidden {
+        assert_eq!(connect(&world.outside, to, SILENCE)?, Connect::Silent);
+    }
+    let nobody = daemon.try_palisade(&["status"])?;
+    assert_eq!(nobody.code(), 3, "no daemon answers: {nobody}");
+
+    daemon.launch()?;
+    daemon.palisade(&["detach"])?;
+    for to in hidden {
+        assert_eq!(connect(&world.outside, to, PATIENCE)?, Connect::Accepted);
+    }
+    daemon.stop()?;
+    daemon.launch()?;
+    for to in hidden {
+        assert_eq!(connect(&world.outside, to, SILENCE)?, Connect::Silent);
+    }
+    Ok(())
+}
+
+#[test]
+fn an_interface_that_was_replaced_while_the_daemon_was_down_is_fenced_again() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["ping"])?;
+    let world = Topology::untagged()?;
+    let mut daemon = Daemon::start(&world.inside, PING)?;
+    daemon.kill()?;
+    world.inside.run("ip link del edge")?;
+    palisade_tests::topology::join((&world.inside, EDGE), (&world.outside, "wire"))?;
+    world.inside.run("ip addr add 198.51.100.1/24 dev edge")?;
+    world.outside.run("ip addr add 198.51.100.2/24 dev wire")?;
+    let _hidden = servers::tcp_echo(&world.inside, 7000)?;
+    daemon.launch()?;
+    let pings = ping(
+        &world.outside,
+        CLIENT[0],
+        INSIDE[0],
+        5,
+        Duration::from_millis(4),
+    )?;
+    assert_eq!(pings.answered, 5);
+    let hidden = SocketAddr::new(INSIDE[0], 7000);
+    assert_eq!(connect(&world.outside, hidden, SILENCE)?, Connect::Silent);
+    Ok(())
+}
+
+#[test]
+fn an_observed_policy_counts_what_it_would_have_done_and_drops_nothing() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let world = Topology::untagged()?;
+    let _hidden = servers::tcp_echo(&world.inside, 7000)?;
+    let policy = PING.replace("[defaults]", "[defaults]\nmode = \"observe\"");
+    let daemon = Daemon::start(&world.inside, &policy)?;
+    for to in INSIDE.map(|to| SocketAddr::new(to, 7000)) {
+        assert_eq!(connect(&world.outside, to, PATIENCE)?, Connect::Accepted);
+    }
+    let status = daemon.palisade(&["status"])?;
+    assert_eq!(status["policy"]["mode"], "observe", "{status:#}");
+    Ok(())
+}
