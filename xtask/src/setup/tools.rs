@@ -35,6 +35,7 @@ const TOOLS: &[Tool] = &[
     tool("ping", "iputils-ping", TRAFFIC),
     tool("curl", "curl", TRAFFIC),
     tool("nmap", "nmap", TRAFFIC),
+    tool("python3", "python3", TRAFFIC),
     tool("hping3", "hping3", TRAFFIC),
     tool("tcpreplay", "tcpreplay", TEST),
     tool("tshark", "tshark", TEST),
