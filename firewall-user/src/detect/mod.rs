@@ -5,6 +5,7 @@ mod alert;
 mod book;
 mod config;
 mod contacts;
+mod delta;
 mod detector;
 mod host;
 mod input;

@@ -6,7 +6,8 @@ use serde_json::{Map, Value, json};
 
 use super::book::{Book, Details, RELEASE, Sign};
 use super::contacts::{Distinct, Reach};
-use super::sources::{Delta, Rate, Spans, Track};
+use super::delta::Delta;
+use super::sources::{Rate, Spans, Track};
 use super::{AlertKind, Config, Subject, Time};
 
 /// A client that gets its connections sends at least three further packets per SYN (ACK, data,

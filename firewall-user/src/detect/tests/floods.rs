@@ -1,0 +1,115 @@
+//! Floods other than of SYNs, and busy services that are not flooded.
+
+use firewall_common::layout::TrafficKind;
+
+use super::scene::*;
+use crate::detect::*;
+
+#[test]
+fn a_udp_flood_from_one_place_names_it_and_from_many_the_host() {
+    for (senders, subject) in [(1, "198.51.100.0"), (1_000, "host")] {
+        let mut scene = Scene::new();
+        scene.play(5.0, |scene, seconds| {
+            for sender in 0..senders {
+                let count = (200_000.0 * seconds) as u64 / u64::from(senders);
+                scene.packets(client(sender), count, &[TrafficKind::Udp]);
+            }
+        });
+        scene.rest(30.0);
+        let alert = scene.expect_one(AlertKind::UdpFlood, subject);
+        assert!(alert.detected - START <= SECOND);
+    }
+}
+
+#[test]
+fn a_service_that_answers_its_datagrams_is_not_flooded() {
+    let mut scene = Scene::new();
+    scene.play(10.0, |scene, seconds| {
+        for sender in 0..500 {
+            let count = (40_000.0 * seconds) as u64 / 500;
+            scene.packets(client(sender), count, &[TrafficKind::Udp]);
+            scene.host.kinds_outbound[TrafficKind::Udp as usize] += count / 2;
+        }
+    });
+    assert_eq!(scene.fired(), []);
+}
+
+#[test]
+fn a_flood_of_pings_is_an_icmp_flood_and_not_one_of_requests() {
+    let mut scene = Scene::new();
+    scene.play(5.0, |scene, seconds| {
+        let count = (5_000.0 * seconds) as u64;
+        let kinds = [TrafficKind::Echo, TrafficKind::Request];
+        scene.packets(client(3), count, &kinds).requests += count as u32;
+    });
+    scene.rest(30.0);
+    scene.expect_one(AlertKind::IcmpFlood, "198.51.100.3");
+}
+
+#[test]
+fn a_flood_of_requests_over_open_connections_names_the_client() {
+    let mut scene = Scene::new();
+    scene.play(5.0, |scene, seconds| {
+        let count = (1_000.0 * seconds) as u64;
+        scene.packets(client(3), count, &[TrafficKind::Tcp]);
+        let kinds = [TrafficKind::Tcp, TrafficKind::Request];
+        scene.packets(client(3), count, &kinds).requests += count as u32;
+    });
+    scene.rest(30.0);
+    let alert = scene.expect_one(AlertKind::RequestFlood, "198.51.100.3");
+    assert!(alert.detected - START <= SECOND);
+}
+
+#[test]
+fn a_source_that_sends_far_more_packets_than_any_should_is_named() {
+    let mut scene = Scene::new();
+    scene.play(5.0, |scene, seconds| {
+        let count = (200_000.0 * seconds) as u64;
+        scene.packets(client(3), count, &[TrafficKind::Tcp]);
+    });
+    scene.rest(30.0);
+    let alert = scene.expect_one(AlertKind::TrafficSpike, "198.51.100.3");
+    assert!(alert.detected - START <= SECOND);
+}
+
+#[test]
+fn replies_that_nobody_asked_for_are_amplification() {
+    let mut scene = Scene::new();
+    scene.play(3.0, |scene, seconds| {
+        for reflector in 0..1_000 {
+            let kinds = [TrafficKind::Udp, TrafficKind::AmplifierReply];
+            let count = (8_000.0 * seconds / 1_000.0) as u64;
+            scene.packets(client(reflector), count, &kinds);
+        }
+    });
+    scene.rest(30.0);
+    scene.expect_one(AlertKind::Amplification, "host");
+}
+
+#[test]
+fn replies_to_ones_own_queries_are_not_amplification() {
+    let mut scene = Scene::new();
+    scene.play(10.0, |scene, seconds| {
+        let count = (3_000.0 * seconds) as u64;
+        let kinds = [TrafficKind::Udp, TrafficKind::AmplifierReply];
+        scene.packets(client(53), count, &kinds);
+        for kind in [TrafficKind::Udp, TrafficKind::Request] {
+            scene.host.kinds_outbound[kind as usize] += count;
+        }
+    });
+    assert_eq!(scene.fired(), []);
+}
+
+#[test]
+fn syn_acks_that_nobody_asked_for_are_reflection() {
+    let mut scene = Scene::new();
+    scene.play(3.0, |scene, seconds| {
+        for reflector in 0..500 {
+            let kinds = [TrafficKind::Tcp, TrafficKind::SynAck];
+            let count = (8_000.0 * seconds / 500.0) as u64;
+            scene.packets(client(reflector), count, &kinds);
+        }
+    });
+    scene.rest(30.0);
+    scene.expect_one(AlertKind::Reflection, "host");
+}

@@ -1,0 +1,8 @@
+//! The detectors over synthetic traffic: each fires once, names the right subject, and resolves;
+//! and nothing fires where nothing happened.
+
+mod accidents;
+mod floods;
+mod scans;
+mod scene;
+mod syn_floods;
