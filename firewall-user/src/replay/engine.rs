@@ -3,6 +3,7 @@
 use firewall_common::decide::Judgement;
 use firewall_common::layout::Counter;
 use firewall_common::{Direction, Reason, Verdict};
+use ipnet::IpNet;
 
 use crate::datapath::TestRun;
 use crate::detect::{Snapshot, Time};
@@ -17,6 +18,9 @@ pub trait Engine {
         direction: Direction,
         now: Time,
     ) -> anyhow::Result<Option<Outcome>>;
+
+    /// Bans a prefix for good.
+    fn ban(&mut self, prefix: IpNet) -> anyhow::Result<()>;
 
     /// The hits of these counters so far, in their order.
     fn hits(&mut self, counters: &[u32]) -> anyhow::Result<Vec<Counter>>;
@@ -67,6 +71,11 @@ impl Engine for HostEngine {
         ))))
     }
 
+    fn ban(&mut self, prefix: IpNet) -> anyhow::Result<()> {
+        HostEngine::ban(self, prefix, u64::MAX);
+        Ok(())
+    }
+
     fn hits(&mut self, counters: &[u32]) -> anyhow::Result<Vec<Counter>> {
         Ok(counters
             .iter()
@@ -93,6 +102,10 @@ impl Engine for TestRun {
         Ok(TestRun::judge(self, frame, direction, now)?
             .ok()
             .map(Outcome::from))
+    }
+
+    fn ban(&mut self, prefix: IpNet) -> anyhow::Result<()> {
+        TestRun::ban(self, prefix, None)
     }
 
     fn hits(&mut self, counters: &[u32]) -> anyhow::Result<Vec<Counter>> {

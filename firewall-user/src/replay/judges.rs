@@ -11,6 +11,8 @@ use std::fmt;
 use firewall_common::Direction;
 use firewall_common::layout::{Counter, FIRST_POLICY_COUNTER, NO_RULE};
 
+use ipnet::IpNet;
+
 use super::engine::{Engine, Outcome};
 use super::report::EngineKind;
 use super::supplement::Supplement;
@@ -99,6 +101,14 @@ impl Judges {
         }
     }
 
+    /// Bans a prefix for good.
+    pub fn ban(&mut self, prefix: IpNet) -> anyhow::Result<()> {
+        if let Some(kernel) = &mut self.kernel {
+            kernel.engine.ban(prefix)?;
+        }
+        Engine::ban(&mut self.host, prefix)
+    }
+
     /// Judges packet `index`.
     #[inline]
     pub fn judge(
@@ -180,9 +190,10 @@ impl Judges {
     }
 
     /// The first of them, in words.
-    pub fn into_differences(self) -> Vec<String> {
+    pub fn differences(&self) -> &[String] {
         self.kernel
-            .map_or_else(Vec::new, |kernel| kernel.differences)
+            .as_ref()
+            .map_or(&[], |kernel| &kernel.differences)
     }
 
     fn told(&self, outcome: Outcome) -> String {

@@ -118,7 +118,7 @@ impl<W: Write> Replay<W> {
         report.host_judged = self.judges.host_judged();
         report.mismatches = self.judges.mismatches();
         report.rules = Rules(self.judges.rules()?);
-        report.differences = self.judges.into_differences();
+        report.differences = self.judges.differences().to_vec();
         Ok(report)
     }
 
