@@ -216,3 +216,26 @@ fn both_engines_cut_off_the_banned_alike() -> Result<()> {
     assert!(banned.len() > 300, "{}", banned.len());
     Ok(())
 }
+
+#[test]
+fn the_kernel_knows_of_connections_that_too_large_frames_opened() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let mut writer = CaptureWriter::new(Vec::new())?;
+    let (server, outside) = ("198.51.100.5".parse()?, "203.0.113.9".parse()?);
+    let out = PacketBuilder::new(server, outside).context("one family")?;
+    let back = PacketBuilder::new(outside, server).context("one family")?;
+    let large = out.udp(5_000, 9_999).payload(&[1; 20_000]).build();
+    writer.write(START, &large)?;
+    writer.write(START, &back.clone().udp(9_999, 5_000).build())?;
+    writer.write(START, &back.udp(9_999, 5_001).build())?;
+    let (report, verdicts) = replay(&writer.finish()?, PERIMETER, EngineKind::Kernel)?;
+    assert_eq!(report.host_judged, 1);
+    assert_eq!(report.mismatches, Some(0), "{:#?}", report.differences);
+    let reasons = [r#""default""#, r#""established""#, r#""default""#];
+    for (line, reason) in verdicts.lines().zip(reasons) {
+        assert!(line.contains(reason), "{line}");
+    }
+    Ok(())
+}
