@@ -90,12 +90,15 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &B, packet: &mut Packet) {
     }
     let end = offset + V6 + payload;
     let mut at = offset + V6;
-    for _ in 0..=MAX_EXTENSIONS {
+    for followed in 0..=MAX_EXTENSIONS {
         if !is_extension(next) {
             packet.protocol = next;
             packet.transport = at as u32;
             packet.payload = (end - at) as u32;
             packet.kind = Kind::Ip;
+            return;
+        }
+        if followed == MAX_EXTENSIONS {
             return;
         }
         let Some(extension) = bytes.window::<8>(at) else {

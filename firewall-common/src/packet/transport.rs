@@ -165,8 +165,9 @@ pub(crate) const fn is_error(v6: bool, icmp_type: u8) -> bool {
 /// is, an ICMP message.
 #[inline(always)]
 fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Packet) {
-    let (source, destination, protocol, transport, later) = if v6 {
-        let Some(header) = bytes.window::<V6>(at) else {
+    // What stands behind the packet's end, as padding does, is no quote.
+    let (source, destination, protocol, transport, later, possible) = if v6 {
+        let Some(header) = bytes.window::<V6>(at).filter(|_| at + V6 <= end) else {
             return;
         };
         let (protocol, transport, later) = skip_extensions(bytes, at + V6, header.u8(6));
@@ -176,9 +177,10 @@ fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Pack
             protocol,
             transport,
             later,
+            header.u8(0) >> 4 == 6,
         )
     } else {
-        let Some(header) = bytes.window::<V4>(at) else {
+        let Some(header) = bytes.window::<V4>(at).filter(|_| at + V4 <= end) else {
             return;
         };
         (
@@ -187,9 +189,10 @@ fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Pack
             header.u8(9),
             at + (header.u8(0) & 0x0f) as usize * 4,
             header.u16(6) & 0x1fff != 0,
+            header.u8(0) >> 4 == 4 && header.u8(0) & 0x0f >= 5,
         )
     };
-    if source != packet.destination {
+    if !possible || source != packet.destination {
         packet.kind = Kind::Malformed;
         return;
     }
