@@ -15,7 +15,7 @@ pub use link::LinkRule;
 
 use crate::image::{self, Image, constant};
 use crate::layout::{BanKey, Connection, FlowKey, NO_RULE};
-use crate::packet::{Kind, Packet, flag, protocol};
+use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Reason, Verdict};
 
 /// Counters of what the policy as a whole would have done while it only observes. They follow the
@@ -142,7 +142,7 @@ pub struct Circumstances {
 pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
     const IN: Direction = Direction::Inbound;
     let observe = tables.constant(IN, constant::OBSERVE) != 0;
-    if let Some(rule) = link::matching(packet) {
+    if let Some(rule) = link::matching(packet, IN) {
         tables.step(Step::Link(Some(rule)));
         tables.hit(rule as u32, packet.length);
         return Judgement::new(Verdict::Pass, Reason::Link, rule as u32);
@@ -186,7 +186,7 @@ pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) ->
 #[inline(always)]
 pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
     const OUT: Direction = Direction::Outbound;
-    if let Some(rule) = link::matching(packet) {
+    if let Some(rule) = link::matching(packet, OUT) {
         tables.step(Step::Link(Some(rule)));
         tables.hit(rule as u32, packet.length);
         return Judgement::new(Verdict::Pass, Reason::Link, rule as u32);
@@ -262,7 +262,7 @@ fn is_malformed(packet: &Packet) -> bool {
         let address = source.as_v4();
         match address >> 24 {
             127 | 224..=239 => true,
-            0 => address != 0 || !(asks_for_address(packet) || packet.protocol == protocol::IGMP),
+            0 => address != 0 || !may_lack_address(packet),
             255 => address == u32::MAX,
             _ => false,
         }
@@ -272,9 +272,11 @@ fn is_malformed(packet: &Packet) -> bool {
     }
 }
 
+/// Whether a packet may come from 0.0.0.0: it asks for an address, or reports a group.
 #[inline(always)]
-fn asks_for_address(packet: &Packet) -> bool {
-    packet.protocol == protocol::UDP && packet.destination_port == 67
+fn may_lack_address(packet: &Packet) -> bool {
+    let asks = packet.protocol == protocol::UDP && packet.destination_port == 67;
+    (asks || packet.protocol == protocol::IGMP) && !packet.is(mark::ICMP_ERROR)
 }
 
 /// The ban that covers an address now, longest prefix first.

@@ -1,7 +1,7 @@
 //! What the link itself needs: let through before anything else, shown to people as built-in rules.
 
-use crate::Address;
 use crate::packet::{Fragment, Kind, Packet, ether_type, mark, protocol};
+use crate::{Address, Direction};
 
 /// A built-in rule; its number is its counter.
 #[repr(u32)]
@@ -77,7 +77,7 @@ impl LinkRule {
 
 /// The built-in rule that lets a packet through, if one does.
 #[inline(always)]
-pub(super) fn matching(packet: &Packet) -> Option<LinkRule> {
+pub(super) fn matching(packet: &Packet, direction: Direction) -> Option<LinkRule> {
     match packet.kind {
         Kind::Malformed => None,
         Kind::Other => match packet.ether_type {
@@ -87,12 +87,12 @@ pub(super) fn matching(packet: &Packet) -> Option<LinkRule> {
             ether_type::EAPOL => Some(LinkRule::Eapol),
             _ => None,
         },
-        Kind::Ip => ip(packet),
+        Kind::Ip => ip(packet, direction),
     }
 }
 
 #[inline(always)]
-fn ip(packet: &Packet) -> Option<LinkRule> {
+fn ip(packet: &Packet, direction: Direction) -> Option<LinkRule> {
     if packet.fragment as u8 != Fragment::Whole as u8 || packet.is(mark::ICMP_ERROR) {
         return None;
     }
@@ -111,11 +111,21 @@ fn ip(packet: &Packet) -> Option<LinkRule> {
         {
             Some(LinkRule::GroupMembership)
         }
-        protocol::UDP => match (packet.source_port, packet.destination_port) {
-            (67, 68) if !packet.is(mark::V6) => Some(LinkRule::Dhcp),
-            (547, 546) if is_link_local(packet.source) => Some(LinkRule::Dhcpv6),
-            _ => None,
-        },
+        protocol::UDP => address_assignment(packet, direction),
+        _ => None,
+    }
+}
+
+/// Answers from a server on the way in; on the way out this host's questions as well, without
+/// which it would lose its address under an outbound default of drop.
+#[inline(always)]
+fn address_assignment(packet: &Packet, direction: Direction) -> Option<LinkRule> {
+    let out = direction as u32 == Direction::Outbound as u32;
+    match (packet.source_port, packet.destination_port) {
+        (67, 68) if !packet.is(mark::V6) => Some(LinkRule::Dhcp),
+        (68, 67) if out && !packet.is(mark::V6) => Some(LinkRule::Dhcp),
+        (547, 546) if is_link_local(packet.source) => Some(LinkRule::Dhcpv6),
+        (546, 547) if out && is_link_local(packet.source) => Some(LinkRule::Dhcpv6),
         _ => None,
     }
 }
