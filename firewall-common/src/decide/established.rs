@@ -161,11 +161,7 @@ pub(super) fn reply_to_admitted<T: Tables>(
     }
     let rule = admitting(packet, at, tables)?;
     tables.step(Step::Established(Known::ReplyToAdmitted));
-    Some(Judgement::new(
-        Verdict::Pass,
-        Reason::Established,
-        rule.counter,
-    ))
+    Some(belongs(packet, rule.counter, tables))
 }
 
 /// Whether an inbound rule, or the default, admits the answer to an outbound packet.

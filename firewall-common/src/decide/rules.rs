@@ -195,20 +195,25 @@ impl Rows {
 }
 
 /// The index of an ICMP type. An error that is judged by its quote has the type of the answer that
-/// the quoted packet waits for.
+/// the quoted packet waits for or, turned round, of the quoted packet.
 #[inline(always)]
 fn icmp_index(packet: &Packet, v6: bool) -> u32 {
     let icmp = if v6 { protocol::ICMPV6 } else { protocol::ICMP };
     if packet.protocol != icmp
         || packet.fragment as u8 == crate::packet::Fragment::Later as u8
-        || (packet.is(mark::ICMP_ERROR) && !packet.is(mark::ECHO_REPLY))
+        || (packet.is(mark::ICMP_ERROR) && !packet.is(mark::ECHO_REPLY | mark::ECHO_REQUEST))
     {
         return NO_ICMP;
     }
-    let kind = match (packet.is(mark::ICMP_ERROR), v6) {
-        (false, _) => packet.icmp_type as u32,
-        (true, true) => 129,
-        (true, false) => 0,
+    let kind = if !packet.is(mark::ICMP_ERROR) {
+        packet.icmp_type as u32
+    } else {
+        match (packet.is(mark::ECHO_REQUEST), v6) {
+            (false, false) => 0,
+            (false, true) => 129,
+            (true, false) => 8,
+            (true, true) => 128,
+        }
     };
     (v6 as u32) << 8 | kind
 }
