@@ -11,9 +11,7 @@ use std::fmt;
 use firewall_common::Direction;
 use firewall_common::layout::{Counter, FIRST_POLICY_COUNTER, NO_RULE};
 
-use ipnet::IpNet;
-
-use super::outcome::Outcome;
+use super::engine::{Engine, Outcome};
 use super::report::EngineKind;
 use super::supplement::Supplement;
 use crate::datapath::TestRun;
@@ -36,7 +34,7 @@ pub struct Judges {
 
 /// The kernel's side, and what must be added to it.
 struct Kernel {
-    programs: TestRun,
+    engine: Box<dyn Engine>,
     /// What the host engine counted for the frames that the kernel could not take.
     supplement: Supplement,
     differences: Vec<String>,
@@ -55,7 +53,10 @@ impl Judges {
             return Ok((host_alone(compiled), None));
         }
         match TestRun::new(compiled.clone()) {
-            Ok(programs) => Ok((Self::new(policy, compiled, Some(programs)), None)),
+            Ok(programs) => {
+                let kernel: Box<dyn Engine> = Box::new(programs);
+                Ok((Self::new(policy, compiled, Some(kernel)), None))
+            }
             Err(error) if wanted.is_none() => {
                 Ok((host_alone(compiled), Some(format!("{error:#}"))))
             }
@@ -64,7 +65,7 @@ impl Judges {
     }
 
     /// Judges under `policy`, which was compiled to `compiled`.
-    fn new(policy: &Policy, compiled: Compiled, programs: Option<TestRun>) -> Self {
+    pub fn new(policy: &Policy, compiled: Compiled, kernel: Option<Box<dyn Engine>>) -> Self {
         let policy_rules = policy.rules.iter().filter_map(|rule| {
             let counter = compiled.counters.of(&rule.name)?;
             Some((rule.name.clone(), counter))
@@ -79,8 +80,8 @@ impl Judges {
         let counters = rules.iter().map(|(_, counter)| *counter).collect();
         Self {
             host: HostEngine::new(compiled),
-            kernel: programs.map(|programs| Kernel {
-                programs,
+            kernel: kernel.map(|engine| Kernel {
+                engine,
                 supplement: Supplement::new(counters),
                 differences: Vec::new(),
                 mismatched: 0,
@@ -98,15 +99,6 @@ impl Judges {
         }
     }
 
-    /// Bans a prefix for good.
-    pub fn ban(&mut self, prefix: IpNet) -> anyhow::Result<()> {
-        self.host.ban(prefix, u64::MAX);
-        match &self.kernel {
-            Some(kernel) => kernel.programs.ban(prefix, None),
-            None => Ok(()),
-        }
-    }
-
     /// Judges packet `index`.
     #[inline]
     pub fn judge(
@@ -117,66 +109,48 @@ impl Judges {
         now: Time,
     ) -> anyhow::Result<Outcome> {
         let Some(kernel) = &mut self.kernel else {
-            return Ok(self.host.judge(frame, direction, now).judgement.into());
+            return Ok(Outcome::of(&self.host.judge(frame, direction, now)));
         };
-        let Ok(judgement) = kernel.programs.judge(frame, direction, now)? else {
-            let (outcome, connection) =
-                kernel
-                    .supplement
-                    .judge(&mut self.host, frame, direction, now);
-            if let Some((key, connection)) = connection {
-                kernel.programs.enter(&key, connection)?;
+        match kernel.engine.judge(frame, direction, now)? {
+            Some(outcome) => {
+                let expected = Outcome::of(&self.host.judge(frame, direction, now));
+                if outcome != expected {
+                    kernel.mismatched += 1;
+                    if kernel.differences.len() < TOLD_DIFFERENCES {
+                        let (said, would_say) = (self.told(outcome), self.told(expected));
+                        let line = format!("packet {index}: kernel {said}, host {would_say}");
+                        if let Some(kernel) = &mut self.kernel {
+                            kernel.differences.push(line);
+                        }
+                    }
+                }
+                Ok(outcome)
             }
-            return Ok(outcome);
-        };
-        let outcome = Outcome::from(judgement);
-        let expected = Outcome::from(self.host.judge(frame, direction, now).judgement);
-        if outcome != expected {
-            self.differs(index, outcome, expected);
-        }
-        Ok(outcome)
-    }
-
-    #[cold]
-    fn differs(&mut self, index: u64, outcome: Outcome, expected: Outcome) {
-        let (said, would_say) = (self.told(outcome), self.told(expected));
-        if let Some(kernel) = &mut self.kernel {
-            kernel.mismatched += 1;
-            if kernel.differences.len() < TOLD_DIFFERENCES {
-                let line = format!("packet {index}: kernel {said}, host {would_say}");
-                kernel.differences.push(line);
-            }
+            None => Ok(kernel
+                .supplement
+                .judge(&mut self.host, frame, direction, now)),
         }
     }
 
     /// All counts as of `now`, which is `time` on the capture's clock.
     pub fn snapshot(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
-        Ok(match &mut self.kernel {
-            None => Snapshot {
-                time,
-                host: self.host.host_counts(),
-                sources: self.host.sources(now, time),
-            },
+        match &mut self.kernel {
+            None => self.host.snapshot(now, time),
             Some(kernel) => {
-                let mut snapshot = Snapshot {
-                    time,
-                    host: kernel.programs.host_counts()?,
-                    sources: kernel.programs.sources(now, time),
-                };
+                let mut snapshot = kernel.engine.snapshot(now, time)?;
                 kernel.supplement.add_to(&mut snapshot, now);
-                snapshot
+                Ok(snapshot)
             }
-        })
+        }
     }
 
     /// Hits of the policy's rules in its order, then of the built-in ones that were hit.
     pub fn rules(&mut self) -> anyhow::Result<Vec<(String, Counter)>> {
-        let counters = self.rules.iter().map(|(_, counter)| *counter);
-        let hits: Vec<Counter> = match &self.kernel {
-            None => counters.map(|counter| self.host.hits(counter)).collect(),
+        let counters: Vec<u32> = self.rules.iter().map(|(_, counter)| *counter).collect();
+        let hits = match &mut self.kernel {
+            None => Engine::hits(&mut self.host, &counters)?,
             Some(kernel) => {
-                let hits = counters.map(|counter| kernel.programs.hits(counter));
-                let mut hits = hits.collect::<anyhow::Result<Vec<Counter>>>()?;
+                let mut hits = kernel.engine.hits(&counters)?;
                 kernel.supplement.add_hits(&mut hits);
                 hits
             }
@@ -206,10 +180,9 @@ impl Judges {
     }
 
     /// The first of them, in words.
-    pub fn differences(&self) -> &[String] {
+    pub fn into_differences(self) -> Vec<String> {
         self.kernel
-            .as_ref()
-            .map_or(&[], |kernel| &kernel.differences)
+            .map_or_else(Vec::new, |kernel| kernel.differences)
     }
 
     fn told(&self, outcome: Outcome) -> String {

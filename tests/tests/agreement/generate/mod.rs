@@ -1,0 +1,6 @@
+//! Random policies, and traffic made to touch their edges.
+
+pub mod packet;
+pub mod policy;
+pub mod random;
+pub mod traffic;
