@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 
 use anyhow::Context;
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use firewall_common::layout::{
     BANS, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, SOURCE_BUCKETS,
     SOURCE_WAYS, SourceBucket, TRAFFIC_KINDS,
@@ -157,6 +157,13 @@ impl Maps {
             (&raw mut (*bucket).counters[way].ports).write_volatile(0);
             (&raw mut (*bucket).counters[way].hosts).write_volatile(0);
         }
+    }
+
+    /// A handle on the connection table.
+    pub(super) fn connections(&self) -> anyhow::Result<HashMap<MapData, FlowKey, Connection>> {
+        let descriptor = self.connections.fd().as_fd().try_clone_to_owned()?;
+        let map = Map::LruHashMap(MapData::from_fd(descriptor)?);
+        Ok(HashMap::try_from(map)?)
     }
 
     pub(super) fn map_use(&self) -> anyhow::Result<Vec<MapUse>> {

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aya::TestRun as _;
-use aya::maps::{Map, MapData, PerCpuArray};
+use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::TestRunOptions;
 use firewall_common::decide::{Judgement, Scratch};
-use firewall_common::layout::{Counter, total_index};
+use firewall_common::layout::{Connection, Counter, FlowKey, total_index};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 use memmap2::MmapMut;
@@ -24,6 +24,7 @@ use crate::policy::Compiled;
 pub struct TestRun {
     programs: Programs,
     maps: Maps,
+    connections: HashMap<MapData, FlowKey, Connection>,
     clock: MmapMut,
     scratch: PerCpuArray<MapData, RawScratch>,
     cpu: usize,
@@ -66,6 +67,7 @@ impl TestRun {
         let cpu = bind_to_cpu()?;
         Ok(Self {
             programs,
+            connections: maps.connections()?,
             maps,
             clock,
             scratch,
@@ -123,6 +125,12 @@ impl TestRun {
     /// Bans a prefix for `duration` on the machine's own clock; `None` is without end.
     pub fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
         self.maps.bans().ban(prefix, duration)
+    }
+
+    /// Enters a connection that a frame opened or changed which the test run did not take.
+    pub fn enter(&mut self, key: &FlowKey, connection: Connection) -> anyhow::Result<()> {
+        let entered = self.connections.insert(key, connection, 0);
+        entered.context("entering a connection")
     }
 
     /// Packets and bytes by direction, verdict and reason.

@@ -8,7 +8,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use firewall_common::decide::{self, Circumstances, Judgement, Step};
-use firewall_common::layout::{Counter, INTERFACES, SOURCE_BUCKETS, TOTALS, total_index};
+use firewall_common::layout::{
+    Connection, Counter, FlowKey, INTERFACES, SOURCE_BUCKETS, TOTALS, total_index,
+};
 use firewall_common::packet::{self, Frame, NO_VLAN, Packet};
 use firewall_common::sources;
 use firewall_common::{Direction, Reason, Verdict};
@@ -125,6 +127,11 @@ impl HostEngine {
     /// Lifts a ban; whether there was one.
     pub fn unban(&mut self, prefix: IpNet) -> bool {
         self.tables.unban(prefix)
+    }
+
+    /// What the connection table holds under a key.
+    pub fn connection(&self, key: &FlowKey) -> Option<Connection> {
+        self.tables.connection(key)
     }
 
     /// Packets and bytes by verdict and reason, over all interfaces.

@@ -40,6 +40,10 @@ impl Memory {
         self.lengths[word] |= bit;
     }
 
+    pub(super) fn connection(&self, key: &FlowKey) -> Option<Connection> {
+        self.connections.get(key).copied()
+    }
+
     pub(super) fn unban(&mut self, prefix: IpNet) -> bool {
         self.bans.remove(&ban_key(prefix)).is_some()
     }

@@ -11,7 +11,9 @@ use std::fmt;
 use firewall_common::Direction;
 use firewall_common::layout::{Counter, FIRST_POLICY_COUNTER, NO_RULE};
 
-use super::engine::{Engine, Outcome};
+use ipnet::IpNet;
+
+use super::outcome::Outcome;
 use super::report::EngineKind;
 use super::supplement::Supplement;
 use crate::datapath::TestRun;
@@ -34,7 +36,7 @@ pub struct Judges {
 
 /// The kernel's side, and what must be added to it.
 struct Kernel {
-    engine: Box<dyn Engine>,
+    programs: TestRun,
     /// What the host engine counted for the frames that the kernel could not take.
     supplement: Supplement,
     differences: Vec<String>,
@@ -53,10 +55,7 @@ impl Judges {
             return Ok((host_alone(compiled), None));
         }
         match TestRun::new(compiled.clone()) {
-            Ok(programs) => {
-                let kernel: Box<dyn Engine> = Box::new(programs);
-                Ok((Self::new(policy, compiled, Some(kernel)), None))
-            }
+            Ok(programs) => Ok((Self::new(policy, compiled, Some(programs)), None)),
             Err(error) if wanted.is_none() => {
                 Ok((host_alone(compiled), Some(format!("{error:#}"))))
             }
@@ -65,7 +64,7 @@ impl Judges {
     }
 
     /// Judges under `policy`, which was compiled to `compiled`.
-    pub fn new(policy: &Policy, compiled: Compiled, kernel: Option<Box<dyn Engine>>) -> Self {
+    fn new(policy: &Policy, compiled: Compiled, programs: Option<TestRun>) -> Self {
         let policy_rules = policy.rules.iter().filter_map(|rule| {
             let counter = compiled.counters.of(&rule.name)?;
             Some((rule.name.clone(), counter))
@@ -80,8 +79,8 @@ impl Judges {
         let counters = rules.iter().map(|(_, counter)| *counter).collect();
         Self {
             host: HostEngine::new(compiled),
-            kernel: kernel.map(|engine| Kernel {
-                engine,
+            kernel: programs.map(|programs| Kernel {
+                programs,
                 supplement: Supplement::new(counters),
                 differences: Vec::new(),
                 mismatched: 0,
@@ -99,6 +98,15 @@ impl Judges {
         }
     }
 
+    /// Bans a prefix for good.
+    pub fn ban(&mut self, prefix: IpNet) -> anyhow::Result<()> {
+        self.host.ban(prefix, u64::MAX);
+        match &self.kernel {
+            Some(kernel) => kernel.programs.ban(prefix, None),
+            None => Ok(()),
+        }
+    }
+
     /// Judges packet `index`.
     #[inline]
     pub fn judge(
@@ -109,48 +117,66 @@ impl Judges {
         now: Time,
     ) -> anyhow::Result<Outcome> {
         let Some(kernel) = &mut self.kernel else {
-            return Ok(Outcome::of(&self.host.judge(frame, direction, now)));
+            return Ok(self.host.judge(frame, direction, now).judgement.into());
         };
-        match kernel.engine.judge(frame, direction, now)? {
-            Some(outcome) => {
-                let expected = Outcome::of(&self.host.judge(frame, direction, now));
-                if outcome != expected {
-                    kernel.mismatched += 1;
-                    if kernel.differences.len() < TOLD_DIFFERENCES {
-                        let (said, would_say) = (self.told(outcome), self.told(expected));
-                        let line = format!("packet {index}: kernel {said}, host {would_say}");
-                        if let Some(kernel) = &mut self.kernel {
-                            kernel.differences.push(line);
-                        }
-                    }
-                }
-                Ok(outcome)
+        let Ok(judgement) = kernel.programs.judge(frame, direction, now)? else {
+            let (outcome, connection) =
+                kernel
+                    .supplement
+                    .judge(&mut self.host, frame, direction, now);
+            if let Some((key, connection)) = connection {
+                kernel.programs.enter(&key, connection)?;
             }
-            None => Ok(kernel
-                .supplement
-                .judge(&mut self.host, frame, direction, now)),
+            return Ok(outcome);
+        };
+        let outcome = Outcome::from(judgement);
+        let expected = Outcome::from(self.host.judge(frame, direction, now).judgement);
+        if outcome != expected {
+            self.differs(index, outcome, expected);
+        }
+        Ok(outcome)
+    }
+
+    #[cold]
+    fn differs(&mut self, index: u64, outcome: Outcome, expected: Outcome) {
+        let (said, would_say) = (self.told(outcome), self.told(expected));
+        if let Some(kernel) = &mut self.kernel {
+            kernel.mismatched += 1;
+            if kernel.differences.len() < TOLD_DIFFERENCES {
+                let line = format!("packet {index}: kernel {said}, host {would_say}");
+                kernel.differences.push(line);
+            }
         }
     }
 
     /// All counts as of `now`, which is `time` on the capture's clock.
     pub fn snapshot(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
-        match &mut self.kernel {
-            None => self.host.snapshot(now, time),
+        Ok(match &mut self.kernel {
+            None => Snapshot {
+                time,
+                host: self.host.host_counts(),
+                sources: self.host.sources(now, time),
+            },
             Some(kernel) => {
-                let mut snapshot = kernel.engine.snapshot(now, time)?;
+                let mut snapshot = Snapshot {
+                    time,
+                    host: kernel.programs.host_counts()?,
+                    sources: kernel.programs.sources(now, time),
+                };
                 kernel.supplement.add_to(&mut snapshot, now);
-                Ok(snapshot)
+                snapshot
             }
-        }
+        })
     }
 
     /// Hits of the policy's rules in its order, then of the built-in ones that were hit.
     pub fn rules(&mut self) -> anyhow::Result<Vec<(String, Counter)>> {
-        let counters: Vec<u32> = self.rules.iter().map(|(_, counter)| *counter).collect();
-        let hits = match &mut self.kernel {
-            None => Engine::hits(&mut self.host, &counters)?,
+        let counters = self.rules.iter().map(|(_, counter)| *counter);
+        let hits: Vec<Counter> = match &self.kernel {
+            None => counters.map(|counter| self.host.hits(counter)).collect(),
             Some(kernel) => {
-                let mut hits = kernel.engine.hits(&counters)?;
+                let hits = counters.map(|counter| kernel.programs.hits(counter));
+                let mut hits = hits.collect::<anyhow::Result<Vec<Counter>>>()?;
                 kernel.supplement.add_hits(&mut hits);
                 hits
             }
@@ -180,9 +206,10 @@ impl Judges {
     }
 
     /// The first of them, in words.
-    pub fn into_differences(self) -> Vec<String> {
+    pub fn differences(&self) -> &[String] {
         self.kernel
-            .map_or_else(Vec::new, |kernel| kernel.differences)
+            .as_ref()
+            .map_or(&[], |kernel| &kernel.differences)
     }
 
     fn told(&self, outcome: Outcome) -> String {

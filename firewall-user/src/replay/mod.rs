@@ -4,16 +4,16 @@
 pub mod capture;
 mod clock;
 mod direction;
-mod engine;
 pub mod explain;
 mod judges;
+mod outcome;
 mod report;
 mod run;
 mod supplement;
 
 pub use clock::ReplayClock;
 pub use direction::{Inside, ip_address};
-pub use engine::{Engine, Outcome};
 pub use judges::Judges;
+pub use outcome::Outcome;
 pub use report::{EngineKind, Report, Rules, Tally};
 pub use run::{Options, Replay};

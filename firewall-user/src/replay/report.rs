@@ -6,7 +6,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use super::capture::LinkType;
-use super::engine::Outcome;
+use super::outcome::Outcome;
 use crate::detect::{Alert, AlertChange};
 
 /// The document of `palisade replay --json`.

@@ -9,8 +9,8 @@ use firewall_common::layout::NO_RULE;
 use super::capture::{CaptureReader, pad_to_original, to_ethernet};
 use super::clock::ReplayClock;
 use super::direction::Inside;
-use super::engine::Outcome;
 use super::judges::Judges;
+use super::outcome::Outcome;
 use super::report::{EngineKind, Report, Rules};
 use crate::detect::{Config, Detector, Pacer, Time};
 use crate::policy::{Environment, Policy};
@@ -118,7 +118,7 @@ impl<W: Write> Replay<W> {
         report.host_judged = self.judges.host_judged();
         report.mismatches = self.judges.mismatches();
         report.rules = Rules(self.judges.rules()?);
-        report.differences = self.judges.into_differences();
+        report.differences = self.judges.differences().to_vec();
         Ok(report)
     }
 

@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 
-use firewall_common::layout::{Counter, HostKinds, SourceCounters};
+use firewall_common::decide;
+use firewall_common::layout::{Connection, Counter, FlowKey, HostKinds, SourceCounters};
 use firewall_common::sources::{self, Observation};
 use firewall_common::{Direction, Reason, Verdict};
 
-use super::engine::Outcome;
+use super::outcome::Outcome;
 use crate::detect::{HostCounts, Snapshot, SourceSample, Time};
 use crate::engine::{HostEngine, kind_counts, source_address};
 
@@ -39,14 +40,15 @@ impl Supplement {
         self.packets
     }
 
-    /// Lets the host engine judge a frame and remembers what it counted.
+    /// Lets the host engine judge a frame and remembers what it counted. With the outcome comes
+    /// the connection that the packet belongs to, if it belongs to one now.
     pub fn judge(
         &mut self,
         host: &mut HostEngine,
         frame: &[u8],
         direction: Direction,
         now: Time,
-    ) -> Outcome {
+    ) -> (Outcome, Option<(FlowKey, Connection)>) {
         // Such frames are rare, so that going through all rules for each is no matter.
         for (counter, hits) in self.counters.iter().zip(&mut self.hits) {
             let before = host.hits(*counter);
@@ -60,7 +62,7 @@ impl Supplement {
             hits.bytes = hits.bytes.wrapping_add(after.bytes);
         }
         self.packets += 1;
-        let outcome = Outcome::of(&judged);
+        let outcome = Outcome::from(judged.judgement);
         let mut kinds = HostKinds::default();
         kind_counts(&judged.packet, &mut kinds);
         let kept = match direction {
@@ -85,7 +87,11 @@ impl Supplement {
         if let Some(refusal) = sources::observe_refusal(&judged.packet) {
             self.record(&refusal, now);
         }
-        outcome
+        let key = decide::flow_key(&judged.packet, direction);
+        (
+            outcome,
+            host.connection(&key).map(|connection| (key, connection)),
+        )
     }
 
     fn record(&mut self, observation: &Observation, now: Time) {

@@ -29,9 +29,9 @@ pub const ALL: &[Act] = &[
     blocked,
     own_business,
     ban_by_hand,
+    crash,
     flood,
     scan,
-    crash,
 ];
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -161,8 +161,9 @@ fn ban_by_hand(stage: &mut Stage, screen: &Screen, checks: &mut Checks) -> Resul
 
 fn flood(stage: &mut Stage, screen: &Screen, checks: &mut Checks) -> Result<()> {
     screen.heading("A SYN flood with forged sources");
-    const SOURCES: u32 = 20;
-    const EACH: u32 = 1000;
+    // Each source alone is harmless: what is out of the ordinary is all of them together.
+    const SOURCES: u32 = 50;
+    const EACH: u32 = 400;
     let before = stage.inbound("drop")?;
     let started = Instant::now();
     let mut floods = Vec::new();
@@ -172,7 +173,7 @@ fn flood(stage: &mut Stage, screen: &Screen, checks: &mut Checks) -> Result<()> 
                 .world
                 .outside
                 .command("hping3")
-                .args(["-q", "-n", "-S", "-p", "443", "-i", "u2000", "-I", WIRE])
+                .args(["-q", "-n", "-S", "-p", "443", "-i", "u8000", "-I", WIRE])
                 .args(["-c", &EACH.to_string()])
                 .args(["-a", &format!("203.0.113.{}", 100 + source)])
                 .arg(INSIDE_V4.to_string())
@@ -206,11 +207,8 @@ fn flood(stage: &mut Stage, screen: &Screen, checks: &mut Checks) -> Result<()> 
         format!("visitors are served during the flood: {served} of {asked}"),
     );
     let alert = alerted(stage, "syn_flood", None)?;
+    checks.note(alert.is_some(), "the flood raises the alert syn_flood");
     screen.step(&alert.unwrap_or_else(|| "NO alert".to_owned()));
-    checks.note(
-        has_alert(stage, "syn_flood", None)?,
-        "the flood raises the alert syn_flood",
-    );
     Ok(())
 }
 
@@ -224,8 +222,8 @@ fn scan(stage: &mut Stage, screen: &Screen, checks: &mut Checks) -> Result<()> {
             .world
             .outside
             .command("nmap")
-            .args(["-n", "-Pn", "-sS", "-F", "--max-retries", "1"])
-            .args(["--host-timeout", "20s", "-e", WIRE])
+            .args(["-n", "-Pn", "-sS", "-F", "-e", WIRE])
+            .args(["--min-rate", "200", "--max-retries", "0"])
             .args(["-S", &SCANNER.to_string()])
             .arg(INSIDE_V4.to_string()),
     )?;
@@ -248,11 +246,11 @@ fn scan(stage: &mut Stage, screen: &Screen, checks: &mut Checks) -> Result<()> {
         "nmap sees at most the shop's port; every other port is filtered",
     );
     let alert = alerted(stage, "port_scan", Some(SCANNER))?;
-    screen.step(&alert.unwrap_or_else(|| "NO alert".to_owned()));
     checks.note(
-        has_alert(stage, "port_scan", Some(SCANNER))?,
+        alert.is_some(),
         format!("the scan raises the alert port_scan about {SCANNER}"),
     );
+    screen.step(&alert.unwrap_or_else(|| "NO alert".to_owned()));
     let bans = stage.daemon.palisade(&["bans"])?;
     let banned = bans["bans"].as_array().is_some_and(|bans| {
         bans.iter().any(|ban| {
@@ -322,13 +320,6 @@ fn alerted(stage: &Stage, kind: &str, about: Option<IpAddr>) -> Result<Option<St
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-}
-
-fn has_alert(stage: &Stage, kind: &str, about: Option<IpAddr>) -> Result<bool> {
-    let alerts = stage.daemon.palisade(&["alerts"])?;
-    Ok(alerts["alerts"]
-        .as_array()
-        .is_some_and(|alerts| alerts.iter().any(|alert| is_about(alert, kind, about))))
 }
 
 fn is_about(alert: &serde_json::Value, kind: &str, about: Option<IpAddr>) -> bool {

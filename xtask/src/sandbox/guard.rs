@@ -114,6 +114,7 @@ impl Home {
         println!("Ctrl-C here takes it down. In another terminal, as root:");
         println!("  export PALISADE_SOCKET={}", self.socket().display());
         println!("  {program} status | top | alerts | bans | rule list");
+        println!("  curl http://127.0.0.1:9477/metrics");
         println!("  {program} detach      takes the fence down at once");
         println!(
             "  rm -r {}      takes it down even if nothing else works\n",
@@ -132,6 +133,7 @@ impl Home {
             if !detached.is_ok_and(|status| status.success()) {
                 eprintln!("`palisade detach` failed; removing the pins instead");
             }
+            // It has nothing left to keep.
             daemon.kill()?;
         }
         let status = daemon.wait()?;

@@ -34,7 +34,7 @@ pub fn asked() -> bool {
 /// An error if somebody wants an end.
 pub fn check() -> Result<()> {
     if asked() {
-        bail!("interrupted");
+        bail!("interrupted; what was set up is taken down");
     }
     Ok(())
 }

@@ -33,7 +33,7 @@ pub fn print(stage: &Stage, screen: &Screen, checks: &mut Checks) -> Result<()> 
         .filter(|rule| rule["packets"].as_u64() > Some(0))
         .cloned()
         .collect();
-    table(screen, &["rule", "mode", "packets", "bytes"], &seen);
+    table(screen, &["name", "mode", "packets", "bytes"], &seen);
     screen.heading("Who sent most (palisade top)");
     let top = daemon.palisade(&["top", "--limit", "6"])?;
     table(
@@ -99,7 +99,8 @@ fn metrics(stage: &Stage, screen: &Screen, checks: &mut Checks) -> Result<()> {
         "palisade_policy_valid",
     ];
     for line in scrape.lines() {
-        if shown.iter().any(|start| line.starts_with(start)) {
+        let counted = !line.ends_with(" 0");
+        if counted && shown.iter().any(|start| line.starts_with(start)) {
             println!("  {line}");
         }
     }

@@ -1,6 +1,8 @@
 //! Why a packet is let through or not: the host engine's judgement, step by step, in words.
 
 mod conditions;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 
