@@ -1,27 +1,37 @@
 //! `cargo xtask bench`: what a packet costs.
 //!
-//! xtask cannot load kernel programs itself (see its Cargo.toml): measurements that need them
-//! run a program of another crate.
+//! xtask cannot load kernel programs itself (see its Cargo.toml): the measurement is a benchmark
+//! of the tests' crate.
 
 use anyhow::{Result, bail};
 
 use crate::{
-    build,
     setup::{self, Need},
+    shell,
 };
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Passed on to the measurement
+    /// Passed on to the measurement: --json FILE, --quick
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }
 
 pub fn main(arguments: Arguments) -> Result<()> {
+    if !shell::is_root() {
+        bail!("measuring loads kernel programs: run `sudo -E cargo xtask bench`");
+    }
     setup::ensure(Need::Bench)?;
-    build::build(true)?;
-    bail!(
-        "there is no measurement to run yet (asked for: {:?})",
-        arguments.arguments
-    )
+    let mut cargo = shell::cargo();
+    cargo
+        .args([
+            "bench",
+            "--package",
+            "palisade-tests",
+            "--bench",
+            "cost",
+            "--",
+        ])
+        .args(arguments.arguments);
+    shell::run(&mut cargo)
 }

@@ -2,6 +2,7 @@
 //! kernel engine of `replay`, and what the host engine is compared with.
 
 use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -50,10 +51,20 @@ impl TestRun {
     /// Loads a compiled policy for a replay: time is what [`Self::judge`] is told, and no sockets
     /// are asked. The calling thread is bound to its CPU, because results are read from there.
     pub fn new(compiled: Compiled) -> anyhow::Result<Self> {
+        Self::load(compiled, true)
+    }
+
+    /// Loads a compiled policy as it is loaded in service, to be timed: the clock is the kernel's
+    /// own, and sockets are asked.
+    pub fn live(compiled: Compiled) -> anyhow::Result<Self> {
+        Self::load(compiled, false)
+    }
+
+    fn load(compiled: Compiled, replay: bool) -> anyhow::Result<Self> {
         let purpose = Purpose {
             interface: 0,
             source_seed: 0,
-            replay: true,
+            replay,
         };
         let mut programs = object::load(&compiled, &[purpose], None)?
             .pop()
@@ -120,6 +131,15 @@ impl TestRun {
             Direction::Outbound => self.programs.egress()?.test_run(options)?,
         };
         Ok(run.duration)
+    }
+
+    /// The program of a direction, to be run or looked at by other means.
+    pub fn program(&mut self, direction: Direction) -> anyhow::Result<BorrowedFd<'_>> {
+        let program = match direction {
+            Direction::Inbound => self.programs.ingress()?.fd(),
+            Direction::Outbound => self.programs.egress()?.fd(),
+        };
+        Ok(program?.as_fd())
     }
 
     /// Bans a prefix for `duration` on the machine's own clock; `None` is without end.

@@ -1,0 +1,144 @@
+//! The bpf(2) calls of the measurement: what is compared are plain program descriptors, timed by
+//! one and the same call whoever loaded them.
+
+use std::io;
+use std::mem::zeroed;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use anyhow::{Context, Result};
+use aya_obj::generated::{
+    BPF_F_XDP_HAS_FRAGS, bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_info,
+    bpf_prog_type,
+};
+
+/// What the kernel tells about a loaded program.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    /// Bytes of instructions after the verifier, and of machine code.
+    pub translated: u32,
+    pub machine: u32,
+    /// Instructions that the verifier followed, each as often as it did.
+    pub verified: u32,
+}
+
+/// One timed run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub nanoseconds: u32,
+    pub verdict: u32,
+}
+
+/// Runs a program `repeat` times on a frame (BPF_PROG_TEST_RUN); nanoseconds are of one run.
+pub fn run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Result<Run> {
+    let mut attribute = empty();
+    attribute.test.prog_fd = number(program);
+    attribute.test.data_in = frame.as_ptr() as u64;
+    attribute.test.data_size_in = frame.len() as u32;
+    attribute.test.repeat = repeat;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attribute).context("a test run")?;
+    // SAFETY: plain integers of an initialised union.
+    let (nanoseconds, verdict) = unsafe { (attribute.test.duration, attribute.test.retval) };
+    Ok(Run {
+        nanoseconds,
+        verdict,
+    })
+}
+
+/// Loads an XDP program from instructions, each as one word. `frags` is what programs that tail-call one another
+/// have to agree on.
+pub fn load(name: &str, instructions: &[u64], frags: bool) -> Result<OwnedFd> {
+    let mut attribute = empty();
+    // SAFETY: this member is plain integers and arrays of them, so all zero is one.
+    let program = unsafe { &mut attribute.__bindgen_anon_3 };
+    program.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
+    program.insns = instructions.as_ptr() as u64;
+    program.insn_cnt = instructions.len() as u32;
+    program.license = c"GPL".as_ptr() as u64;
+    program.expected_attach_type = bpf_attach_type::BPF_XDP as u32;
+    program.prog_flags = if frags { BPF_F_XDP_HAS_FRAGS } else { 0 };
+    for (to, from) in program.prog_name[..15].iter_mut().zip(name.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute)
+        .with_context(|| format!("loading the program {name}"))?;
+    Ok(own(fd))
+}
+
+/// A table with one program in it, to be tail-called.
+pub fn table_of(program: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let mut attribute = empty();
+    // SAFETY: as in `load`.
+    let map = unsafe { &mut attribute.__bindgen_anon_1 };
+    map.map_type = bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY as u32;
+    map.key_size = 4;
+    map.value_size = 4;
+    map.max_entries = 1;
+    let table = own(bpf(bpf_cmd::BPF_MAP_CREATE, &mut attribute).context("a program table")?);
+
+    let (key, value) = (0_u32, number(program));
+    let mut attribute = empty();
+    // SAFETY: as in `load`.
+    let element = unsafe { &mut attribute.__bindgen_anon_2 };
+    element.map_fd = number(table.as_fd());
+    element.key = &raw const key as u64;
+    element.__bindgen_anon_1.value = &raw const value as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attribute).context("putting a program in a table")?;
+    Ok(table)
+}
+
+/// Opens a program by its number.
+pub fn open(id: u32) -> Result<OwnedFd> {
+    let mut attribute = empty();
+    attribute.__bindgen_anon_6.__bindgen_anon_1.prog_id = id;
+    let fd = bpf(bpf_cmd::BPF_PROG_GET_FD_BY_ID, &mut attribute)
+        .with_context(|| format!("opening program {id}"))?;
+    Ok(own(fd))
+}
+
+/// Asks for a program's size.
+pub fn size(program: BorrowedFd<'_>) -> Result<Size> {
+    // SAFETY: plain integers and arrays of them: all zero is a valid value.
+    let mut info: bpf_prog_info = unsafe { zeroed() };
+    let mut attribute = empty();
+    attribute.info.bpf_fd = number(program);
+    attribute.info.info_len = size_of::<bpf_prog_info>() as u32;
+    attribute.info.info = &raw mut info as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attribute).context("asking for a program's size")?;
+    Ok(Size {
+        translated: info.xlated_prog_len,
+        machine: info.jited_prog_len,
+        verified: info.verified_insns,
+    })
+}
+
+fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
+    // SAFETY: the attribute is a whole, initialised bpf_attr, and what it points at outlives the
+    // call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            command as libc::c_long,
+            &raw mut *attribute,
+            size_of::<bpf_attr>(),
+        )
+    };
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
+}
+
+fn empty() -> bpf_attr {
+    // SAFETY: every member is made of integers: all zero is a valid value.
+    unsafe { zeroed() }
+}
+
+fn number(fd: BorrowedFd<'_>) -> u32 {
+    fd.as_raw_fd() as u32
+}
+
+fn own(fd: libc::c_long) -> OwnedFd {
+    // SAFETY: the kernel just gave this descriptor to us.
+    unsafe { OwnedFd::from_raw_fd(fd as i32) }
+}
