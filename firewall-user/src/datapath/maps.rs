@@ -108,6 +108,10 @@ impl Maps {
             let from = samples.len();
             for stripe in 0..self.stripes {
                 let at = stripe * buckets + index;
+                // Most of the table is empty most of the time: one line says so.
+                if self.keys(at) == [0; SOURCE_WAYS] {
+                    continue;
+                }
                 let bucket = self.bucket(at);
                 for way in 0..SOURCE_WAYS {
                     let Some(sample) = source_sample(&bucket, way, now, time) else {
@@ -133,7 +137,7 @@ impl Maps {
     pub(super) fn source_entries(&self) -> u64 {
         let buckets = SOURCE_BUCKETS as usize * self.stripes;
         (0..buckets)
-            .map(|at| self.bucket(at).keys.iter().filter(|key| **key != 0).count() as u64)
+            .map(|at| self.keys(at).iter().filter(|key| **key != 0).count() as u64)
             .sum()
     }
 
@@ -144,6 +148,14 @@ impl Maps {
         // SAFETY: the slice has the size of a bucket, and any bytes are one. The kernel may write
         // meanwhile: counts are then those of a moment before or after.
         unsafe { bytes.as_ptr().cast::<SourceBucket>().read_volatile() }
+    }
+
+    #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
+    fn keys(&self, index: usize) -> [u64; SOURCE_WAYS] {
+        let offset = index * size_of::<SourceBucket>();
+        let bytes = &self.sources[offset..offset + size_of::<SourceBucket>()];
+        // SAFETY: as in `bucket`; the keys come first.
+        unsafe { bytes.as_ptr().cast::<[u64; SOURCE_WAYS]>().read_volatile() }
     }
 
     #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
