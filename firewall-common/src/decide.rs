@@ -177,7 +177,7 @@ pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) ->
         return judgement;
     }
     match rules::first_match(packet, at, IN, true, tables) {
-        Some(record) => decided(record),
+        Some(record) => decided(record, tables.constant(IN, constant::OBSERVE) != 0),
         None => default(packet, IN, tables),
     }
 }
@@ -199,7 +199,7 @@ pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -
         return judgement;
     }
     let judgement = match rules::first_match(packet, at, OUT, true, tables) {
-        Some(record) => decided(record),
+        Some(record) => decided(record, tables.constant(OUT, constant::OBSERVE) != 0),
         None => {
             if tables.constant(OUT, constant::DEFAULT_DROP) != 0
                 && let Some(judgement) = established::reply_to_admitted(packet, at, tables)
@@ -216,8 +216,9 @@ pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -
 }
 
 #[inline(always)]
-fn decided(record: image::Record) -> Judgement {
-    let verdict = if record.flags & image::record::DROP != 0 {
+fn decided(record: image::Record, observe: bool) -> Judgement {
+    // A policy that only observes takes the same steps as one in force; nothing is dropped.
+    let verdict = if record.flags & image::record::DROP != 0 && !observe {
         Verdict::Drop
     } else {
         Verdict::Pass

@@ -191,8 +191,7 @@ impl Policy {
         if rule.action == Action::Drop {
             flags |= record::DROP;
         }
-        let observed = rule.mode == Mode::Observe || self.defaults.mode == Mode::Observe;
-        if rule.action == Action::Count || observed {
+        if rule.action == Action::Count || rule.mode == Mode::Observe {
             flags |= record::COUNT;
         }
         if rule.log {
