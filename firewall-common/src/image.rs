@@ -36,8 +36,10 @@ pub mod constant {
     /// Addresses that bans spare: IPv4 and IPv6 table, 0 when there are none.
     pub const PROTECTED_V4: usize = DESTINATION_V6 + 1;
     pub const PROTECTED_V6: usize = PROTECTED_V4 + 1;
+    /// Steps that the search for the first match takes at most (see [`super::MAX_STEPS`]).
+    pub const STEPS: usize = PROTECTED_V6 + 1;
     /// How many constants there are.
-    pub const COUNT: usize = PROTECTED_V6 + 1;
+    pub const COUNT: usize = STEPS + 1;
 }
 
 /// A field of the packet that rules can look at; also the number of its table and rows.
@@ -114,6 +116,10 @@ pub const MAX_RULES: usize = 16_384;
 pub const MAX_SUMMARIES: u32 = (MAX_RULES / 64 / 64) as u32;
 /// Most rules that may count one packet and go on.
 pub const MAX_COUNTED: usize = 8;
+/// Most steps of a search: a summary word, a word of rules, or a rule that does not decide. The
+/// verifier follows as many as the policy's [`constant::STEPS`] says, so that a small policy loads
+/// fast.
+pub const MAX_STEPS: u32 = 1024;
 
 /// Reads words of the image.
 pub trait Image {

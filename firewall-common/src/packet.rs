@@ -27,7 +27,7 @@ pub trait Bytes {
     /// Called between stages. The kernel program makes the verifier forget there by which path a
     /// stage was reached, so that it need not follow every combination of paths.
     #[inline(always)]
-    fn forget(&self) {}
+    fn forget(&mut self, _packet: &mut Packet) {}
 }
 
 /// Bytes that are known to be there. Numbers are in network byte order.

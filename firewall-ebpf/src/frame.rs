@@ -1,10 +1,13 @@
 //! The packet as the parser reads it: direct access to what is linear, which holds the headers.
 
+use core::ffi::c_void;
+use core::mem::offset_of;
+
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_skb_pull_data, bpf_xdp_get_buff_len};
 use aya_ebpf::programs::{TcContext, XdpContext};
-use firewall_common::packet::{Bytes, MAX_OFFSET, Window};
+use firewall_common::packet::{Bytes, MAX_OFFSET, Packet, Window};
 
 /// A frame in the kernel.
 #[derive(Clone, Copy)]
@@ -12,6 +15,9 @@ pub struct Frame {
     data: usize,
     end: usize,
     length: usize,
+    context: *const c_void,
+    data_offset: usize,
+    end_offset: usize,
 }
 
 impl Frame {
@@ -24,6 +30,9 @@ impl Frame {
             data: context.data(),
             end: context.data_end(),
             length: length as usize,
+            context: context.as_ptr(),
+            data_offset: offset_of!(xdp_md, data),
+            end_offset: offset_of!(xdp_md, data_end),
         }
     }
 
@@ -43,6 +52,9 @@ impl Frame {
             data: context.data(),
             end: context.data_end(),
             length: length as usize,
+            context: context.as_ptr(),
+            data_offset: offset_of!(__sk_buff, data),
+            end_offset: offset_of!(__sk_buff, data_end),
         }
     }
 }
@@ -72,8 +84,23 @@ impl Bytes for Frame {
     }
 
     #[inline(always)]
-    fn forget(&self) {
-        crate::forget();
+    fn forget(&mut self, packet: &mut Packet) {
+        crate::forget(packet);
+        // How far a pointer was checked is part of what the verifier remembers: take fresh ones.
+        // SAFETY: the context is the one that the program was called with; both kinds of program
+        // have these fields, and the offsets are their own.
+        unsafe {
+            self.data = self
+                .context
+                .byte_add(self.data_offset)
+                .cast::<u32>()
+                .read_volatile() as usize;
+            self.end = self
+                .context
+                .byte_add(self.end_offset)
+                .cast::<u32>()
+                .read_volatile() as usize;
+        }
     }
 }
 

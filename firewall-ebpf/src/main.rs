@@ -53,16 +53,16 @@ fn ingress(context: &XdpContext) -> u32 {
     };
     // SAFETY: this CPU's own entry, used by one program at a time.
     let Scratch { packet, judgement } = unsafe { &mut *scratch };
-    let frame = Frame::of_xdp(context);
+    let mut frame = Frame::of_xdp(context);
     *packet = Packet::default();
-    packet::parse(&frame, NO_VLAN, packet);
-    forget();
+    packet::parse(&mut frame, NO_VLAN, packet);
+    forget(packet);
     let at = circumstances();
     let mut tables = Maps {
         context: context.as_ptr(),
     };
     *judgement = decide::inbound(packet, at, &mut tables);
-    forget();
+    forget(judgement);
     account::count(
         packet,
         *judgement,
@@ -96,16 +96,16 @@ fn egress(context: &TcContext) -> i32 {
     };
     // SAFETY: this CPU's own entry, used by one program at a time.
     let Scratch { packet, judgement } = unsafe { &mut *scratch };
-    let frame = Frame::of_skb(context);
+    let mut frame = Frame::of_skb(context);
     *packet = Packet::default();
-    packet::parse(&frame, tag, packet);
-    forget();
+    packet::parse(&mut frame, tag, packet);
+    forget(packet);
     let at = circumstances();
     let mut tables = Maps {
         context: context.as_ptr(),
     };
     *judgement = decide::outbound(packet, at, &mut tables);
-    forget();
+    forget(judgement);
     let packets = if segments > 1 { segments } else { 1 };
     let bytes = if segments > 1 && wire > packet.length {
         wire
@@ -128,12 +128,14 @@ fn egress(context: &TcContext) -> i32 {
     }
 }
 
-/// Makes compiler and verifier forget what they know of the scratch memory: past this point each
-/// path through the parser looks the same, and the verifier follows one of them instead of all.
+/// Makes compiler and verifier forget what they know of what `memory` points to: past this point
+/// each path through the stage before looks the same, and the verifier follows one of them
+/// instead of all.
 #[inline(always)]
-fn forget() {
-    // SAFETY: no instruction.
-    unsafe { asm!("", options(nostack, preserves_flags)) };
+fn forget<T>(memory: &mut T) {
+    // SAFETY: copies a register to itself; the pointer is handed over so that the memory counts as
+    // written. (Assembly without an instruction upsets the line information.)
+    unsafe { asm!("{0} = {0}", inout(reg) &raw mut *memory => _, options(nostack, preserves_flags)) };
 }
 
 #[inline(always)]

@@ -5,10 +5,6 @@ use crate::Direction;
 use crate::image::{self, Field, NO_FLAGS, NO_ICMP, NO_PORT, Record, constant, record};
 use crate::packet::{Packet, mark, protocol};
 
-/// Steps of the search, a bound for the verifier: a word of rules that turned out empty, a rule
-/// that counted, or one that has expired. The compiler keeps to it (256 words, 8 counting rules).
-const STEPS: u32 = 512;
-
 /// The first rule that decides. Rules that count and go on are counted on the way when `count`
 /// is set; without it nothing is written.
 #[inline(always)]
@@ -36,7 +32,11 @@ pub(super) fn first_match<T: Tables>(
     } else {
         search.words = rows.and(0, direction, tables);
     }
-    for _ in 0..STEPS {
+    let steps = tables.constant(direction, constant::STEPS);
+    for step in 0..image::MAX_STEPS {
+        if step >= steps {
+            break;
+        }
         if search.rules == 0 {
             if summaries == 0 {
                 return None;

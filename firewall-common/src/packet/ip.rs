@@ -19,7 +19,7 @@ const HIP: u8 = 139;
 const SHIM6: u8 = 140;
 
 #[inline(always)]
-pub(super) fn parse_v4<B: Bytes>(bytes: &B, packet: &mut Packet) {
+pub(super) fn parse_v4<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     let offset = packet.transport as usize;
     packet.kind = Kind::Malformed;
     let Some(header) = bytes.window::<V4>(offset) else {
@@ -61,7 +61,7 @@ pub(super) fn parse_v4<B: Bytes>(bytes: &B, packet: &mut Packet) {
 }
 
 #[inline(always)]
-pub(super) fn parse_v6<B: Bytes>(bytes: &B, packet: &mut Packet) {
+pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     let offset = packet.transport as usize;
     packet.kind = Kind::Malformed;
     let Some(header) = bytes.window::<V6>(offset) else {
@@ -89,11 +89,14 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &B, packet: &mut Packet) {
         return;
     }
     let end = offset + V6 + payload;
-    let mut at = offset + V6;
+    packet.transport = (offset + V6) as u32;
+    // The loop keeps its place in the packet, not in variables, so that each turn looks the same to
+    // the verifier whatever the turns before it met.
     for followed in 0..=MAX_EXTENSIONS {
+        bytes.forget(packet);
+        let next = packet.protocol;
+        let at = packet.transport as usize;
         if !is_extension(next) {
-            packet.protocol = next;
-            packet.transport = at as u32;
             packet.payload = (end - at) as u32;
             packet.kind = Kind::Ip;
             return;
@@ -104,35 +107,34 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &B, packet: &mut Packet) {
         let Some(extension) = bytes.window::<8>(at) else {
             return;
         };
-        let length = match next {
-            FRAGMENT => {
-                let position = extension.u16(2);
-                if position & 0xfff8 != 0 {
-                    packet.fragment = Fragment::Later;
-                } else if position & 1 != 0 {
-                    packet.fragment = Fragment::First;
-                }
-                if (position & 0xfff8) as usize + (end - at).saturating_sub(8) > 0xffff {
-                    return;
-                }
-                8
+        packet.protocol = extension.u8(0);
+        let units = extension.u8(1) as usize;
+        let length = if next == FRAGMENT {
+            let position = extension.u16(2);
+            if (position & 0xfff8) as usize + (end - at).saturating_sub(8) > 0xffff {
+                return;
             }
-            AUTHENTICATION => (extension.u8(1) as usize + 2) * 4,
-            _ => (extension.u8(1) as usize + 1) * 8,
+            if position & 0xfff8 != 0 {
+                // What follows is the middle of something: only the protocol is known.
+                packet.fragment = Fragment::Later;
+                if at + 8 <= end {
+                    packet.kind = Kind::Ip;
+                }
+                return;
+            }
+            if position & 1 != 0 {
+                packet.fragment = Fragment::First;
+            }
+            8
+        } else if next == AUTHENTICATION {
+            (units + 2) * 4
+        } else {
+            (units + 1) * 8
         };
-        let after = extension.u8(0);
-        at += length;
-        if at > end {
+        if at + length > end {
             return;
         }
-        if next == FRAGMENT && packet.fragment as u8 == Fragment::Later as u8 {
-            // What follows is the middle of something: only the protocol is known.
-            packet.protocol = after;
-            packet.kind = Kind::Ip;
-            return;
-        }
-        next = after;
-        packet.protocol = next;
+        packet.transport = (at + length) as u32;
     }
 }
 

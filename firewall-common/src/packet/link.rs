@@ -8,7 +8,7 @@ const TAG: usize = 4;
 /// Parses a frame that begins with its Ethernet header. `tag` is a VLAN identifier that the
 /// hardware took off ([`NO_VLAN`] for none).
 #[inline(always)]
-pub fn parse<B: Bytes>(bytes: &B, tag: u16, packet: &mut Packet) {
+pub fn parse<B: Bytes>(bytes: &mut B, tag: u16, packet: &mut Packet) {
     packet.length = bytes.length() as u32;
     packet.vlan = tag;
     let Some(ethernet) = bytes.window::<ETHERNET>(0) else {
@@ -39,13 +39,13 @@ pub fn parse<B: Bytes>(bytes: &B, tag: u16, packet: &mut Packet) {
     }
     packet.ether_type = kind;
     packet.transport = offset as u32;
-    bytes.forget();
+    bytes.forget(packet);
     if packet.ether_type == ether_type::IPV4 {
         ip::parse_v4(bytes, packet);
     } else if packet.ether_type == ether_type::IPV6 {
         ip::parse_v6(bytes, packet);
     }
-    bytes.forget();
+    bytes.forget(packet);
     if packet.kind as u8 == Kind::Ip as u8 {
         transport::parse(bytes, packet);
     }

@@ -11,7 +11,7 @@ const ICMP: usize = 8;
 /// Parses the transport's bytes. Leaves the kind malformed when they cannot be what the protocol
 /// says.
 #[inline(always)]
-pub(super) fn parse<B: Bytes>(bytes: &B, packet: &mut Packet) {
+pub(super) fn parse<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     let at = packet.transport as usize;
     let payload = packet.payload as usize;
     if packet.fragment as u8 == Fragment::Later as u8 {
@@ -34,7 +34,7 @@ pub(super) fn parse<B: Bytes>(bytes: &B, packet: &mut Packet) {
 }
 
 #[inline(always)]
-fn ports<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) {
+fn ports<B: Bytes>(bytes: &mut B, at: usize, packet: &mut Packet) {
     let Some(header) = bytes.window::<4>(at) else {
         packet.kind = Kind::Malformed;
         return;
@@ -45,7 +45,7 @@ fn ports<B: Bytes>(bytes: &B, at: usize, packet: &mut Packet) {
 }
 
 #[inline(always)]
-fn tcp<B: Bytes>(bytes: &B, at: usize, payload: usize, packet: &mut Packet) {
+fn tcp<B: Bytes>(bytes: &mut B, at: usize, payload: usize, packet: &mut Packet) {
     let header = bytes.window::<TCP>(at);
     // A first fragment too small for the header hides its flags (RFC 1858).
     let Some(header) = header.filter(|_| payload >= TCP) else {
@@ -98,7 +98,7 @@ fn is_request<W: Window>(data: W) -> bool {
 }
 
 #[inline(always)]
-fn udp<B: Bytes>(bytes: &B, at: usize, payload: usize, packet: &mut Packet) {
+fn udp<B: Bytes>(bytes: &mut B, at: usize, payload: usize, packet: &mut Packet) {
     let header = bytes.window::<UDP>(at);
     let Some(header) = header.filter(|_| payload >= UDP) else {
         packet.kind = Kind::Malformed;
@@ -129,7 +129,7 @@ fn udp<B: Bytes>(bytes: &B, at: usize, payload: usize, packet: &mut Packet) {
 }
 
 #[inline(always)]
-fn icmp<B: Bytes>(bytes: &B, at: usize, payload: usize, packet: &mut Packet) {
+fn icmp<B: Bytes>(bytes: &mut B, at: usize, payload: usize, packet: &mut Packet) {
     let header = bytes.window::<ICMP>(at);
     let Some(header) = header.filter(|_| payload >= ICMP) else {
         packet.kind = Kind::Malformed;
@@ -164,7 +164,7 @@ pub(crate) const fn is_error(v6: bool, icmp_type: u8) -> bool {
 /// its receiver cannot have sent is malformed; one whose quote ends too early is judged as what it
 /// is, an ICMP message.
 #[inline(always)]
-fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Packet) {
+fn quote<B: Bytes>(bytes: &mut B, at: usize, end: usize, v6: bool, packet: &mut Packet) {
     // What stands behind the packet's end, as padding does, is no quote.
     let (source, destination, protocol, transport, later, possible) = if v6 {
         let Some(header) = bytes.window::<V6>(at).filter(|_| at + V6 <= end) else {
@@ -232,7 +232,7 @@ fn quote<B: Bytes>(bytes: &B, at: usize, end: usize, v6: bool, packet: &mut Pack
 
 /// The quoted packet's protocol, where its transport begins, and whether it is a later fragment.
 #[inline(always)]
-fn skip_extensions<B: Bytes>(bytes: &B, at: usize, next: u8) -> (u8, usize, bool) {
+fn skip_extensions<B: Bytes>(bytes: &mut B, at: usize, next: u8) -> (u8, usize, bool) {
     let (mut at, mut next) = (at, next);
     for _ in 0..MAX_EXTENSIONS {
         if !matches!(next, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {

@@ -69,7 +69,7 @@ impl HostEngine {
         at: Circumstances,
     ) -> Judged {
         let mut packet = Packet::default();
-        packet::parse(&Frame::new(frame), tag, &mut packet);
+        packet::parse(&mut Frame::new(frame), tag, &mut packet);
         let judgement = match direction {
             Direction::Inbound => decide::inbound(&packet, at, &mut self.tables),
             Direction::Outbound => decide::outbound(&packet, at, &mut self.tables),

@@ -25,7 +25,7 @@ impl Inside {
             return Direction::Inbound;
         }
         let mut packet = Packet::default();
-        packet::parse(&Frame::new(frame), NO_VLAN, &mut packet);
+        packet::parse(&mut Frame::new(frame), NO_VLAN, &mut packet);
         let leaves = packet.kind == Kind::Ip
             && self.contains(packet.sender)
             && !self.contains(packet.destination);

@@ -12,7 +12,7 @@ mod values;
 
 use std::collections::HashMap;
 
-use firewall_common::image::{FIELDS, Field, MAX_RULES, Record, constant, record};
+use firewall_common::image::{FIELDS, Field, MAX_RULES, MAX_STEPS, Record, constant, record};
 use firewall_common::layout::{FIRST_POLICY_COUNTER, INTERFACES, RULE_COUNTERS};
 use thiserror::Error;
 
@@ -150,6 +150,7 @@ impl Policy {
         let matrix = Matrix::new(rules.len());
         constants[constant::WORDS] = matrix.words() as u32;
         constants[constant::SUMMARIES] = matrix.summaries() as u32;
+        constants[constant::STEPS] = steps(&rules, matrix);
         let mut put = |field: Field, placed: Option<Placed>| {
             if let Some(placed) = placed {
                 constants[constant::TABLES + field as usize] = placed.table;
@@ -252,6 +253,16 @@ impl FromIterator<(String, u32)> for Counters {
             by_name: pairs.into_iter().collect(),
         }
     }
+}
+
+/// How many steps the search for a first match can take: every summary and word, every rule that
+/// may match without deciding, and the one that decides.
+fn steps(rules: &[&Rule], matrix: Matrix) -> u32 {
+    let passed_over = |rule: &&&Rule| {
+        rule.action == Action::Count || rule.mode == Mode::Observe || rule.expires.is_some()
+    };
+    let steps = matrix.summaries() + matrix.words() + rules.iter().filter(passed_over).count() + 1;
+    u32::try_from(steps).map_or(MAX_STEPS, |steps| steps.min(MAX_STEPS))
 }
 
 /// One field of one direction, as the builders see it.
