@@ -14,7 +14,7 @@ pub use established::{
 pub use link::LinkRule;
 
 use crate::image::{self, Image, constant};
-use crate::layout::{BanKey, Connection, FlowKey, NO_RULE};
+use crate::layout::{BAN_LENGTH_WORDS, BAN_LENGTHS, BanKey, Connection, FlowKey, NO_RULE};
 use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Reason, Verdict};
 
@@ -35,8 +35,7 @@ pub trait Tables: Image {
     /// A constant of a direction's rule set (see [`constant`]); known when the program is loaded.
     fn constant(&self, direction: Direction, index: usize) -> u32;
 
-    /// Which prefix lengths are banned: IPv4 lengths 1 to 32, IPv6 1 to 64, IPv6 65 to 128, each
-    /// by the bit of its number within the word, from 0.
+    /// Which prefix lengths are banned (see [`crate::layout::BAN_LENGTH_WORDS`]).
     fn ban_lengths(&self, word: u32) -> u64;
 
     /// When the ban of exactly this prefix ends.
@@ -283,34 +282,19 @@ fn may_lack_address(packet: &Packet) -> bool {
 /// The ban that covers an address now, longest prefix first.
 #[inline(always)]
 fn ban<T: Tables>(address: Address, now: u64, tables: &T) -> Option<BanKey> {
-    if address.is_v4() {
-        ban_in_word(address, 0, 96, now, tables)
+    let (first, base) = if address.is_v4() {
+        (0, 96)
     } else {
-        ban_in_word(address, 2, 64, now, tables).or_else(|| ban_in_word(address, 1, 0, now, tables))
-    }
-}
-
-/// Looks for bans whose lengths stand in one word of the length bitmap; bit `b` is the length
-/// `base + b + 1`.
-#[inline(always)]
-fn ban_in_word<T: Tables>(
-    address: Address,
-    word: u32,
-    base: u32,
-    now: u64,
-    tables: &T,
-) -> Option<BanKey> {
-    let mut lengths = tables.ban_lengths(word);
-    for _ in 0..64 {
-        if lengths == 0 {
+        (BAN_LENGTH_WORDS / 2, 0)
+    };
+    for index in 0..BAN_LENGTHS {
+        let length = (tables.ban_lengths(first + index / 8) >> (index % 8 * 8)) as u32 & 0xff;
+        if length == 0 {
             break;
         }
-        let bit = 63 - lengths.leading_zeros();
-        lengths &= !(1 << bit);
-        let length = base + bit + 1;
         let key = BanKey {
-            address: address.masked(length),
-            length,
+            address: address.masked(base + length),
+            length: base + length,
             reserved: 0,
         };
         if let Some(until) = tables.ban(&key)

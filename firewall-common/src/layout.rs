@@ -50,6 +50,12 @@ pub struct Ban {
     pub until: u64,
 }
 
+/// Words of the list of banned prefix lengths: a byte each, longest first, 0 after the last; the
+/// first half for IPv4 (1 to 32), the second for IPv6 (1 to 128).
+pub const BAN_LENGTH_WORDS: u32 = 8;
+/// Most different prefix lengths of one family that can be banned at once.
+pub const BAN_LENGTHS: u32 = BAN_LENGTH_WORDS / 2 * 8;
+
 /// Most prefixes and addresses that can be banned at once.
 pub const BANS: u32 = 1 << 20;
 

@@ -8,8 +8,8 @@ use firewall_common::Direction;
 use firewall_common::decide::Scratch;
 use firewall_common::image::constant;
 use firewall_common::layout::{
-    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, RULE_COUNTERS,
-    SourceBucket, TOTALS,
+    BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
+    HostKinds, RULE_COUNTERS, SourceBucket, TOTALS,
 };
 
 const BPF_F_NO_PREALLOC: usize = 1;
@@ -23,7 +23,7 @@ pub static IMAGE: Array<u64, 1, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub static BAN_TABLE: HashMap<BanKey, Ban, { BANS as usize }, BPF_F_NO_PREALLOC> = HashMap::new();
 #[btf_map]
-pub static BAN_LENGTHS: Array<u64, 4, BPF_F_MMAPABLE> = Array::new();
+pub static BAN_LENGTHS: Array<u64, { BAN_LENGTH_WORDS as usize }, BPF_F_MMAPABLE> = Array::new();
 
 /// Connections. Only the inside enters one, so that a flood cannot push others out; when the
 /// host itself opens more than fit, the least recently used gives way.

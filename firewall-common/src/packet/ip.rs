@@ -73,7 +73,7 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     packet.destination = Address::v6(header.u64(24), header.u64(32));
     packet.ttl = header.u8(7);
     let mut payload = header.u16(4) as usize;
-    let mut next = header.u8(6);
+    let next = header.u8(6);
     // A jumbogram, or a packet merged by GRO, says 0 and means all there is (RFC 2675).
     if payload == 0 && next == HOP_BY_HOP {
         payload = bytes.length() - offset - V6;

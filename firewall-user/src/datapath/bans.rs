@@ -1,18 +1,19 @@
 //! The kernel's table of bans. A handle of its own, since a ban must not wait for a policy that is
 //! being loaded.
 
-use std::collections::HashMap as Shadow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use aya::maps::{Array, HashMap, Map, MapData};
+#[cfg(test)]
+use firewall_common::layout::BAN_LENGTH_WORDS;
 use firewall_common::layout::{Ban, BanKey};
 use ipnet::IpNet;
 
 use super::object::words;
 use super::{ActiveBan, clock};
-use crate::engine::{ban_key, length_bit, nanoseconds};
+use crate::engine::{BanLengths, ban_key, nanoseconds};
 
 /// A handle on the bans in force; clones share it.
 #[derive(Clone)]
@@ -21,8 +22,7 @@ pub struct BanTable(Arc<Mutex<Bans>>);
 struct Bans {
     table: HashMap<MapData, BanKey, Ban>,
     lengths: Array<MapData, u64>,
-    /// How many bans there are of each (word, bit) of the length bitmap.
-    by_length: Shadow<(usize, u64), u64>,
+    by_length: BanLengths,
 }
 
 impl std::fmt::Debug for BanTable {
@@ -40,11 +40,11 @@ impl BanTable {
     #[cfg(test)]
     pub fn unread() -> Option<Self> {
         let table = HashMap::create(1024, 0).ok()?;
-        let lengths = Array::create(3, 0).ok()?;
+        let lengths = Array::create(BAN_LENGTH_WORDS, 0).ok()?;
         Some(Self(Arc::new(Mutex::new(Bans {
             table,
             lengths,
-            by_length: Shadow::new(),
+            by_length: BanLengths::default(),
         }))))
     }
 
@@ -96,7 +96,7 @@ impl BanTable {
 
     /// How many prefixes are in the table.
     pub(super) fn len(&self) -> u64 {
-        self.lock().by_length.values().sum()
+        self.lock().by_length.total()
     }
 
     fn lock(&self) -> MutexGuard<'_, Bans> {
@@ -110,10 +110,10 @@ impl Bans {
         let mut bans = Self {
             table: open("BAN_TABLE")?.try_into()?,
             lengths: words(open("BAN_LENGTHS")?)?,
-            by_length: Shadow::new(),
+            by_length: BanLengths::default(),
         };
         for key in bans.table.keys() {
-            *bans.by_length.entry(length_bit(&key?)).or_default() += 1;
+            bans.by_length.add(&key?)?;
         }
         bans.write_lengths()?;
         Ok(bans)
@@ -121,10 +121,17 @@ impl Bans {
 
     fn insert(&mut self, key: BanKey, until: u64) -> anyhow::Result<()> {
         let known = self.table.get(&key, 0).is_ok();
-        // The entry before its length, so that a length is never looked up in vain.
-        self.table.insert(key, Ban { until }, 0)?;
         if !known {
-            *self.by_length.entry(length_bit(&key)).or_default() += 1;
+            self.by_length.add(&key)?;
+        }
+        // The entry before its length, so that a length is never looked up in vain.
+        if let Err(error) = self.table.insert(key, Ban { until }, 0) {
+            if !known {
+                self.by_length.remove(&key);
+            }
+            return Err(error.into());
+        }
+        if !known {
             self.write_lengths()?;
         }
         Ok(())
@@ -134,22 +141,14 @@ impl Bans {
         if self.table.remove(key).is_err() {
             return Ok(false);
         }
-        if let Some(count) = self.by_length.get_mut(&length_bit(key)) {
-            *count = count.saturating_sub(1);
-        }
+        self.by_length.remove(key);
         self.write_lengths()?;
         Ok(true)
     }
 
     fn write_lengths(&mut self) -> anyhow::Result<()> {
-        let mut lengths = [0_u64; 3];
-        for ((word, bit), count) in &self.by_length {
-            if *count > 0 {
-                lengths[*word] |= bit;
-            }
-        }
-        for (word, bits) in lengths.into_iter().enumerate() {
-            self.lengths.set(word as u32, bits, 0)?;
+        for (index, word) in self.by_length.words().into_iter().enumerate() {
+            self.lengths.set(index as u32, word, 0)?;
         }
         Ok(())
     }

@@ -10,8 +10,8 @@ use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use firewall_common::decide::Scratch;
 use firewall_common::layout::{
-    BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, RULE_COUNTERS,
-    SOURCE_BUCKETS, SourceBucket, TOTALS,
+    BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
+    HostKinds, RULE_COUNTERS, SOURCE_BUCKETS, SourceBucket, TOTALS,
 };
 use memmap2::{MmapMut, MmapOptions};
 
@@ -48,7 +48,7 @@ fn shared_maps() -> anyhow::Result<[(&'static str, Shape); 10]> {
             "BAN_TABLE",
             shape(size_of::<BanKey>() as u32, size_of::<Ban>(), BANS),
         ),
-        ("BAN_LENGTHS", shape(4, 8, 4)),
+        ("BAN_LENGTHS", shape(4, 8, BAN_LENGTH_WORDS)),
         (
             "CONNECTION_TABLE",
             shape(

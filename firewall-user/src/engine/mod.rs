@@ -1,6 +1,7 @@
 //! The host engine: the kernel program's own parser, decision and accounting over tables in
 //! memory. It needs no privilege; `explain`, `replay` and the tests stand on it.
 
+mod ban_lengths;
 mod counts;
 mod tables;
 
@@ -19,8 +20,9 @@ use ipnet::IpNet;
 use crate::detect::{HostCounts, SourceSample, Time};
 use crate::policy::Compiled;
 
+pub use ban_lengths::{BanLengths, TooManyLengths};
 pub use counts::{kind_counts, source_address, source_sample};
-pub use tables::{ban_key, length_bit};
+pub use tables::ban_key;
 
 /// A policy and its state, in memory.
 #[derive(Debug)]
@@ -120,8 +122,8 @@ impl HostEngine {
     }
 
     /// Bans a prefix until `until` on the engine's clock.
-    pub fn ban(&mut self, prefix: IpNet, until: u64) {
-        self.tables.ban(prefix, until);
+    pub fn ban(&mut self, prefix: IpNet, until: u64) -> Result<(), TooManyLengths> {
+        self.tables.ban(prefix, until)
     }
 
     /// Lifts a ban; whether there was one.

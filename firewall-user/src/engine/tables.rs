@@ -5,17 +5,22 @@ use std::collections::HashMap;
 use firewall_common::Direction;
 use firewall_common::decide::{Step, Tables};
 use firewall_common::image::Image;
-use firewall_common::layout::{BanKey, CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
+use firewall_common::layout::{
+    BAN_LENGTH_WORDS, BanKey, CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS,
+};
 use ipnet::IpNet;
 
 use super::address;
+use super::ban_lengths::{BanLengths, TooManyLengths};
 use crate::policy::Compiled;
 
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) compiled: Compiled,
     bans: HashMap<BanKey, u64>,
-    lengths: [u64; 3],
+    lengths: BanLengths,
+    /// [`Self::lengths`] as the decision reads it.
+    length_words: [u64; BAN_LENGTH_WORDS as usize],
     connections: HashMap<FlowKey, Connection>,
     pub(super) hits: Vec<Counter>,
     pub(super) steps: Option<Vec<Step>>,
@@ -26,18 +31,22 @@ impl Memory {
         Self {
             compiled,
             bans: HashMap::new(),
-            lengths: [0; 3],
+            lengths: BanLengths::default(),
+            length_words: [0; BAN_LENGTH_WORDS as usize],
             connections: HashMap::new(),
             hits: vec![Counter::default(); RULE_COUNTERS as usize],
             steps: None,
         }
     }
 
-    pub(super) fn ban(&mut self, prefix: IpNet, until: u64) {
+    pub(super) fn ban(&mut self, prefix: IpNet, until: u64) -> Result<(), TooManyLengths> {
         let key = ban_key(prefix);
-        let (word, bit) = length_bit(&key);
+        if !self.bans.contains_key(&key) {
+            self.lengths.add(&key)?;
+            self.length_words = self.lengths.words();
+        }
         self.bans.insert(key, until);
-        self.lengths[word] |= bit;
+        Ok(())
     }
 
     pub(super) fn connection(&self, key: &FlowKey) -> Option<Connection> {
@@ -45,7 +54,13 @@ impl Memory {
     }
 
     pub(super) fn unban(&mut self, prefix: IpNet) -> bool {
-        self.bans.remove(&ban_key(prefix)).is_some()
+        let key = ban_key(prefix);
+        let known = self.bans.remove(&key).is_some();
+        if known {
+            self.lengths.remove(&key);
+            self.length_words = self.lengths.words();
+        }
+        known
     }
 }
 
@@ -56,17 +71,6 @@ pub fn ban_key(prefix: IpNet) -> BanKey {
         address: address(prefix.network()),
         length,
         reserved: 0,
-    }
-}
-
-/// Word and bit of a ban's length in the length bitmap.
-pub fn length_bit(key: &BanKey) -> (usize, u64) {
-    if key.address.is_v4() && key.length >= 96 {
-        (0, 1 << (key.length.max(97) - 97))
-    } else if key.length > 64 {
-        (2, 1 << (key.length - 65))
-    } else {
-        (1, 1 << (key.length.max(1) - 1))
     }
 }
 
@@ -92,7 +96,7 @@ impl Tables for Memory {
 
     #[inline]
     fn ban_lengths(&self, word: u32) -> u64 {
-        self.lengths.get(word as usize).copied().unwrap_or(0)
+        self.length_words.get(word as usize).copied().unwrap_or(0)
     }
 
     #[inline]

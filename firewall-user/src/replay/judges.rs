@@ -100,7 +100,7 @@ impl Judges {
 
     /// Bans a prefix for good.
     pub fn ban(&mut self, prefix: IpNet) -> anyhow::Result<()> {
-        self.host.ban(prefix, u64::MAX);
+        self.host.ban(prefix, u64::MAX)?;
         match &self.kernel {
             Some(kernel) => kernel.programs.ban(prefix, None),
             None => Ok(()),

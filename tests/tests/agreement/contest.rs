@@ -70,7 +70,7 @@ impl Contest {
             match self.traffic.next() {
                 Event::Ban { prefix, until } => {
                     self.oracle.ban(prefix, until);
-                    self.host.ban(prefix, until);
+                    self.host.ban(prefix, until).expect("few prefix lengths");
                 }
                 Event::Packet { frame, direction } => {
                     judged += u64::from(self.judge(&frame, direction));

@@ -93,7 +93,7 @@ pub fn explain(policy: &Policy, question: &Question<'_>) -> anyhow::Result<Expla
     };
     let mut engine = HostEngine::new(policy.compile(&environment)?);
     for ban in question.bans {
-        engine.ban(*ban, u64::MAX);
+        engine.ban(*ban, u64::MAX)?;
     }
     let at = Circumstances {
         now: question.now,

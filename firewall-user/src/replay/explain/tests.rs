@@ -260,7 +260,7 @@ proptest! {
         };
         let mut parsed = Packet::default();
         firewall_common::packet::parse(
-            &firewall_common::packet::Frame::new(&frame),
+            &mut firewall_common::packet::Frame::new(&frame),
             NO_VLAN,
             &mut parsed,
         );
