@@ -8,7 +8,7 @@ use anyhow::Context;
 use super::client::{Client, NoDaemon, read};
 use super::{Global, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest};
-use crate::policy::Policy;
+use crate::policy::{Environment, Policy};
 
 /// Arguments of `palisade apply`.
 #[derive(Debug, clap::Args)]
@@ -74,6 +74,9 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
 /// A dry run needs no daemon.
 fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
     let (policy, findings) = Policy::load(file)?;
+    policy
+        .compile(&Environment::default())
+        .with_context(|| file.display().to_string())?;
     for finding in &findings {
         eprintln!("{finding}");
     }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{EXIT_FAILED, Global};
-use crate::policy::{Finding, Policy, PolicyErrors, render};
+use crate::policy::{Environment, Finding, Policy, PolicyErrors, render};
 
 /// Arguments of `palisade check`.
 #[derive(Debug, clap::Args)]
@@ -17,7 +17,7 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
-    let outcome = Policy::load(&arguments.file);
+    let outcome = Policy::load(&arguments.file).and_then(|read| compiled(&arguments.file, read));
     let file = arguments.file.display().to_string();
     if global.json {
         println!("{}", report(&file, &outcome));
@@ -43,6 +43,24 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         Ok(_) => ExitCode::SUCCESS,
         Err(_) => ExitCode::from(EXIT_FAILED),
     })
+}
+
+/// A policy is valid when it can be compiled too.
+fn compiled(
+    file: &std::path::Path,
+    (policy, warnings): (Policy, Vec<Finding>),
+) -> Result<(Policy, Vec<Finding>), PolicyErrors> {
+    match policy.compile(&Environment::default()) {
+        Ok(_) => Ok((policy, warnings)),
+        Err(error) => Err(PolicyErrors {
+            errors: vec![Finding::about_file(
+                &file.display().to_string(),
+                error.to_string(),
+            )],
+            more: 0,
+            warnings,
+        }),
+    }
 }
 
 /// The document that `--json` prints.

@@ -180,6 +180,24 @@ fn prefixes(policy: &Policy, addresses: &Addresses) -> Vec<IpNet> {
         .collect()
 }
 
+/// The addresses of a family that a rule accepts on one side; `None` for all.
+pub(super) fn accepted(
+    policy: &Policy,
+    addresses: &Addresses,
+    v6: bool,
+) -> Option<Vec<Range<u128>>> {
+    if addresses.is_any() {
+        return None;
+    }
+    let prefixes = prefixes(policy, addresses);
+    Some(if v6 {
+        ranges_v6(&prefixes)
+    } else {
+        let wide = |range: Range<u32>| (u128::from(range.0), u128::from(range.1));
+        ranges_v4(&prefixes).into_iter().map(wide).collect()
+    })
+}
+
 fn ranges_v4(prefixes: &[IpNet]) -> Vec<Range<u32>> {
     prefixes
         .iter()

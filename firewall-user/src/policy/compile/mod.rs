@@ -6,13 +6,16 @@
 //! protected sources simply lack the bits of the rules that drop.
 
 mod addresses;
+mod excess;
 mod matrix;
 mod sweep;
 mod values;
 
 use std::collections::HashMap;
 
-use firewall_common::image::{FIELDS, Field, MAX_RULES, MAX_STEPS, Record, constant, record};
+use firewall_common::image::{
+    FIELDS, Field, MAX_COUNTED, MAX_RULES, MAX_STEPS, Record, constant, record,
+};
 use firewall_common::layout::{FIRST_POLICY_COUNTER, INTERFACES, RULE_COUNTERS};
 use thiserror::Error;
 
@@ -74,6 +77,11 @@ pub enum CompileError {
     TooManyCounters,
     #[error("the compiled policy takes {words} words of 8 bytes; at most {MAX_IMAGE_WORDS} fit")]
     TooLarge { words: usize },
+    #[error(
+        "more than {MAX_COUNTED} rules that count and go on can match one packet: {rules}; narrow them or \
+         merge some"
+    )]
+    TooManyCounting { rules: String },
     #[error("more than {INTERFACES} interfaces")]
     TooManyInterfaces,
 }
@@ -129,6 +137,11 @@ impl Policy {
             return Err(CompileError::TooManyRules {
                 direction: direction.name(),
                 count: rules.len(),
+            });
+        }
+        if let Some(names) = excess::find(self, &rules, environment) {
+            return Err(CompileError::TooManyCounting {
+                rules: names.join(", "),
             });
         }
         let mut constants = [0; constant::COUNT];

@@ -92,7 +92,7 @@ pub(super) fn sweep<T: Value>(conditions: &[Vec<Range<T>>]) -> Swept<T> {
 }
 
 /// Ranges without overlap, ascending.
-fn merged<T: Value>(ranges: &[Range<T>]) -> Vec<Range<T>> {
+pub(super) fn merged<T: Value>(ranges: &[Range<T>]) -> Vec<Range<T>> {
     let mut sorted = ranges.to_vec();
     sorted.sort_unstable();
     let mut merged: Vec<Range<T>> = Vec::with_capacity(sorted.len());

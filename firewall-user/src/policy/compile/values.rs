@@ -78,7 +78,7 @@ pub(super) fn place(
 }
 
 /// The values of a field that a rule accepts; `None` for all.
-fn accepted(
+pub(super) fn accepted(
     rule: &Rule,
     field: Field,
     environment: &Environment,
@@ -169,6 +169,8 @@ fn interfaces(
     for name in &rule.interfaces {
         match environment.interfaces.iter().position(|known| known == name) {
             Some(slot) => ranges.push((slot as u32, slot as u32)),
+            // Without any interface it is a check or a replay, and the name cannot be judged.
+            None if environment.interfaces.is_empty() => {}
             None => notes.push(format!(
                 "rule \"{}\" names interface {name}, which is not protected: it matches nothing there",
                 rule.name
