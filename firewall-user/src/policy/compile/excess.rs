@@ -52,7 +52,7 @@ struct Region {
 
 impl Region {
     fn of(policy: &Policy, rule: &Rule, v6: bool, environment: &Environment) -> Self {
-        let fields = Field::ALL
+        let fields: Vec<Option<Vec<Range<u128>>>> = Field::ALL
             .into_iter()
             .map(|field| match field {
                 Field::Source => addresses::accepted(policy, &rule.from, v6),
