@@ -21,16 +21,25 @@ pub fn guard(program: &Path, interface: &str, policy: &Path, enforce: bool) -> R
         .with_context(|| format!("the policy {} cannot be read", policy.display()))?;
     let home = Home::make(interface, &policy, enforce)?;
     let mut daemon = home.start(program)?;
-    match home.wait_until_up(&mut daemon) {
-        Ok(()) => {
-            home.greet(program, interface, enforce);
-            while !interrupt::asked() && daemon.try_wait()?.is_none() {
-                thread::sleep(Duration::from_millis(100));
-            }
+    let watch = home.wait_until_up(&mut daemon).and_then(|()| {
+        home.greet(program, interface, enforce);
+        stay(&mut daemon)
+    });
+    home.take_down(program, &mut daemon)?;
+    watch?;
+    println!("the fence at {interface} is down");
+    Ok(())
+}
+
+/// Waits for Ctrl-C; an error if the daemon ends before it.
+fn stay(daemon: &mut Child) -> Result<()> {
+    while !interrupt::asked() {
+        if let Some(status) = daemon.try_wait()? {
+            bail!("the daemon ended by itself ({status}); the fence is taken down");
         }
-        Err(error) => eprintln!("error: {error:#}"),
+        thread::sleep(Duration::from_millis(100));
     }
-    home.take_down(program, interface, &mut daemon)
+    Ok(())
 }
 
 /// The folders and files of this guard, gone at its end.
@@ -122,9 +131,8 @@ impl Home {
         );
     }
 
-    fn take_down(&self, program: &Path, interface: &str, daemon: &mut Child) -> Result<()> {
-        let runs = daemon.try_wait()?.is_none();
-        if runs {
+    fn take_down(&self, program: &Path, daemon: &mut Child) -> Result<()> {
+        if daemon.try_wait()?.is_none() {
             let detached = Command::new(program)
                 .arg("detach")
                 .env("PALISADE_SOCKET", self.socket())
@@ -136,14 +144,10 @@ impl Home {
             // It has nothing left to keep.
             daemon.kill()?;
         }
-        let status = daemon.wait()?;
+        daemon.wait()?;
         if self.pins.exists() {
             fs::remove_dir_all(&self.pins)
                 .with_context(|| format!("{} cannot be removed", self.pins.display()))?;
-        }
-        println!("the fence at {interface} is down");
-        if !runs {
-            bail!("the daemon ended by itself ({status})");
         }
         Ok(())
     }
