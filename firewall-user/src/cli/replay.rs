@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long, value_enum)]
     pub engine: Option<EngineKind>,
     /// Tell where the kernel programs and the host engine disagree, and fail if they do
-    #[arg(long, conflicts_with = "engine")]
+    #[arg(long)]
     pub compare: bool,
     /// The interface that the capture stands for, for rules that name one
     #[arg(long, value_name = "NAME")]
@@ -54,10 +54,12 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         None => crate::detect::Config::default(),
     };
     let options = Options {
-        engine: if arguments.compare {
-            Some(EngineKind::Kernel)
-        } else {
-            arguments.engine
+        engine: match (arguments.compare, arguments.engine) {
+            (true, Some(EngineKind::Host)) => {
+                bail!("--compare needs the kernel engine: leave --engine host out")
+            }
+            (true, _) => Some(EngineKind::Kernel),
+            (false, engine) => engine,
         },
         inside: Inside::new(arguments.inside),
         interface: arguments.interface,
