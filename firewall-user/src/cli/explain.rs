@@ -13,7 +13,7 @@ use serde_json::json;
 use super::client::{Client, NoDaemon, read};
 use super::endpoint::Endpoint;
 use super::output::{self, Table};
-use super::{EXIT_FAILED, Global};
+use super::{EXIT_FAILED, EXIT_USAGE, Global};
 use crate::daemon::documents::Bans;
 use crate::packet_build::PacketBuilder;
 use crate::policy::protocol as names;
@@ -72,7 +72,13 @@ const SHOWN_RULES: usize = 20;
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
-    let packet = Described::of(&arguments)?;
+    let packet = match Described::of(&arguments) {
+        Ok(packet) => packet,
+        Err(wrong) => {
+            eprintln!("palisade: {wrong:#}");
+            return Ok(ExitCode::from(EXIT_USAGE));
+        }
+    };
     let Some(policy) = super::replay::load_policy(&arguments.policy) else {
         return Ok(ExitCode::from(EXIT_FAILED));
     };

@@ -9,7 +9,7 @@ use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
 use super::output::{self, Table};
-use super::{EXIT_FAILED, Global};
+use super::{EXIT_FAILED, EXIT_USAGE, Global};
 use crate::policy::{Policy, address, render};
 use crate::replay::capture::CaptureReader;
 use crate::replay::{EngineKind, Inside, Options, Replay, Report};
@@ -46,6 +46,10 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    if arguments.compare && arguments.engine == Some(EngineKind::Host) {
+        eprintln!("palisade: --compare needs the kernel engine: leave --engine host out");
+        return Ok(ExitCode::from(EXIT_USAGE));
+    }
     let Some(policy) = load_policy(&arguments.policy) else {
         return Ok(ExitCode::from(EXIT_FAILED));
     };
@@ -54,12 +58,10 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         None => crate::detect::Config::default(),
     };
     let options = Options {
-        engine: match (arguments.compare, arguments.engine) {
-            (true, Some(EngineKind::Host)) => {
-                bail!("--compare needs the kernel engine: leave --engine host out")
-            }
-            (true, _) => Some(EngineKind::Kernel),
-            (false, engine) => engine,
+        engine: if arguments.compare {
+            Some(EngineKind::Kernel)
+        } else {
+            arguments.engine
         },
         inside: Inside::new(arguments.inside),
         interface: arguments.interface,
