@@ -9,6 +9,8 @@ mod addresses;
 mod excess;
 mod matrix;
 mod sweep;
+#[cfg(test)]
+mod tests;
 mod values;
 
 use std::collections::HashMap;
@@ -175,13 +177,19 @@ impl Policy {
                 }
             }
         };
-        for field in Field::ALL {
+        // Protocol comes last: rules that look at no field at all need a row nevertheless. Without one,
+        // bits that stand for no rule would be taken for rules.
+        let mut fields = Field::ALL;
+        fields.sort_unstable_by_key(|field| *field == Field::Protocol);
+        let mut placed_any = false;
+        for field in fields {
             let build = Build {
                 policy: self,
                 rules: &rules,
                 matrix,
                 direction,
                 field,
+                needed: field == Field::Protocol && !placed_any,
             };
             let placed = match field {
                 Field::Source | Field::Destination => {
@@ -194,6 +202,7 @@ impl Policy {
                     &mut compiled.notes,
                 )?,
             };
+            placed_any |= placed.is_some();
             put(field, placed);
         }
         debug_assert_eq!(Field::ALL.len(), FIELDS);
@@ -285,6 +294,8 @@ struct Build<'a> {
     matrix: Matrix,
     direction: Direction,
     field: Field,
+    /// Place it even if no rule looks at it.
+    needed: bool,
 }
 
 /// Where a field's parts were put.

@@ -10,7 +10,7 @@ use super::matrix::{Rows, set};
 use super::sweep::{Range, sweep};
 use super::{Build, CompileError, Environment, Placed};
 
-/// Puts the table and rows of a field; `None` when no rule looks at it.
+/// Puts the table and rows of a field; `None` when no rule looks at it and it is not needed.
 pub(super) fn place(
     build: &Build<'_>,
     environment: &Environment,
@@ -33,7 +33,7 @@ pub(super) fn place(
         });
         by_list[list as usize].push(index);
     }
-    if lists.is_empty() {
+    if lists.is_empty() && !build.needed {
         return Ok(None);
     }
     let swept = sweep(&lists);
