@@ -1,0 +1,192 @@
+//! What the source table promises: heavy sources are kept and counted exactly, whoever floods it.
+
+use std::collections::HashMap;
+
+use firewall_common::layout::{SOURCE_WAYS, SourceBucket, SourceCounters};
+use firewall_common::sources::{IDLE_MILLISECONDS, Observation, Recorded, bucket_index, record};
+use proptest::prelude::*;
+
+const MILLISECOND: u64 = 1_000_000;
+const BYTES: u32 = 100;
+
+fn packet(key: u64) -> Observation {
+    Observation {
+        key,
+        packets: 1,
+        bytes: BYTES,
+        ..Observation::default()
+    }
+}
+
+fn counters(bucket: &SourceBucket, key: u64) -> Option<SourceCounters> {
+    let way = bucket.keys.iter().position(|known| *known == key)?;
+    Some(bucket.counters[way])
+}
+
+/// A stream of words that look random (Marsaglia 2003, "Xorshift RNGs").
+fn words(mut state: u64) -> impl Iterator<Item = u64> {
+    std::iter::repeat_with(move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: if cfg!(miri) { 4 } else { 300 }, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whoever_sends_more_than_the_rest_of_its_bucket_together_is_kept(
+        others in prop::collection::vec(2_u64..40, 0..400),
+        seed in 1_u64..,
+    ) {
+        let mut stream = others.clone();
+        stream.resize(2 * others.len() + 1, 1);
+        for (at, word) in (1..stream.len()).rev().zip(words(seed)) {
+            stream.swap(at, word as usize % (at + 1));
+        }
+        let mut bucket = SourceBucket::default();
+        for key in stream {
+            record(&mut bucket, &packet(key), MILLISECOND);
+        }
+        prop_assert!(counters(&bucket, 1).is_some());
+    }
+
+    #[test]
+    fn a_kept_source_is_counted_exactly_since_it_entered(
+        stream in prop::collection::vec(1_u64..9, 0..400),
+    ) {
+        let mut bucket = SourceBucket::default();
+        let mut since_entry: HashMap<u64, u64> = HashMap::new();
+        for key in stream {
+            let before = bucket.keys;
+            let recorded = record(&mut bucket, &packet(key), MILLISECOND);
+            since_entry.retain(|known, _| bucket.keys.contains(known));
+            if recorded == Recorded::TurnedAway {
+                prop_assert_eq!(before, bucket.keys);
+                prop_assert!(!bucket.keys.contains(&key));
+            } else {
+                *since_entry.entry(key).or_default() += 1;
+            }
+        }
+        for (key, packets) in since_entry {
+            let counted = counters(&bucket, key).unwrap();
+            prop_assert_eq!((counted.packets, counted.bytes), (packets, packets * u64::from(BYTES)));
+        }
+    }
+}
+
+#[test]
+fn a_flood_of_a_million_spoofed_sources_hides_none_of_the_hundred_heaviest() {
+    let (spoofed, heavy) = if cfg!(miri) {
+        (2_000, 10)
+    } else {
+        (1_000_000, 100)
+    };
+    let buckets = if cfg!(miri) { 64_u32 } else { 1 << 15 };
+    let mut table = vec![SourceBucket::default(); buckets as usize];
+    let mut random = words(0x1234_5678_9abc_def1);
+    let mut sent: HashMap<u64, u64> = HashMap::new();
+    for flood in random.by_ref().take(spoofed).collect::<Vec<_>>() {
+        // Spoofed sources send once each; heavy ones send as in a Zipf distribution, the least of
+        // them some two hundred packets.
+        let mut send = |key: u64| {
+            let bucket = &mut table[bucket_index(key, 7, buckets) as usize];
+            record(bucket, &packet(key), MILLISECOND);
+        };
+        send(flood | 1 << 63);
+        for rank in 1..=heavy {
+            if flood % (rank * 50) == rank {
+                *sent.entry(rank).or_default() += 1;
+                send(rank);
+            }
+        }
+    }
+    let kept = |key: u64| {
+        let counted = counters(&table[bucket_index(key, 7, buckets) as usize], key);
+        counted.is_some_and(|counted| counted.packets * 100 >= sent[&key] * 90)
+    };
+    let found = sent.keys().filter(|key| kept(**key)).count();
+    assert!(found * 100 >= sent.len() * 99, "{found} of {}", sent.len());
+}
+
+#[test]
+fn a_full_bucket_turns_strangers_away_until_the_lightest_is_worn_down() {
+    let mut bucket = SourceBucket::default();
+    for key in 1..=SOURCE_WAYS as u64 {
+        for _ in 0..=key {
+            assert_eq!(
+                record(&mut bucket, &packet(key), MILLISECOND),
+                Recorded::Kept
+            );
+        }
+    }
+    assert_eq!(
+        record(&mut bucket, &packet(90), MILLISECOND),
+        Recorded::TurnedAway
+    );
+    assert_eq!(
+        record(&mut bucket, &packet(91), MILLISECOND),
+        Recorded::TurnedAway
+    );
+    assert_eq!(
+        record(&mut bucket, &packet(92), MILLISECOND),
+        Recorded::Displaced
+    );
+    assert!(counters(&bucket, 1).is_none());
+    assert_eq!(counters(&bucket, 92).unwrap().packets, 1);
+}
+
+#[test]
+fn an_answered_contact_alone_displaces_nobody_and_wears_nobody_down() {
+    let mut bucket = SourceBucket::default();
+    for key in 1..=SOURCE_WAYS as u64 {
+        record(&mut bucket, &packet(key), MILLISECOND);
+    }
+    let refusal = Observation {
+        packets: 0,
+        failed: 1,
+        ..packet(99)
+    };
+    for _ in 0..10 {
+        assert_eq!(
+            record(&mut bucket, &refusal, MILLISECOND),
+            Recorded::TurnedAway
+        );
+    }
+    assert_eq!(bucket.weights, [1; SOURCE_WAYS]);
+}
+
+#[test]
+fn a_silent_source_gives_up_its_place_whatever_its_weight() {
+    let mut bucket = SourceBucket::default();
+    for key in 1..=SOURCE_WAYS as u64 {
+        for _ in 0..1_000 {
+            record(&mut bucket, &packet(key), MILLISECOND);
+        }
+    }
+    let limit = u64::from(IDLE_MILLISECONDS) * MILLISECOND;
+    let still_there = record(&mut bucket, &packet(90), MILLISECOND + limit);
+    assert_eq!(still_there, Recorded::TurnedAway);
+    let gone = record(&mut bucket, &packet(91), 2 * MILLISECOND + limit);
+    assert_eq!(gone, Recorded::Displaced);
+    assert_eq!(counters(&bucket, 91).unwrap().packets, 1);
+}
+
+#[test]
+fn silence_is_measured_across_the_wrap_of_the_millisecond_clock() {
+    // 2^32 milliseconds are 49.7 days of uptime.
+    let wrap = (1_u64 << 32) * MILLISECOND;
+    let mut bucket = SourceBucket::default();
+    for key in 1..=SOURCE_WAYS as u64 {
+        for _ in 0..10 {
+            record(&mut bucket, &packet(key), wrap - 5 * MILLISECOND);
+        }
+    }
+    let soon = record(&mut bucket, &packet(90), wrap + 5 * MILLISECOND);
+    assert_eq!(soon, Recorded::TurnedAway);
+    let limit = u64::from(IDLE_MILLISECONDS) * MILLISECOND;
+    let late = record(&mut bucket, &packet(91), wrap + limit);
+    assert_eq!(late, Recorded::Displaced);
+}
