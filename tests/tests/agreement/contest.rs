@@ -1,10 +1,12 @@
 //! One policy and its traffic, judged by everybody.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use firewall_common::decide::Judgement;
 use firewall_common::layout::{FIRST_POLICY_COUNTER, NO_RULE};
 use firewall_common::{Direction, Reason, Verdict};
+use firewall_user::datapath::{TestRun, clock};
 use firewall_user::engine::{HostEngine, builtin_name};
 use firewall_user::policy::{Environment, Policy};
 
@@ -15,9 +17,15 @@ use crate::oracle::{Answer, INTERFACE, Oracle};
 
 /// How many rules a policy has: none, one word of them, just more than one, many words.
 const SIZES: [usize; 12] = [0, 1, 3, 8, 20, 40, 64, 80, 90, 120, 200, 300];
+/// Sizes of the policies that are loaded, whose rules look at every field.
+const LOADED_SIZES: [usize; 5] = [0, 1, 3, 8, 14];
 const LARGE: usize = 5_000;
 /// One policy in this many is large.
 const LARGE_EVERY: usize = 60;
+
+/// Asks for the kernel programs to be among the judges.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel;
 
 pub struct Contest {
     seed: u64,
@@ -25,15 +33,19 @@ pub struct Contest {
     traffic: Traffic,
     oracle: Oracle,
     host: HostEngine,
+    kernel: Option<TestRun>,
     /// Names of the rules by counter.
     names: Vec<Option<String>>,
 }
 
 impl Contest {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, kernel: Option<Kernel>) -> Self {
         let mut random = Random::new(seed);
-        let start = 10_000_000_000_000;
-        let rules = if random.below(LARGE_EVERY) == 0 {
+        // The kernel ends bans by its own clock, so the packets' clock begins there.
+        let start = kernel.map_or(10_000_000_000_000, |Kernel| clock::monotonic());
+        let rules = if kernel.is_some() {
+            random.pick(&LOADED_SIZES)
+        } else if random.below(LARGE_EVERY) == 0 {
             LARGE
         } else {
             random.pick(&SIZES)
@@ -53,24 +65,38 @@ impl Contest {
         for (name, counter) in compiled.counters.iter() {
             names[counter as usize] = Some(name.to_owned());
         }
+        let kernel = kernel.map(|Kernel| {
+            TestRun::new(compiled.clone())
+                .unwrap_or_else(|error| panic!("seed {seed}: {error:?}\n{policy:#?}"))
+        });
         Self {
             seed,
             traffic: Traffic::new(random, &policy, start),
             oracle: Oracle::new(policy.clone()),
             host: HostEngine::new(compiled),
             policy,
+            kernel,
             names,
         }
     }
 
-    /// Judges `packets` packets; returns how many were.
+    /// Judges `packets` packets; returns how many were, which lacks those that the kernel does not
+    /// take.
     pub fn run(mut self, packets: u64) -> u64 {
         let mut judged = 0;
         for _ in 0..packets {
             match self.traffic.next() {
                 Event::Ban { prefix, until } => {
-                    self.oracle.ban(prefix, until);
-                    self.host.ban(prefix, until).expect("few prefix lengths");
+                    // Bans of too many different lengths are refused, by both alike.
+                    let taken = self.host.ban(prefix, until).is_ok();
+                    if taken {
+                        self.oracle.ban(prefix, until);
+                    }
+                    if let Some(kernel) = &self.kernel {
+                        let duration = until.saturating_sub(clock::monotonic());
+                        let ban = kernel.ban(prefix, Some(Duration::from_nanos(duration)));
+                        assert_eq!(ban.is_ok(), taken, "seed {}: ban of {prefix}", self.seed);
+                    }
                 }
                 Event::Packet { frame, direction } => {
                     judged += u64::from(self.judge(&frame, direction));
@@ -84,6 +110,13 @@ impl Contest {
     fn judge(&mut self, frame: &[u8], direction: Direction) -> bool {
         let now = self.traffic.now;
         let mut answers = Vec::with_capacity(3);
+        if let Some(kernel) = &mut self.kernel {
+            let judgement = kernel.judge(frame, direction, now);
+            match judgement.unwrap_or_else(|error| panic!("seed {}: {error:?}", self.seed)) {
+                Ok(judgement) => answers.push(("kernel", judgement)),
+                Err(_) => return false,
+            }
+        }
         let host = self.host.judge(frame, direction, now).judgement;
         answers.push(("host engine", host));
         let expected = self.oracle.judge(frame, direction, now);
@@ -116,9 +149,13 @@ impl Contest {
             let oracle = self.oracle.hits.of(name);
             let host = self.host.hits(counter as u32);
             let host = (host.packets, host.bytes);
-            if host != oracle {
+            let kernel = self.kernel.as_ref().map_or(oracle, |kernel| {
+                let hits = kernel.hits(counter as u32).expect("hits of a rule");
+                (hits.packets, hits.bytes)
+            });
+            if host != oracle || kernel != oracle {
                 self.fail(&format!(
-                    "packets and bytes of {name}: host engine {host:?}, oracle {oracle:?}\n"
+                    "packets and bytes of {name}: host engine {host:?}, kernel {kernel:?}, oracle {oracle:?}\n"
                 ));
             }
         }

@@ -43,8 +43,7 @@ pub fn policy(random: &mut Random, rules: usize, start: u64) -> Policy {
         defaults: Defaults {
             inbound: default(random, 75),
             outbound: default(random, 40),
-            // In a policy that only observes every rule counts, and only so many may for a packet.
-            mode: mode(random, if large { 0 } else { 10 }),
+            mode: mode(random, 10),
         },
         sets,
         never_block,

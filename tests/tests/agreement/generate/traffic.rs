@@ -125,7 +125,11 @@ impl Traffic {
     }
 
     fn ban(&mut self) -> Event {
-        let address = self.random.pick(&self.addresses);
+        let mut address = self.random.pick(&self.addresses);
+        if matches!(address, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_some()) {
+            // Such a packet is malformed; its ban would be one of the IPv4 address.
+            address = Ipv4Addr::new(203, 0, 113, 80).into();
+        }
         let longest = if address.is_ipv4() { 32 } else { 128 };
         let length = match self.random.below(3) {
             0 => longest,

@@ -156,7 +156,9 @@ impl Oracle {
     ) -> Option<Answer> {
         let hits = Some((&mut self.hits, bytes));
         let rule = rules::first_match(&self.policy, packet, direction, now, hits)?;
-        let verdict = if rule.action == Action::Drop {
+        // A policy that only observes takes the same steps, and drops nothing.
+        let observes = self.policy.defaults.mode == Mode::Observe;
+        let verdict = if rule.action == Action::Drop && !observes {
             Verdict::Drop
         } else {
             Verdict::Pass

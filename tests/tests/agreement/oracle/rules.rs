@@ -23,10 +23,7 @@ pub fn first_match<'a>(
         if let Some((hits, bytes)) = &mut hits {
             hits.count(&rule.name, *bytes);
         }
-        let counts_only = rule.action == Action::Count
-            || rule.mode == Mode::Observe
-            || policy.defaults.mode == Mode::Observe;
-        if !counts_only {
+        if rule.action != Action::Count && rule.mode == Mode::Enforce {
             return Some(rule);
         }
     }
