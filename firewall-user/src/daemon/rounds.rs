@@ -15,7 +15,7 @@ use super::service;
 use crate::datapath::Events;
 
 /// How often the counts are read.
-const ROUND: Duration = Duration::from_secs(1);
+const ROUND: Duration = Duration::from_millis(250);
 /// A pause after an error, so that it does not fill the log.
 const PAUSE: Duration = Duration::from_secs(1);
 
