@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use firewall_common::image::MAX_COUNTED;
 use firewall_user::policy::{
     Action, Addresses, DefaultAction, Defaults, Direction, Mode, Policy, Rule, Set, TcpFlags,
 };
@@ -49,6 +50,8 @@ pub fn policy(random: &mut Random, rules: usize, start: u64) -> Policy {
         never_block,
         rules: Vec::new(),
     };
+    // The compiler refuses more rules that may count the same packet.
+    let mut counting = [0; 2];
     for index in 0..rules {
         let mut rule = rule(random, index, &policy, &mut known);
         if random.chance(15) {
@@ -60,10 +63,14 @@ pub fn policy(random: &mut Random, rules: usize, start: u64) -> Policy {
             // Few of many rules may match the same packet.
             rule.from.prefixes.push(prefix(random, &mut known));
             rule.ports = random.some(2, |random| range(random, &PORTS));
-            if random.chance(90) {
-                rule.mode = Mode::Enforce;
-                rule.action = random.pick(&[Action::Accept, Action::Drop]);
-            }
+        }
+        let counts = rule.action == Action::Count || rule.mode == Mode::Observe;
+        let counting = &mut counting[rule.direction as usize];
+        if counts && *counting < MAX_COUNTED {
+            *counting += 1;
+        } else if counts {
+            rule.mode = Mode::Enforce;
+            rule.action = random.pick(&[Action::Accept, Action::Drop]);
         }
         policy.rules.push(rule);
     }
