@@ -20,5 +20,5 @@ pub mod topology;
 pub use daemon::Daemon;
 pub use namespace::Namespace;
 pub use process::Background;
-pub use tools::{need_tools, skip_unless_root};
+pub use tools::{need_tools, skip_unless_root, skipped};
 pub use topology::Topology;

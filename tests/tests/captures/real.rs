@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use firewall_user::replay::capture::CaptureReader;
 use firewall_user::replay::{EngineKind, Options, Replay, ReplayClock};
-use palisade_tests::skip_unless_root;
+use palisade_tests::{skip_unless_root, skipped};
 
 use super::policies::{PERIMETER, STRICT};
 use super::{both_engines, each_frame, inside, policy};
@@ -206,10 +206,10 @@ fn real_captures() -> Option<PathBuf> {
     if captures.is_dir() {
         return Some(captures);
     }
-    println!(
-        "skipped: no real captures in {} (PALISADE_DATA names another folder)",
+    skipped(&format!(
+        "no real captures in {} (PALISADE_DATA names another folder)",
         captures.display()
-    );
+    ));
     None
 }
 
