@@ -58,6 +58,13 @@ pub trait Tables: Image {
     /// Counts a packet for a rule.
     fn hit(&mut self, counter: u32, bytes: u32);
 
+    /// The value itself, as something that nothing is known about. The kernel program makes the
+    /// verifier forget what it is, so that each turn of a loop looks the same.
+    #[inline(always)]
+    fn opaque(&mut self, value: u64) -> u64 {
+        value
+    }
+
     /// Told of each step, for `explain`; the kernel program leaves this empty.
     #[inline(always)]
     fn step(&mut self, _step: Step) {}
@@ -125,6 +132,8 @@ impl Judgement {
 pub struct Scratch {
     pub judgement: Judgement,
     pub packet: Packet,
+    /// Where [`Tables::opaque`] puts a value down.
+    pub cell: u64,
 }
 
 /// Where a packet came in or goes out, and when.

@@ -52,7 +52,11 @@ fn ingress(context: &XdpContext) -> u32 {
         return XDP_DROP;
     };
     // SAFETY: this CPU's own entry, used by one program at a time.
-    let Scratch { packet, judgement } = unsafe { &mut *scratch };
+    let Scratch {
+        packet,
+        judgement,
+        cell,
+    } = unsafe { &mut *scratch };
     let mut frame = Frame::of_xdp(context);
     *packet = Packet::default();
     packet::parse(&mut frame, NO_VLAN, packet);
@@ -60,6 +64,7 @@ fn ingress(context: &XdpContext) -> u32 {
     let at = circumstances();
     let mut tables = Maps {
         context: context.as_ptr(),
+        cell: &raw mut *cell,
     };
     *judgement = decide::inbound(packet, at, &mut tables);
     forget(judgement);
@@ -95,7 +100,11 @@ fn egress(context: &TcContext) -> i32 {
         return TC_DROP;
     };
     // SAFETY: this CPU's own entry, used by one program at a time.
-    let Scratch { packet, judgement } = unsafe { &mut *scratch };
+    let Scratch {
+        packet,
+        judgement,
+        cell,
+    } = unsafe { &mut *scratch };
     let mut frame = Frame::of_skb(context);
     *packet = Packet::default();
     packet::parse(&mut frame, tag, packet);
@@ -103,6 +112,7 @@ fn egress(context: &TcContext) -> i32 {
     let at = circumstances();
     let mut tables = Maps {
         context: context.as_ptr(),
+        cell: &raw mut *cell,
     };
     *judgement = decide::outbound(packet, at, &mut tables);
     forget(judgement);

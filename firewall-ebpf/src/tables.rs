@@ -14,6 +14,8 @@ use crate::maps;
 /// The maps, and the context for the socket lookup.
 pub struct Maps {
     pub context: *mut c_void,
+    /// A word of this CPU's scratch memory.
+    pub cell: *mut u64,
 }
 
 impl Image for Maps {
@@ -95,6 +97,15 @@ impl Tables for Maps {
             let state = (*socket).state;
             bpf_sk_release(socket.cast());
             state != TCP_LISTEN && state != TCP_NEW_SYN_RECV && state != TCP_SYN_RECV
+        }
+    }
+
+    #[inline(always)]
+    fn opaque(&mut self, value: u64) -> u64 {
+        // SAFETY: the cell is this CPU's own, within a map's value.
+        unsafe {
+            self.cell.write_volatile(value);
+            self.cell.read_volatile()
         }
     }
 

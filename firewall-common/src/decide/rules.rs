@@ -37,6 +37,11 @@ pub(super) fn first_match<T: Tables>(
         if step >= steps {
             break;
         }
+        if summaries != 0 {
+            search.words = tables.opaque(search.words);
+            search.word = tables.opaque(search.word as u64) as u32;
+            search.rules = tables.opaque(search.rules);
+        }
         if search.rules == 0 {
             if summaries == 0 {
                 return None;
