@@ -119,9 +119,10 @@ pub fn time(contenders: &[Contender], rounds: u32, repeat: u32) -> Result<Vec<Ti
                 samples.entry(index).or_default().push(nanoseconds);
             }
         }
-        eprint!("\r{round} of {rounds} rounds");
+        if round > 0 && (round % 5 == 0 || round == rounds) {
+            eprintln!("{round} of {rounds} rounds");
+        }
     }
-    eprintln!();
     Ok((0..contenders.len())
         .map(|index| Timing::new(samples.remove(&index).unwrap_or_default()))
         .collect())
