@@ -110,10 +110,8 @@ pub const NO_FLAGS: u32 = 256;
 /// The type index of a packet that is not ICMP.
 pub const NO_ICMP: u32 = 512;
 
-/// Most rules of one direction.
-pub const MAX_RULES: usize = 16_384;
-/// Most summary words of a row.
-pub const MAX_SUMMARIES: u32 = (MAX_RULES / 64 / 64) as u32;
+/// Most rules of one direction: what the verifier still follows to the end.
+pub const MAX_RULES: usize = 4_096;
 /// Most rules that may count one packet and go on.
 pub const MAX_COUNTED: usize = 8;
 /// Most steps of a search: a summary word, a word of rules, or a rule that does not decide. The
