@@ -14,8 +14,9 @@ use super::pins::{Pins, Side, remove};
 use super::state::Attached;
 use super::{AttachMode, Egress, InterfaceSettings, sys};
 
-/// Priorities that egress filters take in turn where the kernel has no tcx.
-const CLSACT_PRIORITIES: [u16; 2] = [49_000, 49_001];
+/// Where the egress filter stands that a kernel without tcx gets: behind what others have put there
+/// by hand, and replaced in place.
+const CLSACT_PRIORITY: u16 = 49_000;
 const CLSACT_HANDLE: u32 = 1;
 
 /// The outcome for one interface.
@@ -37,7 +38,7 @@ pub(super) fn put(
         .with_context(|| format!("XDP on {}", interface.name))?;
     let egress = put_egress(programs, interface, index, pins, before)
         .with_context(|| format!("egress on {}", interface.name))?;
-    let taken_over = ingress.is_none() && egress.is_none();
+    let taken_over = ingress.is_none() && egress.taken_over;
     let mut attached = match (ingress, before) {
         (Some(fresh), _) => fresh,
         (None, Some(before)) => before.clone(),
@@ -48,7 +49,7 @@ pub(super) fn put(
             clsact: None,
         },
     };
-    attached.clsact = egress.unwrap_or(before.and_then(|before| before.clsact));
+    attached.clsact = egress.clsact;
     Ok(Outcome {
         attached,
         taken_over,
@@ -157,47 +158,32 @@ fn attach_xdp(
     }
 }
 
-/// `None` when a pinned link took the program over, otherwise the filter's priority, if it is one.
+/// How the way out is guarded.
+struct Outward {
+    /// Priority of the filter, if it is one.
+    clsact: Option<u16>,
+    /// The program took another one's place.
+    taken_over: bool,
+}
+
 fn put_egress(
     programs: &mut Programs,
     interface: &InterfaceSettings,
     index: u32,
     pins: &Pins,
     before: Option<&Attached>,
-) -> anyhow::Result<Option<Option<u16>>> {
+) -> anyhow::Result<Outward> {
     let pin = pins.link(&interface.name, Side::Out);
-    let program = programs.egress()?;
     if interface.egress != Egress::Clsact {
-        if is_linked_to(&pin, index) {
-            let replaced = PinnedLink::from_pin(&pin)
-                .map_err(anyhow::Error::from)
-                .and_then(|link| Ok(program.attach_to_link(FdLink::from(link).try_into()?)?))
-                .and_then(|id| Ok(program.take_link(id)?));
-            match replaced {
-                Ok(_) => return Ok(None),
-                Err(error) => {
-                    tracing::warn!(interface = interface.name, %error, "the pinned link cannot be updated; attaching anew");
-                }
-            }
-        }
-        remove(&pin)?;
-        let attached = program
-            .attach_with_options(
-                &interface.name,
-                TcAttachType::Egress,
-                TcAttachOptions::TcxOrder(LinkOrder::first()),
-            )
-            .map_err(anyhow::Error::from)
-            .and_then(|id| {
-                let link: FdLink = program.take_link(id)?.try_into()?;
-                Ok(link.pin(&pin)?)
-            });
-        match attached {
-            Ok(_) => {
+        match put_tcx(programs, interface, index, &pin) {
+            Ok(taken_over) => {
                 if let Some(priority) = before.and_then(|before| before.clsact) {
                     remove_filter(&interface.name, priority);
                 }
-                return Ok(Some(None));
+                return Ok(Outward {
+                    clsact: None,
+                    taken_over,
+                });
             }
             Err(error) if interface.egress == Egress::Tcx => {
                 return Err(error).context("the kernel refuses tcx (Linux 6.6 has it)");
@@ -207,43 +193,85 @@ fn put_egress(
             }
         }
     }
-    // The new filter stands before the old one goes: both judge for a moment, and a packet that
-    // both let pass does pass.
-    let old = before.and_then(|before| before.clsact);
-    let new = CLSACT_PRIORITIES[usize::from(old == Some(CLSACT_PRIORITIES[0]))];
-    // It is there already from earlier, or it fails below with a better message.
-    let _ = qdisc_add_clsact(&interface.name);
-    remove_filter(&interface.name, new);
-    let id = program
-        .attach_with_options(
-            &interface.name,
-            TcAttachType::Egress,
-            TcAttachOptions::Netlink(NlOptions {
-                priority: new,
+    let taken_over = put_filter(programs, &interface.name)?;
+    // A link from before stood until now; both let pass what both let pass.
+    remove(&pin)?;
+    Ok(Outward {
+        clsact: Some(CLSACT_PRIORITY),
+        taken_over,
+    })
+}
+
+/// Puts the program into the pinned tcx link, or into a new one; whether there was one.
+fn put_tcx(
+    programs: &mut Programs,
+    interface: &InterfaceSettings,
+    index: u32,
+    pin: &Path,
+) -> anyhow::Result<bool> {
+    let program = programs.egress()?;
+    if is_linked_to(pin, index) {
+        let replaced = PinnedLink::from_pin(pin)
+            .map_err(anyhow::Error::from)
+            .and_then(|link| Ok(program.attach_to_link(FdLink::from(link).try_into()?)?))
+            .and_then(|id| Ok(program.take_link(id)?));
+        match replaced {
+            Ok(_) => return Ok(true),
+            Err(error) => {
+                tracing::warn!(interface = interface.name, %error, "the pinned link cannot be updated; attaching anew");
+            }
+        }
+    }
+    remove(pin)?;
+    let id = program.attach_with_options(
+        &interface.name,
+        TcAttachType::Egress,
+        TcAttachOptions::TcxOrder(LinkOrder::first()),
+    )?;
+    let link: FdLink = program.take_link(id)?.try_into()?;
+    link.pin(pin)?;
+    Ok(false)
+}
+
+/// Puts the program into the filter that is there, which the kernel does between two packets, or
+/// into a new one; whether there was one.
+fn put_filter(programs: &mut Programs, interface: &str) -> anyhow::Result<bool> {
+    let program = programs.egress()?;
+    // What keeps it from being replaced keeps a new one from being attached, or is that it is not
+    // there.
+    let replaced = filter(interface, CLSACT_PRIORITY)
+        .ok()
+        .and_then(|link| program.attach_to_link(link).ok());
+    let (id, taken_over) = match replaced {
+        Some(id) => (id, true),
+        None => {
+            // It is there already from earlier, or attaching fails with a better message.
+            let _ = qdisc_add_clsact(interface);
+            let options = TcAttachOptions::Netlink(NlOptions {
+                priority: CLSACT_PRIORITY,
                 handle: CLSACT_HANDLE.into(),
                 classid: None,
-            }),
-        )
-        .context("the kernel refuses a clsact filter")?;
+            });
+            let id = program
+                .attach_with_options(interface, TcAttachType::Egress, options)
+                .context("the kernel refuses a clsact filter")?;
+            (id, false)
+        }
+    };
     // A filter stays by itself; dropping the link would remove it.
     std::mem::forget(program.take_link(id)?);
-    if let Some(old) = old {
-        remove_filter(&interface.name, old);
-    }
-    remove(&pin)?;
-    Ok(Some(Some(new)))
+    Ok(taken_over)
 }
 
 /// Removes an egress filter; dropping the link that names it does.
 fn remove_filter(interface: &str, priority: u16) {
-    let link = SchedClassifierLink::attached(
-        interface,
-        TcAttachType::Egress,
-        priority,
-        CLSACT_HANDLE.into(),
-        None,
-    );
-    drop(link);
+    drop(filter(interface, priority));
+}
+
+/// Names an egress filter as a link, whether it is there or not.
+fn filter(interface: &str, priority: u16) -> std::io::Result<SchedClassifierLink> {
+    let handle = CLSACT_HANDLE.into();
+    SchedClassifierLink::attached(interface, TcAttachType::Egress, priority, handle, None)
 }
 
 /// Whether there is a link at `pin` that is attached to the interface with this index: a device
