@@ -1,4 +1,5 @@
-//! Compiles the kernel programs with a toolchain that can, and embeds them.
+//! Compiles the kernel programs with a toolchain that can, and embeds them; and says which commit
+//! this is.
 //!
 //! They need `core` built for the bpf target, hence rust-src and unstable cargo flags. The
 //! toolchain is, in this order: the one that PALISADE_BPF_TOOLCHAIN names, the distribution's
@@ -6,7 +7,7 @@
 
 use std::{
     env,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
 
@@ -16,6 +17,9 @@ use aya_build::{Package, Toolchain};
 const OVERRIDE: &str = "PALISADE_BPF_TOOLCHAIN";
 const LINKED: &str = "palisade-bpf";
 const NIGHTLY: &str = "nightly";
+
+/// The commit, for whoever builds without a checkout; read by src/export.
+const REVISION: &str = "PALISADE_REVISION";
 
 const SETUP: &str = "run `cargo xtask setup --for build`";
 
@@ -57,6 +61,12 @@ fn build() -> Result<()> {
         println!("cargo:rerun-if-changed={input}");
     }
     println!("cargo:rerun-if-env-changed={OVERRIDE}");
+    println!("cargo:rerun-if-env-changed={REVISION}");
+    if env::var_os(REVISION).is_none()
+        && let Some(revision) = checked_out()
+    {
+        println!("cargo:rustc-env={REVISION}={revision}");
+    }
 
     let (toolchain, version) = choose()?;
     require_linker()?;
@@ -82,6 +92,28 @@ fn build() -> Result<()> {
     };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
         .with_context(|| format!("the kernel programs do not build with `{toolchain}` ({version})"))
+}
+
+/// The commit of the checkout that this file belongs to, if it does to one.
+fn checked_out() -> Option<String> {
+    // A copy of the sources in somebody else's repository has not that one's commit.
+    git(&["ls-files", "--error-unmatch", "build.rs"])?;
+    // One of them changes whenever another commit is checked out. A file that is not there would
+    // make this script run each time.
+    for name in ["HEAD", "logs/HEAD"] {
+        let file = git(&["rev-parse", "--git-path", name])?;
+        if Path::new(&file).exists() {
+            println!("cargo:rerun-if-changed={file}");
+        }
+    }
+    git(&["rev-parse", "--short=12", "HEAD"])
+}
+
+/// What git says; nothing without git, a checkout or a commit.
+fn git(arguments: &[&str]) -> Option<String> {
+    let output = Command::new("git").args(arguments).output().ok()?;
+    let words = String::from_utf8(output.stdout).ok()?;
+    output.status.success().then(|| words.trim().to_owned())
 }
 
 /// The toolchain and what its compiler calls itself.

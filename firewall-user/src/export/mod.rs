@@ -8,7 +8,7 @@ pub use server::{Readable, serve};
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
-/// The commit of this build, if the build said so (`PALISADE_REVISION`).
+/// The commit of this build: the checkout's, or what `PALISADE_REVISION` said during the build.
 pub const REVISION: &str = match option_env!("PALISADE_REVISION") {
     Some(revision) => revision,
     None => "unknown",
