@@ -225,6 +225,27 @@ fn verbs_without_a_daemon_say_so_with_their_own_exit_code() -> Result<()> {
 }
 
 #[test]
+fn a_ban_that_can_be_read_in_two_ways_is_refused_with_both_readings() -> Result<()> {
+    for verb in ["ban", "unban"] {
+        for (prefix, readings) in [
+            (
+                "203.0.113.7/24",
+                "write 203.0.113.0/24 for the network or 203.0.113.7 for the one address",
+            ),
+            (
+                "2001:db8::1/64",
+                "write 2001:db8::/64 for the network or 2001:db8::1 for the one address",
+            ),
+        ] {
+            let refusal = finish(Command::new(palisade()?).args([verb, prefix]))?;
+            assert_eq!(refusal.code(), 2, "{verb}: {refusal}");
+            assert!(refusal.stderr.contains(readings), "{verb}: {refusal}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
 fn policies_that_people_get_wrong_are_refused_with_place_and_remedy() -> Result<()> {
     let long = "198.51.100.7\n".repeat(10) + &"this is no address\n".repeat(1_000_000);
     let cases: [(&str, &str, &[&str]); 7] = [

@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use super::client::{Client, read};
 use super::{Global, output};
 use crate::daemon::documents::{BanDocument, BanRequest};
-use crate::respond::{BanDuration, parse_prefix};
+use crate::policy::address::parse_prefix;
+use crate::respond::BanDuration;
 
 /// Arguments of `palisade ban`.
 #[derive(Debug, clap::Args)]

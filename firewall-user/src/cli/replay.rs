@@ -25,7 +25,7 @@ pub struct Args {
     pub policy: PathBuf,
     /// A prefix behind the fence: what goes to it is inbound, what leaves it is outbound (can be
     /// given several times; without it, everything is inbound)
-    #[arg(long, value_name = "CIDR", value_parser = prefix)]
+    #[arg(long, value_name = "CIDR", value_parser = address::parse_prefix)]
     pub inside: Vec<IpNet>,
     /// Write a JSON line per packet: its number, verdict, reason and rule
     #[arg(long, value_name = "FILE")]
@@ -186,8 +186,4 @@ fn create(file: &Path) -> anyhow::Result<BufWriter<File>> {
     let created =
         File::create(file).with_context(|| format!("{} cannot be written", file.display()))?;
     Ok(BufWriter::new(created))
-}
-
-fn prefix(text: &str) -> Result<IpNet, String> {
-    address::parse_prefix(text).map_err(|bad| format!("{}; {}", bad.message, bad.help))
 }

@@ -55,7 +55,7 @@ struct Change {
     /// The set's name
     name: String,
     /// Addresses or prefixes
-    #[arg(required = true, value_name = "ADDR[/LEN]", value_parser = prefix)]
+    #[arg(required = true, value_name = "ADDR[/LEN]", value_parser = parse_prefix)]
     addresses: Vec<IpNet>,
     #[command(flatten)]
     changing: Changing,
@@ -69,10 +69,6 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         Verb::Add { change, create } => add(global, change, create),
         Verb::Remove { change } => remove(global, &change),
     }
-}
-
-fn prefix(text: &str) -> Result<IpNet, String> {
-    parse_prefix(text).map_err(|bad| format!("{}; {}", bad.message, bad.help))
 }
 
 fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::client::Client;
 use super::{Global, output};
-use crate::respond::parse_prefix;
+use crate::policy::address::parse_prefix;
 
 /// Arguments of `palisade unban`.
 #[derive(Debug, clap::Args)]

@@ -13,9 +13,10 @@ use super::documents::{BanCounts, BanDocument, BanRequest, Bans};
 use super::failure::Failure;
 use crate::datapath::BanTable;
 use crate::detect::AlertKind;
+use crate::policy::address::parse_prefix;
 use crate::respond::{
     BanBook, BanDuration, BanFile, BanRecord, Loaded, Origin, RespondSettings, Response, check_ban,
-    is_protected, parse_prefix,
+    is_protected,
 };
 
 /// Longest reason that is kept, in characters.

@@ -5,12 +5,10 @@ mod automatic;
 mod book;
 mod duration;
 mod guard;
-mod prefix;
 mod store;
 
 pub use automatic::{RespondMode, RespondSettings, Response};
 pub use book::{BanBook, BanRecord, Origin};
 pub use duration::{BanDuration, BanDurationError};
 pub use guard::{BanRefusal, check_ban, is_protected};
-pub use prefix::{BadPrefix, parse_prefix};
 pub use store::{BanFile, Loaded};

@@ -107,6 +107,12 @@ async fn what_is_wrong_with_a_request_is_told() {
             "{\"prefix\":\"203.0.113.7\",\"for\":\"soon\"}",
             "10m",
         ),
+        (
+            "POST",
+            "/v1/bans",
+            "{\"prefix\":\"203.0.113.7/24\"}",
+            "write 203.0.113.0/24 for the network or 203.0.113.7 for the one address",
+        ),
         ("DELETE", "/v1/bans", "", "missing field `prefix`"),
         ("POST", "/v1/apply", "{\"dryrun\":true}", "unknown field"),
         ("POST", "/v1/apply", "{\"path\":\"p.toml\"}", "absolute"),
