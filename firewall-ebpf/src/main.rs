@@ -146,8 +146,8 @@ fn forget<T>(memory: &mut T) {
     // SAFETY: copies a register to itself; the pointer is handed over so that the memory counts as
     // written. (Assembly without an instruction upsets the line information.)
     unsafe {
-        asm!("{0} = {0}", inout(reg) &raw mut *memory => _, options(nostack, preserves_flags))
-    };
+        asm!("{0} = {0}", inout(reg) &raw mut *memory => _, options(nostack, preserves_flags));
+    }
 }
 
 #[inline(always)]

@@ -56,7 +56,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn insert_connection(&mut self, key: &FlowKey, connection: Connection) {
-        if maps::CONNECTION_TABLE.insert(key, &connection, 0).is_err()
+        if maps::CONNECTION_TABLE.insert(key, connection, 0).is_err()
             && let Some(health) = maps::HEALTH.get_ptr_mut(0)
         {
             // SAFETY: this CPU's own entry.
