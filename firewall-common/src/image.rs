@@ -116,8 +116,10 @@ pub const MAX_RULES: usize = 4_096;
 pub const MAX_COUNTED: usize = 8;
 /// Most steps of a search: a summary word, a word of rules, or a rule that does not decide. The
 /// verifier follows as many as the policy's [`constant::STEPS`] says, so that a small policy loads
-/// fast.
-pub const MAX_STEPS: u32 = 1024;
+/// fast. The largest policy needs 65 for its words and 8 for rules that count; what is left is for
+/// rules that expired since the policy was compiled, and more than 50 of those on one packet end the
+/// search at the default.
+pub const MAX_STEPS: u32 = 128;
 
 /// Reads words of the image.
 pub trait Image {

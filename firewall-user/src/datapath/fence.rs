@@ -313,6 +313,7 @@ fn environment(interfaces: &[InterfaceSettings], counters: Counters) -> Environm
             .collect(),
         clock_offset: clock::offset(),
         counters,
+        now: Some(jiff::Timestamp::now()),
     }
 }
 

@@ -17,7 +17,8 @@ use crate::oracle::{Answer, INTERFACE, Oracle};
 
 /// How many rules a policy has: none, one word of them, just more than one, many words.
 const SIZES: [usize; 12] = [0, 1, 3, 8, 20, 40, 64, 80, 90, 120, 200, 300];
-const LARGE: usize = 5_000;
+/// As many as a policy may have (`MAX_RULES`).
+const LARGE: usize = 4_096;
 /// One policy in this many is large.
 const LARGE_EVERY: usize = 60;
 

@@ -50,6 +50,8 @@ pub struct Environment {
     pub clock_offset: i128,
     /// Counters that rules already have.
     pub counters: Counters,
+    /// Rules that expired before this moment are left out; `None` keeps all.
+    pub now: Option<jiff::Timestamp>,
 }
 
 /// Which counter belongs to which rule name; a name keeps its counter for good.
@@ -133,7 +135,7 @@ impl Policy {
         let rules: Vec<&Rule> = self
             .rules
             .iter()
-            .filter(|rule| rule.direction == direction)
+            .filter(|rule| rule.direction == direction && !expired(rule, environment))
             .collect();
         if rules.len() > MAX_RULES {
             return Err(CompileError::TooManyRules {
@@ -274,6 +276,13 @@ impl FromIterator<(String, u32)> for Counters {
         Self {
             by_name: pairs.into_iter().collect(),
         }
+    }
+}
+
+fn expired(rule: &Rule, environment: &Environment) -> bool {
+    match (rule.expires, environment.now) {
+        (Some(expires), Some(now)) => expires <= now,
+        _ => false,
     }
 }
 
