@@ -13,6 +13,8 @@ pub use established::{
 };
 pub use link::LinkRule;
 
+use established::Standing;
+
 use crate::image::{self, Image, constant};
 use crate::layout::{BAN_LENGTH_WORDS, BAN_LENGTHS, BanKey, Connection, FlowKey, NO_RULE};
 use crate::packet::{Kind, Packet, flag, mark, protocol};
@@ -181,11 +183,18 @@ pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) ->
         }
         None => tables.step(Step::NoBan),
     }
-    if let Some(judgement) = established::inbound(packet, at, tables) {
-        return judgement;
+    let socket = match established::inbound(packet, at, tables) {
+        Standing::Connection(judgement) => return judgement,
+        Standing::Socket => true,
+        Standing::Stranger => false,
+    };
+    // One search serves both: whoever has a socket passes, and the rule only answers for it.
+    let first = rules::first_match(packet, at, IN, !socket, tables);
+    if socket {
+        return established::by_socket(packet, at, first, tables);
     }
-    match rules::first_match(packet, at, IN, true, tables) {
-        Some(record) => decided(record, tables.constant(IN, constant::OBSERVE) != 0),
+    match first {
+        Some(record) => decided(record, observe),
         None => default(packet, IN, tables),
     }
 }

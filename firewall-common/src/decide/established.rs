@@ -56,41 +56,57 @@ pub fn flow_key(packet: &Packet, direction: Direction) -> FlowKey {
     }
 }
 
-/// The judgement on an inbound packet that belongs to a connection.
+/// What an inbound packet is to the connections of this host.
+pub(super) enum Standing {
+    /// It belongs to one that is in the table.
+    Connection(Judgement),
+    /// It belongs to one that the table does not have and the host has a socket for.
+    Socket,
+    /// It belongs to none.
+    Stranger,
+}
+
+/// Finds the connection that an inbound packet belongs to.
 #[inline(always)]
-pub(super) fn inbound<T: Tables>(
+pub(super) fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Standing {
+    if may_belong(packet, Direction::Inbound) {
+        let key = flow_key(packet, Direction::Inbound);
+        if let Some(rule) = known(packet, &key, true, at, tables) {
+            tables.step(Step::Established(Known::Table));
+            return Standing::Connection(belongs(packet, rule, tables));
+        }
+        if packet.protocol == protocol::TCP && tables.has_socket(&key) {
+            tables.step(Step::Established(Known::Socket));
+            return Standing::Socket;
+        }
+    }
+    tables.step(Step::Established(Known::No));
+    Standing::Stranger
+}
+
+/// The judgement on an inbound packet that the host has a socket for: it is entered and passes.
+/// The rule that would admit it answers for it, so that its packets are counted there; a rule that
+/// drops does not cut what is established.
+#[inline(always)]
+pub(super) fn by_socket<T: Tables>(
     packet: &Packet,
     at: Circumstances,
+    first: Option<Record>,
     tables: &mut T,
-) -> Option<Judgement> {
-    if !may_belong(packet, Direction::Inbound) {
-        tables.step(Step::Established(Known::No));
-        return None;
-    }
-    let key = flow_key(packet, Direction::Inbound);
-    if let Some(rule) = known(packet, &key, true, at, tables) {
-        tables.step(Step::Established(Known::Table));
-        return Some(belongs(packet, rule, tables));
-    }
-    if packet.protocol == protocol::TCP && tables.has_socket(&key) {
-        tables.step(Step::Established(Known::Socket));
-        // The rule that would admit it answers for it, so that its packets are counted there. A
-        // rule that drops does not cut what is established.
-        let rule = rules::first_match(packet, at, Direction::Inbound, false, tables)
-            .filter(|rule| rule.flags & record::DROP == 0)
-            .map_or(NO_RULE, |rule| rule.counter);
+) -> Judgement {
+    let rule = match first {
+        Some(record) if record.flags & record::DROP == 0 => record.counter,
+        _ => NO_RULE,
+    };
+    if !packet.is(mark::ICMP_ERROR) {
         let connection = Connection {
             last_seen: at.now,
             rule,
             flags: CONNECTION_ASSURED,
         };
-        if !packet.is(mark::ICMP_ERROR) {
-            tables.insert_connection(&key, connection);
-        }
-        return Some(belongs(packet, rule, tables));
+        tables.insert_connection(&flow_key(packet, Direction::Inbound), connection);
     }
-    tables.step(Step::Established(Known::No));
-    None
+    belongs(packet, rule, tables)
 }
 
 /// The judgement on an outbound packet that belongs to a connection.
