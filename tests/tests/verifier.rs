@@ -1,0 +1,84 @@
+//! The kernel's verifier takes the programs of every policy that the language allows, as they are
+//! loaded for service.
+
+#![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
+use std::fmt::Write;
+use std::path::Path;
+
+use firewall_user::datapath::TestRun;
+use firewall_user::policy::{Environment, MAX_RULES, Policy};
+use palisade_tests::skip_unless_root;
+
+/// A policy whose rules look at every field, in both directions.
+fn every_field(rules: usize, expiring: bool) -> String {
+    let mut text = "version = 1\n[defaults]\noutbound = \"drop\"\n[sets]\nown = [\"10.0.0.0/8\"]\n\
+         [protect]\nnever_block = [\"own\"]\n"
+        .to_owned();
+    for number in 0..rules {
+        let action = ["accept", "drop"][number % 2];
+        write!(
+            text,
+            "[[rule]]\nname = \"r{number}\"\naction = \"{action}\"\nprotocol = \"tcp\"\ntcp_flags = \"syn\"\n\
+             interface = \"eth0\"\nvlan = {vlan}\nport = {port}\nfrom_port = \"1-{from_port}\"\n\
+             ttl = [1, {ttl}]\nlength = \"{length}-2000\"\nfragment = false\n\
+             from = [\"203.0.{net}.0/24\", \"2001:db8:{net}::/48\"]\nto = [\"198.51.100.0/24\", \"2001:db8::/32\"]\n",
+            vlan = number % 4_000 + 1,
+            port = number + 1,
+            from_port = 60_000 - number,
+            ttl = number % 200 + 2,
+            length = number % 900 + 1,
+            net = number % 250,
+        )
+        .expect("a string takes everything");
+        if number % 2 == 1 {
+            text += "direction = \"outbound\"\n";
+        }
+        if expiring {
+            text += "expires = 2100-01-01\n";
+        }
+    }
+    text
+}
+
+fn loads(text: &str) {
+    let (policy, _) =
+        Policy::parse(text, "policy.toml", Path::new(".")).expect("the policy is valid");
+    let compiled = policy
+        .compile(&Environment::default())
+        .expect("it compiles");
+    TestRun::live(compiled).expect("the verifier takes the programs");
+}
+
+#[test]
+fn the_smallest_policy_loads() {
+    if skip_unless_root() {
+        return;
+    }
+    loads("version = 1\n");
+}
+
+#[test]
+fn rules_of_one_word_and_one_more_load() {
+    if skip_unless_root() {
+        return;
+    }
+    loads(&every_field(128, false));
+    loads(&every_field(130, false));
+}
+
+#[test]
+fn as_many_rules_as_are_allowed_load_whatever_they_look_at() {
+    if skip_unless_root() {
+        return;
+    }
+    loads(&every_field(MAX_RULES, false));
+}
+
+#[test]
+fn as_many_rules_as_are_allowed_load_when_all_of_them_will_expire() {
+    if skip_unless_root() {
+        return;
+    }
+    loads(&every_field(MAX_RULES, true));
+}
