@@ -64,6 +64,8 @@ fn ingress(context: &XdpContext) -> u32 {
     let at = circumstances();
     let mut tables = Maps {
         context: context.as_ptr(),
+        packets: 1,
+        further_bytes: 0,
         cell: &raw mut *cell,
     };
     *judgement = decide::inbound(packet, at, &mut tables);
@@ -110,25 +112,27 @@ fn egress(context: &TcContext) -> i32 {
     packet::parse(&mut frame, tag, packet);
     forget(packet);
     let at = circumstances();
+    let packets = if segments > 1 { segments } else { 1 };
+    let further_bytes = if segments > 1 && wire > packet.length {
+        wire - packet.length
+    } else {
+        0
+    };
     let mut tables = Maps {
         context: context.as_ptr(),
+        packets,
+        further_bytes,
         cell: &raw mut *cell,
     };
     *judgement = decide::outbound(packet, at, &mut tables);
     forget(judgement);
-    let packets = if segments > 1 { segments } else { 1 };
-    let bytes = if segments > 1 && wire > packet.length {
-        wire
-    } else {
-        packet.length
-    };
     account::count(
         packet,
         *judgement,
         Direction::Outbound,
         at.now,
         packets,
-        bytes,
+        packet.length + further_bytes,
     );
     trace(context, packet, *judgement);
     events::sample(context, packet, *judgement, Direction::Outbound, at.now);

@@ -11,9 +11,13 @@ use firewall_common::layout::{BanKey, Connection, FlowKey};
 
 use crate::maps;
 
-/// The maps, and the context for the socket lookup.
+/// The maps, the context for the socket lookup, and what a frame counts for.
 pub struct Maps {
     pub context: *mut c_void,
+    /// How many packets the frame becomes on the wire.
+    pub packets: u32,
+    /// Bytes on the wire beyond the frame's length: the headers of all packets but the first.
+    pub further_bytes: u32,
     /// A word of this CPU's scratch memory.
     pub cell: *mut u64,
 }
@@ -114,8 +118,8 @@ impl Tables for Maps {
         if let Some(entry) = maps::RULE_HITS.get_ptr_mut(counter) {
             // SAFETY: this CPU's own entry.
             let entry = unsafe { &mut *entry };
-            entry.packets += 1;
-            entry.bytes += bytes as u64;
+            entry.packets += self.packets as u64;
+            entry.bytes += bytes as u64 + self.further_bytes as u64;
         }
     }
 }

@@ -93,6 +93,31 @@ fn upload(from: &Namespace, to: SocketAddr, bytes: usize) -> Result<String> {
 }
 
 #[test]
+fn a_rule_counts_what_leaves_by_it_as_packets_on_the_wire() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["curl"])?;
+    const BYTES: usize = 3_000_000;
+    let world = Topology::untagged()?;
+    let _count = servers::tcp_count(&world.outside, 9000)?;
+    let policy = format!(
+        "{CLOSED}\n[[rule]]\nname = \"out\"\naction = \"accept\"\nprotocol = \"tcp\"\n\
+         port = 9000\ndirection = \"outbound\"\n"
+    );
+    let daemon = Daemon::start(&world.inside, &policy)?;
+    for to in CLIENT {
+        let before = daemon.rule_packets("out")?;
+        let counted = upload(&world.inside, SocketAddr::new(to, 9000), BYTES)?;
+        assert_eq!(counted, BYTES.to_string(), "{to}");
+        // The stack hands over up to 64 KiB at a time; a frame holds less than 1,500 bytes of it.
+        let packets = daemon.rule_packets("out")? - before;
+        assert!(packets >= BYTES as u64 / 1500, "{packets} packets to {to}");
+    }
+    Ok(())
+}
+
+#[test]
 fn connections_older_than_the_fence_go_on_both_ways() -> Result<()> {
     if skip_unless_root() {
         return Ok(());
