@@ -196,6 +196,26 @@ fn the_first_step_that_applies_decides() {
 }
 
 #[test]
+fn only_neighbours_speak_of_multicast_listeners() {
+    let mut engine = strict();
+    let report = |source: &str, hops: u8| {
+        let listener = between(source, "ff02::16").icmp(143, 0, [0; 4]);
+        listener.ttl(hops).payload(&[0; 8]).build()
+    };
+    let table = [
+        ("fe80::7", 1, "pass link link:multicast-listener"),
+        ("::", 1, "pass link link:multicast-listener"),
+        ("fe80::7", 2, "drop default -"),
+        // Whoever knows how many routers lie between can have it arrive with any hop limit.
+        ("2001:db8:bad::7", 1, "drop default -"),
+    ];
+    for (source, hops, expected) in table {
+        let frame = report(source, hops);
+        assert_eq!(judge(&mut engine, &frame, In, 0), expected, "{source}");
+    }
+}
+
+#[test]
 fn only_openings_from_inside_let_answers_in() {
     let table = [
         (

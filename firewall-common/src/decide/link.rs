@@ -12,7 +12,8 @@ pub enum LinkRule {
     /// Router and neighbour discovery and redirects (RFC 4861): ICMPv6 133 to 137 with hop limit
     /// 255, which no router lets pass.
     NeighbourDiscovery = 1,
-    /// Multicast listener discovery (RFC 2710, RFC 3810), hop limit 1.
+    /// Multicast listener discovery (RFC 2710, RFC 3810): hop limit 1, which a stranger can arrange to
+    /// arrive with, and from a link-local address or `::`, which no router lets pass.
     MulticastListener = 2,
     /// Group membership, IPv4's equal of it (RFC 2236, RFC 3376): IGMP to a multicast group, TTL 1.
     GroupMembership = 3,
@@ -62,7 +63,9 @@ impl LinkRule {
         match self {
             Self::Arp => "ARP",
             Self::NeighbourDiscovery => "ICMPv6 types 133 to 137, code 0, hop limit 255",
-            Self::MulticastListener => "ICMPv6 types 130, 131, 132 and 143, hop limit 1",
+            Self::MulticastListener => {
+                "ICMPv6 types 130, 131, 132 and 143 from a link-local address or ::, hop limit 1"
+            }
             Self::GroupMembership => "IGMP to a multicast group, TTL 1",
             Self::Dhcp => "UDP from port 67 to port 68; outbound also from 68 to 67",
             Self::Dhcpv6 => {
@@ -101,7 +104,12 @@ fn ip(packet: &Packet, direction: Direction) -> Option<LinkRule> {
             133..=137 if packet.ttl == 255 && packet.icmp_code == 0 => {
                 Some(LinkRule::NeighbourDiscovery)
             }
-            130..=132 | 143 if packet.ttl == 1 => Some(LinkRule::MulticastListener),
+            130..=132 | 143
+                if packet.ttl == 1
+                    && (is_link_local(packet.source) || packet.source == Address::v6(0, 0)) =>
+            {
+                Some(LinkRule::MulticastListener)
+            }
             _ => None,
         },
         protocol::IGMP

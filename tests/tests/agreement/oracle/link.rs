@@ -1,6 +1,6 @@
 //! What the link needs, as the built-in rules describe it to people.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use firewall_common::Direction;
 
@@ -43,8 +43,11 @@ fn ip(packet: &Packet, direction: Direction) -> Option<&'static str> {
                 kind: 130..=132 | 143,
                 ..
             },
-            ..,
-        ) if packet.ttl == 1 => Some("link:multicast-listener"),
+            IpAddr::V6(source),
+            _,
+        ) if packet.ttl == 1 && (is_link_local(source) || source.is_unspecified()) => {
+            Some("link:multicast-listener")
+        }
         (2, _, _, IpAddr::V4(group)) if packet.ttl == 1 && group.is_multicast() => {
             Some("link:group-membership")
         }
@@ -53,9 +56,7 @@ fn ip(packet: &Packet, direction: Direction) -> Option<&'static str> {
             (68, 67) if out => Some("link:dhcp"),
             _ => None,
         },
-        (UDP, Body::Ports { from, to }, IpAddr::V6(source), _)
-            if source.segments()[0] & 0xffc0 == 0xfe80 =>
-        {
+        (UDP, Body::Ports { from, to }, IpAddr::V6(source), _) if is_link_local(source) => {
             match (from, to) {
                 (547, 546) => Some("link:dhcpv6"),
                 (546, 547) if out => Some("link:dhcpv6"),
@@ -64,4 +65,8 @@ fn ip(packet: &Packet, direction: Direction) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+fn is_link_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xffc0 == 0xfe80
 }
