@@ -91,10 +91,13 @@ fn a_stopped_daemon_leaves_the_fence_and_detach_takes_it_down() -> Result<()> {
     assert_eq!(nobody.code(), 3, "no daemon answers: {nobody}");
 
     daemon.launch()?;
+    let others = daemon.pins().join("others");
+    std::fs::create_dir(&others)?;
     daemon.palisade(&["detach"])?;
     for to in hidden {
         assert_eq!(connect(&world.outside, to, PATIENCE)?, Connect::Accepted);
     }
+    assert!(others.is_dir(), "what others keep there is theirs");
     daemon.stop()?;
     daemon.launch()?;
     for to in hidden {
@@ -128,6 +131,51 @@ fn an_interface_that_was_replaced_while_the_daemon_was_down_is_fenced_again() ->
     assert_eq!(pings.answered, 5);
     let hidden = SocketAddr::new(INSIDE[0], 7000);
     assert_eq!(connect(&world.outside, hidden, SILENCE)?, Connect::Silent);
+    Ok(())
+}
+
+#[test]
+fn a_mode_that_the_driver_refuses_leaves_the_interface_protected() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["ping", "ethtool"])?;
+    let world = Topology::untagged()?;
+    // veth takes no native program while the other end sends from more queues than it receives on.
+    world.outside.run("ethtool -L wire tx 2")?;
+    let _hidden = servers::tcp_echo(&world.inside, 7000)?;
+    let mut daemon = Daemon::start_in(&world.inside, PING, Mode::Auto)?;
+    let status = daemon.palisade(&["status"])?;
+    assert_eq!(status["interfaces"][0]["mode"], "generic", "{status:#}");
+    daemon.stop()?;
+    daemon.write_settings("interfaces = [{ name = \"edge\", mode = \"native\" }]", "")?;
+    let refused = daemon.run_to_end()?;
+    assert_eq!(refused.code(), 1, "{refused}");
+    assert!(refused.stderr.contains("stays protected"), "{refused}");
+    for (from, to) in CLIENT.into_iter().zip(INSIDE) {
+        let hidden = SocketAddr::new(to, 7000);
+        assert_eq!(connect(&world.outside, hidden, SILENCE)?, Connect::Silent);
+        let pings = ping(&world.outside, from, to, 3, Duration::from_millis(5))?;
+        assert_eq!(pings.answered, 3, "{to}");
+    }
+    Ok(())
+}
+
+#[test]
+fn hits_whose_registry_was_lost_are_not_taken_for_other_rules() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["ping", "curl"])?;
+    let world = Topology::untagged()?;
+    let mut daemon = Daemon::start(&world.inside, PING)?;
+    let every = Duration::from_millis(5);
+    ping(&world.outside, CLIENT[0], INSIDE[0], 5, every)?;
+    assert!(daemon.rule_packets("ping")? >= 5);
+    daemon.kill()?;
+    std::fs::remove_file(daemon.state_dir().join("datapath.json"))?;
+    daemon.launch()?;
+    assert_eq!(daemon.rule_packets("ping")?, 0);
     Ok(())
 }
 

@@ -86,7 +86,8 @@ fn put_ingress(
     let pin = pins.link(&interface.name, Side::In);
     let wanted =
         |before: &Attached| interface.mode == AttachMode::Auto || interface.mode == before.mode();
-    if is_linked_to(&pin, index) && before.is_none_or(wanted) {
+    let stands = is_linked_to(&pin, index);
+    if stands && before.is_none_or(wanted) {
         let program = programs.ingress()?;
         let replaced = PinnedLink::from_pin(&pin)
             .map_err(anyhow::Error::from)
@@ -99,13 +100,38 @@ fn put_ingress(
             }
         }
     }
+    // Native and generic programs cannot stand on one interface at the same time, so the old one has
+    // to go first.
     remove(&pin)?;
-    let (generic, fallback) = attach_xdp(programs, interface, &pin)?;
+    let (generic, fallback) = match attach_xdp(programs, interface, &pin) {
+        Ok(attached) => attached,
+        Err(error) if stands => return Err(stand_again(programs, interface, &pin, error)),
+        Err(error) => return Err(error),
+    };
     Ok(Some(Attached {
         generic,
         fallback,
         clsact: None,
     }))
+}
+
+/// After a change of mode was refused: attaches in any mode, so that an interface that was
+/// protected is not left open. Still an error, which says how the interface was left.
+fn stand_again(
+    programs: &mut Programs,
+    interface: &InterfaceSettings,
+    pin: &Path,
+    error: anyhow::Error,
+) -> anyhow::Error {
+    let any_mode = InterfaceSettings {
+        mode: AttachMode::Auto,
+        ..interface.clone()
+    };
+    match attach_xdp(programs, &any_mode, pin) {
+        Ok((true, _)) => error.context("it stays protected in generic mode"),
+        Ok((false, _)) => error.context("it stays protected in native mode"),
+        Err(again) => error.context(format!("it is NOT protected any more ({again:#})")),
+    }
 }
 
 /// Attaches anew: native first, generic where that is refused and allowed. Whether it is generic,

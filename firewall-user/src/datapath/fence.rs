@@ -46,6 +46,9 @@ impl Datapath {
         }
         let state = State::load(&settings.state_dir)?;
         let pins = Pins::open(&settings.pin_dir)?;
+        if state.fresh {
+            pins.forget_counts()?;
+        }
         object::check_pins(&pins)?;
         let mut prepared = Prepared {
             settings: &settings,
@@ -334,6 +337,10 @@ impl Prepared<'_> {
     ) -> anyhow::Result<(Vec<Attachment>, Applied)> {
         let started = Instant::now();
         let interfaces = &self.settings.interfaces;
+        // One that has gone must not stop a swap halfway, with two policies in force.
+        for wanted in interfaces {
+            interface::ethernet_index(&wanted.name)?;
+        }
         let environment = environment(interfaces, self.state.counters());
         let compiled = policy.compile(&environment)?;
         for note in &compiled.notes {

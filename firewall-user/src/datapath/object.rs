@@ -91,6 +91,10 @@ pub(super) fn load(
     purposes: &[Purpose],
     pins: Option<&Pins>,
 ) -> anyhow::Result<Vec<Programs>> {
+    if let Some(pins) = pins {
+        // One that a failed load left would be reused, whatever its size.
+        remove(&pins.image())?;
+    }
     let mut loaded = Vec::new();
     for purpose in purposes {
         let programs = Programs::load(compiled, *purpose, pins);

@@ -117,18 +117,27 @@ impl Pins {
         Ok(())
     }
 
+    /// Lets the counts start anew whose meaning was kept in a state file that is lost: rule numbers
+    /// and the seed by which sources are placed.
+    pub(super) fn forget_counts(&self) -> anyhow::Result<()> {
+        for name in ["RULE_HITS", "SOURCES"] {
+            remove(&self.map(name))?;
+        }
+        Ok(())
+    }
+
     /// Removes what a fence without any link leaves behind.
     pub(super) fn remove_if_unused(&self) -> anyhow::Result<()> {
         if self.linked()?.is_empty() {
-            for folder in [self.maps(), self.links(), self.root.clone()] {
+            for folder in [self.maps(), self.links()] {
                 match fs::remove_dir_all(&folder) {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    // The folder itself may be a mount point.
-                    Err(_) if folder == self.root => {}
                     Err(error) => return Err(error).with_context(|| folder.display().to_string()),
                 }
             }
+            // Only when it is empty: it may hold pins of others, or be a mount point.
+            let _ = fs::remove_dir(&self.root);
         }
         Ok(())
     }

@@ -17,6 +17,9 @@ const FILE: &str = "datapath.json";
 pub(super) struct State {
     #[serde(skip)]
     path: PathBuf,
+    /// There was no file that could be read.
+    #[serde(skip)]
+    pub(super) fresh: bool,
     pub(super) version: u32,
     pub(super) generation: u64,
     pub(super) source_seed: u32,
@@ -52,6 +55,7 @@ impl State {
         let path = folder.join(FILE);
         let fresh = || Self {
             path: path.clone(),
+            fresh: true,
             version: 1,
             source_seed: seed(),
             ..Self::default()
