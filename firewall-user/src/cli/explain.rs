@@ -1,6 +1,5 @@
 //! `palisade explain`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{anyhow, bail};
@@ -13,7 +12,8 @@ use serde_json::json;
 use super::client::{Client, NoDaemon, read};
 use super::endpoint::Endpoint;
 use super::output::{self, Table};
-use super::{EXIT_FAILED, EXIT_USAGE, Global};
+use super::policy_file::PolicyFile;
+use super::{EXIT_USAGE, Global};
 use crate::daemon::documents::Bans;
 use crate::packet_build::PacketBuilder;
 use crate::policy::protocol as names;
@@ -40,9 +40,8 @@ pub struct Args {
     /// Which way it crosses the fence
     #[arg(long, value_enum, default_value_t = Way::Inbound)]
     pub direction: Way,
-    /// The policy file
-    #[arg(long, value_name = "FILE", default_value = "/etc/palisade/policy.toml")]
-    pub policy: PathBuf,
+    #[command(flatten)]
+    pub policy: PolicyFile,
     /// The interface that it crosses, for rules that name one
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
@@ -79,8 +78,9 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_USAGE));
         }
     };
-    let Some(policy) = super::replay::load_policy(&arguments.policy) else {
-        return Ok(ExitCode::from(EXIT_FAILED));
+    let (_, policy) = match arguments.policy.load(global)? {
+        Ok(loaded) => loaded,
+        Err(code) => return Ok(code),
     };
     let (bans, no_bans) = match bans(global) {
         Ok(bans) => (bans, None),
