@@ -2,6 +2,7 @@
 //! and leaves nothing behind.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Result;
@@ -9,7 +10,7 @@ use palisade_tests::daemon::{Mode, palisade};
 use palisade_tests::kernel::{MAPS, Missing, PROGRAMS, without};
 use palisade_tests::policies::CLOSED;
 use palisade_tests::process::{Finished, finish};
-use palisade_tests::topology::EDGE;
+use palisade_tests::topology::{EDGE, join};
 use palisade_tests::{Daemon, Namespace, Topology, need_tools, skip_unless_root};
 
 /// Refused with exit code 1 and all of `words` on standard error; nothing is pinned.
@@ -19,8 +20,22 @@ fn assert_refused(refusal: &Finished, daemon: &Daemon, words: &[&str]) {
         assert!(refusal.stderr.contains(word), "no `{word}` in: {refusal}");
     }
     assert!(!refusal.stderr.contains("panicked"), "{refusal}");
-    let links = fs::read_dir(daemon.pins().join("links")).map(Iterator::count);
-    assert_eq!(links.unwrap_or(0), 0, "pins stay behind: {refusal}");
+    let pins = pinned(daemon.pins());
+    assert!(pins.is_empty(), "{pins:?} stay behind: {refusal}");
+}
+
+/// All that is pinned in a folder.
+fn pinned(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                pinned(&entry.path())
+            } else {
+                vec![entry.path()]
+            }
+        })
+        .collect()
 }
 
 #[test]
@@ -70,6 +85,17 @@ fn when_one_of_two_interfaces_is_wrong_neither_is_fenced() -> Result<()> {
     let refusal = daemon.run_to_end()?;
     assert_refused(&refusal, &daemon, &["interface gone0 does not exist"]);
     let link = world.inside.run("ip link show edge")?;
+    assert!(!link.contains("xdp"), "{link}");
+
+    // Wrong can also be what is known only when the first has its fence: somebody else's stands
+    // on the second.
+    let other = Namespace::create("other")?;
+    join((&world.inside, "edge2"), (&other, "wire2"))?;
+    let _first = Daemon::start(&world.inside, CLOSED)?;
+    daemon.write_settings("interfaces = [\"edge2\", \"edge\"]", "")?;
+    let refusal = daemon.run_to_end()?;
+    assert_refused(&refusal, &daemon, &["edge already"]);
+    let link = world.inside.run("ip link show edge2")?;
     assert!(!link.contains("xdp"), "{link}");
     Ok(())
 }

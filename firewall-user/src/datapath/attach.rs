@@ -36,8 +36,16 @@ pub(super) fn put(
 ) -> anyhow::Result<Outcome> {
     let ingress = put_ingress(programs, interface, index, pins, before)
         .with_context(|| format!("XDP on {}", interface.name))?;
-    let egress = put_egress(programs, interface, index, pins, before)
-        .with_context(|| format!("egress on {}", interface.name))?;
+    let egress = match put_egress(programs, interface, index, pins, before) {
+        Ok(egress) => egress,
+        Err(error) => {
+            if ingress.is_some() {
+                // Half a fence is taken down again.
+                remove(&pins.link(&interface.name, Side::In))?;
+            }
+            return Err(error.context(format!("egress on {}", interface.name)));
+        }
+    };
     let taken_over = ingress.is_none() && egress.taken_over;
     let mut attached = match (ingress, before) {
         (Some(fresh), _) => fresh,

@@ -55,8 +55,18 @@ impl Datapath {
             pins: &pins,
             state,
         };
-        let (attachments, applied) = prepared.apply(policy, &[])?;
+        let applied = prepared.apply(policy, &[]);
         let state = prepared.state;
+        let (attachments, applied) = match applied {
+            Ok(done) => done,
+            Err(error) => {
+                // Of a fence that never stood nothing stays in the kernel; one that stands keeps all.
+                if let Err(error) = pins.remove_if_unused() {
+                    tracing::warn!(%error, "pinned maps stay behind");
+                }
+                return Err(error);
+            }
+        };
         let maps = Maps::open(|name| object::open_map(&pins, name))?;
         let events = Some(Events::open(&pins)?);
         let counters = state.counters();
@@ -369,8 +379,13 @@ impl Prepared<'_> {
         let started = Instant::now();
         let mut attachments = Vec::new();
         for (wanted, programs) in interfaces.iter().zip(&mut loaded) {
-            let attachment = self.put(wanted, programs, current)?;
-            attachments.push(attachment);
+            match self.put(wanted, programs, current) {
+                Ok(attachment) => attachments.push(attachment),
+                Err(error) => {
+                    self.take_back(&attachments, current);
+                    return Err(error);
+                }
+            }
         }
         let swap = started.elapsed();
         self.state.generation += 1;
@@ -384,6 +399,22 @@ impl Prepared<'_> {
                 swap,
             },
         ))
+    }
+
+    /// Takes the fence off interfaces where it did not stand before: either all get it or none.
+    fn take_back(&mut self, attachments: &[Attachment], current: &[Attachment]) {
+        let stood = |fresh: &Attachment| {
+            fresh.taken_over
+                || current
+                    .iter()
+                    .any(|known| known.interface == fresh.interface)
+        };
+        for fresh in attachments.iter().filter(|fresh| !stood(fresh)) {
+            let before = self.state.attached.remove(&fresh.interface);
+            if let Err(error) = attach::take_off(&fresh.interface, self.pins, before.as_ref()) {
+                tracing::error!(interface = fresh.interface, "the fence stays: {error:#}");
+            }
+        }
     }
 
     fn put(
