@@ -38,6 +38,8 @@ fn one_daemon_guards_two_interfaces_and_lets_go_of_one() -> Result<()> {
     let status = daemon.palisade(&["status"])?;
     let left = status["interfaces"].as_array().map_or(0, Vec::len);
     assert_eq!(left, 1, "{status:#}");
+    daemon.palisade(&["apply"])?;
+    assert_eq!((first()?, other()?), (Connect::Silent, Connect::Silent));
     Ok(())
 }
 
