@@ -12,6 +12,8 @@ mod pins;
 mod state;
 mod sys;
 mod test_run;
+#[cfg(feature = "trace")]
+mod trace;
 
 use std::path::PathBuf;
 use std::time::Duration;

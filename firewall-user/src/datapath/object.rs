@@ -37,13 +37,13 @@ pub(super) struct Purpose {
 }
 
 /// Maps that outlive a generation, with the shape that they must have.
-fn shared_maps() -> anyhow::Result<[(&'static str, Shape); 10]> {
+fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
     let shape = |key, value, entries| Shape {
         key,
         value: value as u32,
         entries,
     };
-    Ok([
+    Ok(vec![
         (
             "BAN_TABLE",
             shape(size_of::<BanKey>() as u32, size_of::<Ban>(), BANS),
@@ -67,6 +67,8 @@ fn shared_maps() -> anyhow::Result<[(&'static str, Shape); 10]> {
         ("HEALTH", shape(4, size_of::<Health>(), 1)),
         ("EVENTS", shape(0, 0, 1 << 20)),
         ("SCRATCH", shape(4, size_of::<Scratch>(), 2)),
+        #[cfg(feature = "trace")]
+        (super::trace::MAP, super::trace::SHAPE),
     ])
 }
 
@@ -150,6 +152,10 @@ impl Programs {
             .egress()?
             .load()
             .map_err(|error| refused("program palisade_out", &error))?;
+        #[cfg(feature = "trace")]
+        if pins.is_some() {
+            super::trace::listen(&mut programs.ebpf)?;
+        }
         Ok(programs)
     }
 
