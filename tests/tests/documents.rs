@@ -29,7 +29,7 @@ fn each_reporting_verb_prints_one_document_with_its_fields() -> Result<()> {
                 "interfaces",
                 "totals",
                 "bans",
-                "alerts",
+                "alerts_active",
             ],
         ),
         (&["check", policy], &["file", "valid", "errors", "warnings"]),
