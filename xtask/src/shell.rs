@@ -3,7 +3,7 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -19,16 +19,39 @@ pub fn root() -> &'static Path {
     package.parent().unwrap_or(package)
 }
 
-/// A command that runs in the workspace's folder, without standard input.
+/// A command that runs in the workspace's folder, without standard input, and finds rustup.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.current_dir(root()).stdin(Stdio::null());
+    if let Some(path) = path_to_hidden_rustup() {
+        command.env("PATH", path);
+    }
     command
 }
 
-/// The cargo that started this program.
+/// The cargo that started this program; rustup's where that is another.
 pub fn cargo() -> Command {
-    command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    match env::var_os("CARGO") {
+        Some(cargo) if path_to_hidden_rustup().is_none() => command(cargo),
+        _ => command("cargo"),
+    }
+}
+
+/// PATH with cargo's own folder first, where rustup is in that folder and PATH leaves it out. It
+/// was then the distribution's cargo that started this program: alone it has no rustfmt and no
+/// clippy, and mixed with rustup's the one compiler cannot read what the other has written.
+fn path_to_hidden_rustup() -> Option<OsString> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let folder = cargo_home()?.join("bin");
+    first_with_rustup(&path, folder)
+}
+
+fn first_with_rustup(path: &OsStr, folder: PathBuf) -> Option<OsString> {
+    let has_rustup = |folder: &Path| is_executable(&folder.join("rustup"));
+    if !has_rustup(&folder) || env::split_paths(path).any(|folder| has_rustup(&folder)) {
+        return None;
+    }
+    env::join_paths([folder].into_iter().chain(env::split_paths(path))).ok()
 }
 
 /// Runs to the end, output on the terminal; anything but success is an error.
@@ -119,4 +142,29 @@ pub fn is_root() -> bool {
     Path::new("/proc/self")
         .metadata()
         .is_ok_and(|data| data.uid() == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+
+    use super::*;
+
+    #[test]
+    fn rustup_comes_first_only_where_the_path_leaves_it_out() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let bin = folder.path().to_owned();
+        let bare = OsStr::new("/nowhere/bin");
+        assert_eq!(first_with_rustup(bare, bin.clone()), None, "no rustup");
+
+        let rustup = bin.join("rustup");
+        fs::write(&rustup, "").expect("a file");
+        fs::set_permissions(&rustup, Permissions::from_mode(0o755)).expect("made executable");
+        let found = first_with_rustup(bare, bin.clone()).expect("it is left out");
+        assert_eq!(
+            env::split_paths(&found).collect::<Vec<_>>(),
+            [bin.clone(), PathBuf::from(bare)]
+        );
+        assert_eq!(first_with_rustup(&found, bin), None, "it is there");
+    }
 }
