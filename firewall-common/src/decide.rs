@@ -53,9 +53,9 @@ pub trait Tables: Image {
     /// Enters a connection.
     fn insert_connection(&mut self, key: &FlowKey, connection: Connection);
 
-    /// Whether the host has an established TCP socket for this connection. An answer costs a
-    /// lookup in the kernel's socket table.
-    fn has_socket(&self, key: &FlowKey) -> bool;
+    /// What socket the host has for this TCP connection. An answer costs a lookup in the kernel's
+    /// socket table.
+    fn socket(&self, key: &FlowKey) -> Socket;
 
     /// Counts a packet for a rule.
     fn hit(&mut self, counter: u32, bytes: u32);
@@ -70,6 +70,19 @@ pub trait Tables: Image {
     /// Told of each step, for `explain`; the kernel program leaves this empty.
     #[inline(always)]
     fn step(&mut self, _step: Step) {}
+}
+
+/// What the host's socket table has for a TCP connection.
+#[repr(u32)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Socket {
+    /// Nothing, or a listener only.
+    None = 0,
+    /// A handshake that the host has answered and waits for the end of. Anybody can bring one
+    /// about, so that it lets the rest of the handshake in and enters nothing.
+    Opening = 1,
+    /// A connection.
+    Established = 2,
 }
 
 /// A step of the judgement, as `explain` shows it.
@@ -185,13 +198,14 @@ pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) ->
     }
     let socket = match established::inbound(packet, at, tables) {
         Standing::Connection(judgement) => return judgement,
-        Standing::Socket => true,
-        Standing::Stranger => false,
+        Standing::Socket(socket) => socket,
+        Standing::Stranger => Socket::None,
     };
+    let has_socket = socket as u32 != Socket::None as u32;
     // One search serves both: whoever has a socket passes, and the rule only answers for it.
-    let first = rules::first_match(packet, at, IN, !socket, tables);
-    if socket {
-        return established::by_socket(packet, at, first, tables);
+    let first = rules::first_match(packet, at, IN, !has_socket, tables);
+    if has_socket {
+        return established::by_socket(packet, at, socket, first, tables);
     }
     match first {
         Some(record) => decided(record, observe),

@@ -45,7 +45,11 @@ pub fn count(
             now,
         );
     }
-    if let Some(refusal) = sources::observe_refusal(packet) {
+    // Only this host's own refusals are believed: a forged one could blame anybody. A recording may
+    // have both sides coming in.
+    if (direction as u32 == Direction::Outbound as u32 || maps::REPLAY.load() != 0)
+        && let Some(refusal) = sources::observe_refusal(packet)
+    {
         record(&refusal, now);
     }
 }

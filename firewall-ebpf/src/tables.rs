@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1 as Tuple};
 use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
 use firewall_common::Direction;
-use firewall_common::decide::Tables;
+use firewall_common::decide::{Socket, Tables};
 use firewall_common::image::Image;
 use firewall_common::layout::{BanKey, Connection, FlowKey};
 
@@ -53,8 +53,9 @@ impl Tables for Maps {
         change: impl FnOnce(&mut Connection) -> R,
     ) -> Option<R> {
         let connection = maps::CONNECTION_TABLE.get_ptr_mut(key)?;
-        // SAFETY: the entry stays readable while the program runs (RCU). Another CPU may write the
-        // same fields: each is one aligned word, and either value is right.
+        // SAFETY: the entry's memory stays while the program runs. Another CPU may write the same
+        // fields, or the table may give the entry to another connection meanwhile: each field is one
+        // aligned word, and at worst a connection is taken for a little younger or older.
         Some(change(unsafe { &mut *connection }))
     }
 
@@ -69,9 +70,9 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn has_socket(&self, key: &FlowKey) -> bool {
+    fn socket(&self, key: &FlowKey) -> Socket {
         if maps::REPLAY.load() != 0 {
-            return false;
+            return Socket::None;
         }
         let mut tuple: bpf_sock_tuple = empty_tuple();
         let size = if key.remote.is_v4() {
@@ -96,11 +97,15 @@ impl Tables for Maps {
             let socket =
                 bpf_skc_lookup_tcp(self.context, &raw mut tuple, size, CURRENT_NAMESPACE, 0);
             if socket.is_null() {
-                return false;
+                return Socket::None;
             }
             let state = (*socket).state;
             bpf_sk_release(socket.cast());
-            state != TCP_LISTEN && state != TCP_NEW_SYN_RECV && state != TCP_SYN_RECV
+            match state {
+                TCP_LISTEN => Socket::None,
+                TCP_NEW_SYN_RECV | TCP_SYN_RECV => Socket::Opening,
+                _ => Socket::Established,
+            }
         }
     }
 

@@ -76,6 +76,14 @@ impl Topology {
         })
     }
 
+    /// Deletes the wire and joins the two anew: other devices of the same names, as after a driver
+    /// was reloaded.
+    pub fn rewire(&self) -> Result<()> {
+        self.inside.run(&format!("ip link delete {EDGE}"))?;
+        join((&self.inside, EDGE), (&self.outside, WIRE))?;
+        give_addresses(&self.inside, EDGE, &self.outside)
+    }
+
     /// A wire on which every frame carries the 802.1Q tag `vlan`.
     pub fn tagged(vlan: u16) -> Result<Self> {
         let inside = Namespace::create("inside")?;

@@ -8,6 +8,7 @@ use anyhow::Result;
 use palisade_tests::clients::{Connect, Pinging, UdpStream, connect, ping, settle};
 use palisade_tests::daemon::Mode;
 use palisade_tests::policies::PING;
+use palisade_tests::process::wait_until;
 use palisade_tests::servers::{self, UdpSink};
 use palisade_tests::topology::{CLIENT, EDGE, INSIDE, OTHER};
 use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
@@ -193,5 +194,45 @@ fn an_observed_policy_counts_what_it_would_have_done_and_drops_nothing() -> Resu
     }
     let status = daemon.palisade(&["status"])?;
     assert_eq!(status["policy"]["mode"], "observe", "{status:#}");
+    Ok(())
+}
+
+#[test]
+fn a_device_that_was_made_anew_and_pins_that_were_removed_get_the_fence_back() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["ping"])?;
+    let world = Topology::untagged()?;
+    let _hidden = servers::tcp_echo(&world.inside, 7000)?;
+    let daemon = Daemon::start_in(&world.inside, PING, Mode::Native)?;
+    let hidden = SocketAddr::new(INSIDE[0], 7000);
+    let answered = || -> Result<u64> {
+        let pings = ping(
+            &world.outside,
+            CLIENT[0],
+            INSIDE[0],
+            3,
+            Duration::from_millis(50),
+        )?;
+        Ok(pings.answered)
+    };
+    // A device that is down is silent too: the fence lets pings through and nothing else.
+    let fenced = || -> Result<bool> {
+        let attempt = connect(&world.outside, hidden, SILENCE);
+        let silent = attempt.is_ok_and(|attempt| attempt == Connect::Silent);
+        Ok(silent && answered().is_ok_and(|answered| answered == 3))
+    };
+    assert!(fenced()?, "before");
+
+    world.rewire()?;
+    wait_until("the fence stands on the new device", PATIENCE, fenced)?;
+
+    std::fs::remove_dir_all(daemon.pins())?;
+    wait_until("the fence stands without its old pins", PATIENCE, fenced)?;
+    daemon.palisade(&["ban", &CLIENT[0].to_string(), "--for", "1h"])?;
+    // Whichever table the ban went to first, it is in the new one.
+    wait_until("the ban works", PATIENCE, || Ok(answered()? == 0))?;
+    assert_eq!(answered()?, 0, "and goes on working");
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! answer no inbound rule admits anyway, and a TCP packet for which the host has an established
 //! socket. A flood from outside, whatever its source addresses, enters nothing.
 
-use super::{Circumstances, Judgement, Known, Step, Tables, continues, rules};
+use super::{Circumstances, Judgement, Known, Socket, Step, Tables, continues, rules};
 use crate::image::{Record, constant, record};
 use crate::layout::{CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE};
 use crate::packet::{Fragment, Packet, flag, mark, protocol};
@@ -61,7 +61,7 @@ pub(super) enum Standing {
     /// It belongs to one that is in the table.
     Connection(Judgement),
     /// It belongs to one that the table does not have and the host has a socket for.
-    Socket,
+    Socket(Socket),
     /// It belongs to none.
     Stranger,
 }
@@ -75,22 +75,27 @@ pub(super) fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mu
             tables.step(Step::Established(Known::Table));
             return Standing::Connection(belongs(packet, rule, tables));
         }
-        if packet.protocol == protocol::TCP && tables.has_socket(&key) {
-            tables.step(Step::Established(Known::Socket));
-            return Standing::Socket;
+        if packet.protocol == protocol::TCP {
+            let socket = tables.socket(&key);
+            if socket as u32 != Socket::None as u32 {
+                tables.step(Step::Established(Known::Socket));
+                return Standing::Socket(socket);
+            }
         }
     }
     tables.step(Step::Established(Known::No));
     Standing::Stranger
 }
 
-/// The judgement on an inbound packet that the host has a socket for: it is entered and passes.
+/// The judgement on an inbound packet that the host has a socket for: it passes, and once the
+/// connection is established it is entered.
 /// The rule that would admit it answers for it, so that its packets are counted there; a rule that
 /// drops does not cut what is established.
 #[inline(always)]
 pub(super) fn by_socket<T: Tables>(
     packet: &Packet,
     at: Circumstances,
+    socket: Socket,
     first: Option<Record>,
     tables: &mut T,
 ) -> Judgement {
@@ -98,7 +103,7 @@ pub(super) fn by_socket<T: Tables>(
         Some(record) if record.flags & record::DROP == 0 => record.counter,
         _ => NO_RULE,
     };
-    if !packet.is(mark::ICMP_ERROR) {
+    if socket as u32 == Socket::Established as u32 && !packet.is(mark::ICMP_ERROR) {
         let connection = Connection {
             last_seen: at.now,
             rule,

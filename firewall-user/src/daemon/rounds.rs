@@ -32,7 +32,7 @@ pub async fn tick(fence: Fence, pulse: Arc<Pulse>) {
                 pulse.beat();
                 service::alive();
             }
-            Ok(Err(error)) => error!("the counts cannot be read: {error:#}"),
+            Ok(Err(error)) => error!("a round failed: {error:#}"),
             Err(_) => return,
         }
     }

@@ -310,7 +310,7 @@ fn filter(interface: &str, priority: u16) -> std::io::Result<SchedClassifierLink
 
 /// Whether there is a link at `pin` that is attached to the interface with this index: a device
 /// that was made anew has another one.
-fn is_linked_to(pin: &Path, index: u32) -> bool {
+pub(super) fn is_linked_to(pin: &Path, index: u32) -> bool {
     sys::open_pin(pin)
         .and_then(|link| sys::link_interface(link.as_fd()))
         .is_ok_and(|interface| interface == index)

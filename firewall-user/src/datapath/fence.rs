@@ -11,7 +11,7 @@ use ipnet::IpNet;
 
 use super::maps::Maps;
 use super::object::{self, Purpose};
-use super::pins::Pins;
+use super::pins::{Pins, Side};
 use super::state::State;
 use super::{
     ActiveBan, Applied, Attachment, BanTable, DatapathSettings, Events, InterfaceSettings, MapUse,
@@ -100,9 +100,9 @@ impl Datapath {
 
     /// Swaps in a new policy on all interfaces, atomically per packet.
     pub fn apply(&mut self, policy: &Policy) -> anyhow::Result<Applied> {
-        let was_down = self.attachments.is_empty();
-        if was_down {
-            // Taking the whole fence down removed the pin folder.
+        let anew = self.attachments.is_empty() || !Pins::any_link(&self.settings.pin_dir);
+        if anew {
+            // Taking the whole fence down removed the pin folder; or somebody else did.
             self.pins = Pins::open(&self.settings.pin_dir)?;
         }
         let state = std::mem::take(&mut self.state);
@@ -116,10 +116,10 @@ impl Datapath {
         let (attachments, applied) = result?;
         self.attachments = attachments;
         self.counters = self.state.counters();
-        if was_down {
+        if anew {
             self.open_anew()?;
         }
-        Ok(applied)
+        Ok(Applied { anew, ..applied })
     }
 
     /// After the whole fence was down, what is open are maps that nothing uses any more.
@@ -184,6 +184,21 @@ impl Datapath {
 
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
+    }
+
+    /// Interfaces that should be protected and are not: their device was made anew, or their pinned
+    /// link was removed by somebody.
+    pub fn lost(&self) -> Vec<String> {
+        self.attachments
+            .iter()
+            .filter(|attachment| {
+                let name = &attachment.interface;
+                let index = interface::ethernet_index(name).ok();
+                let pin = self.pins.link(name, Side::In);
+                index != Some(attachment.index) || !attach::is_linked_to(&pin, attachment.index)
+            })
+            .map(|attachment| attachment.interface.clone())
+            .collect()
     }
 
     pub fn generation(&self) -> u64 {
@@ -397,6 +412,7 @@ impl Prepared<'_> {
                 compile,
                 load,
                 swap,
+                anew: false,
             },
         ))
     }

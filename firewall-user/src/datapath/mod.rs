@@ -120,4 +120,6 @@ pub struct Applied {
     pub compile: Duration,
     pub load: Duration,
     pub swap: Duration,
+    /// The pinned state had gone and was made anew: it holds no bans.
+    pub anew: bool,
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use firewall_common::Direction;
-use firewall_common::decide::{Step, Tables};
+use firewall_common::decide::{Socket, Step, Tables};
 use firewall_common::image::Image;
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BanKey, CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS,
@@ -130,8 +130,8 @@ impl Tables for Memory {
 
     /// A recording's host has no sockets.
     #[inline]
-    fn has_socket(&self, _key: &FlowKey) -> bool {
-        false
+    fn socket(&self, _key: &FlowKey) -> Socket {
+        Socket::None
     }
 
     #[inline]

@@ -5,11 +5,12 @@ mod report;
 mod tick;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
 use tokio::sync::mpsc;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::alerts::AlertLog;
 use super::documents::{ApplyReport, DetachReport};
@@ -43,7 +44,12 @@ pub struct Keeper {
     detector: Detector,
     alerts: AlertLog,
     rates: Rates,
+    /// When the attachments were looked at last.
+    looked: Instant,
 }
+
+/// How often the attachments are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Puts the fence up, or takes it over, and the bans with it.
@@ -84,6 +90,7 @@ impl Keeper {
             streams,
             alerts: AlertLog::default(),
             rates: Rates::default(),
+            looked: Instant::now(),
         };
         keeper.hand_on_events();
         keeper.pulse.attached(keeper.attached());
@@ -112,7 +119,6 @@ impl Keeper {
             report.compile_seconds = compile.as_secs_f64();
             return Ok(report);
         }
-        let was_down = self.attached() == 0;
         let applied = match self.datapath.apply(&offer.policy) {
             Ok(applied) => applied,
             Err(error) => {
@@ -132,11 +138,41 @@ impl Keeper {
         self.applied = Timestamp::now();
         self.policy_error = None;
         report.bans_lifted = self.warden.protect(self.policy.never_block.clone())?;
-        if was_down {
+        self.restore_state(&applied)?;
+        Ok(report)
+    }
+
+    /// Sees to it that the fence stands where it should: a device that was deleted and made anew has
+    /// none until it is put up again.
+    pub(super) fn look_after(&mut self) -> anyhow::Result<()> {
+        if self.looked.elapsed() < LOOK {
+            return Ok(());
+        }
+        self.looked = Instant::now();
+        let lost = self.datapath.lost();
+        self.pulse.attached(self.attached() - lost.len());
+        if lost.is_empty() {
+            return Ok(());
+        }
+        let interfaces = listed(&lost);
+        error!(interfaces, "the fence is gone there; putting it up again");
+        let applied = self
+            .datapath
+            .apply(&self.policy)
+            .with_context(|| format!("{interfaces}: no fence"))?;
+        self.restore_state(&applied)?;
+        self.pulse.attached(self.attached());
+        warn!(interfaces, "the fence stands again");
+        Ok(())
+    }
+
+    /// Brings the bans back where the pinned state was made anew.
+    fn restore_state(&mut self, applied: &Applied) -> anyhow::Result<()> {
+        if applied.anew {
             self.warden.enforce_all()?;
             self.hand_on_events();
         }
-        Ok(report)
+        Ok(())
     }
 
     /// Has the stream of sampled packets read, if it was opened anew.

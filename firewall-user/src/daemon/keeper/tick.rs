@@ -20,7 +20,7 @@ impl Keeper {
             self.take_in(change);
         }
         self.warden.expire();
-        Ok(())
+        self.look_after()
     }
 
     fn take_in(&mut self, change: AlertChange) {
