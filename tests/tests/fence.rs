@@ -80,6 +80,34 @@ fn the_shop_alone_answers(world: impl Fn() -> Result<Topology>, mode: Mode) -> R
 }
 
 #[test]
+fn a_rule_for_openings_alone_admits_whole_connections_and_nothing_that_was_never_opened()
+-> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["curl", "hping3"])?;
+    let world = Topology::untagged()?;
+    let _shop = servers::http(&world.inside, 80, "shop")?;
+    let policy = "version = 1\n[[rule]]\nname = \"shop\"\naction = \"accept\"\nprotocol = \"tcp\"\n\
+                  port = 80\ntcp_flags = \"syn,!ack\"\n";
+    let daemon = Daemon::start_in(&world.inside, policy, Mode::Native)?;
+    for (from, to) in CLIENT.into_iter().zip(INSIDE) {
+        let answer = curl(&world.outside, from, to, 80, PATIENCE)?;
+        assert_eq!(answer.stdout, "shop", "{from} to {to}: {answer}");
+    }
+    let before = daemon.inbound("drop", "default")?;
+    world
+        .outside
+        .try_run(&format!("hping3 -q -A -p 80 -c 5 -i u10000 {INSIDE_V4}"))?;
+    assert_eq!(
+        daemon.inbound("drop", "default")? - before,
+        5,
+        "ACKs of no connection"
+    );
+    Ok(())
+}
+
+#[test]
 fn nmap_finds_the_shop_open_and_everything_else_filtered() -> Result<()> {
     if skip_unless_root() {
         return Ok(());
