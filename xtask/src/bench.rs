@@ -19,7 +19,9 @@ pub struct Arguments {
 
 pub fn main(arguments: Arguments) -> Result<()> {
     if !shell::is_root() {
-        bail!("measuring loads kernel programs: run `sudo -E cargo xtask bench`");
+        bail!(
+            "measuring loads kernel programs: run it as root: `sudo -E env \"PATH=$PATH\" cargo xtask bench`"
+        );
     }
     setup::ensure(Need::Bench)?;
     let mut cargo = shell::cargo();
