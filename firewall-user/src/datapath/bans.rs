@@ -115,7 +115,7 @@ impl Bans {
         for key in bans.table.keys() {
             bans.by_length.add(&key?)?;
         }
-        bans.write_lengths()?;
+        bans.write_lengths(true)?;
         Ok(bans)
     }
 
@@ -132,7 +132,7 @@ impl Bans {
             return Err(error.into());
         }
         if !known {
-            self.write_lengths()?;
+            self.write_lengths(true)?;
         }
         Ok(())
     }
@@ -142,12 +142,18 @@ impl Bans {
             return Ok(false);
         }
         self.by_length.remove(key);
-        self.write_lengths()?;
+        self.write_lengths(false)?;
         Ok(true)
     }
 
-    fn write_lengths(&mut self) -> anyhow::Result<()> {
-        for (index, word) in self.by_length.words().into_iter().enumerate() {
+    /// Writes the list of lengths. One more length shifts those after it, so that a longer list is
+    /// written from its end and a shorter one from its beginning: no length is missing meanwhile.
+    fn write_lengths(&mut self, longer: bool) -> anyhow::Result<()> {
+        let mut words: Vec<_> = self.by_length.words().into_iter().enumerate().collect();
+        if longer {
+            words.reverse();
+        }
+        for (index, word) in words {
             self.lengths.set(index as u32, word, 0)?;
         }
         Ok(())

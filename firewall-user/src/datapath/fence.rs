@@ -143,17 +143,27 @@ impl Datapath {
             bail!("interface {name} is not protected");
         }
         let mut detached = Vec::new();
+        let mut failed = Ok(());
         for attachment in std::mem::take(&mut self.attachments) {
             let name = &attachment.interface;
             if only.is_some_and(|only| only != name) {
                 self.attachments.push(attachment);
                 continue;
             }
-            attach::take_off(name, &self.pins, self.state.attached.get(name))?;
-            self.state.attached.remove(name);
-            detached.push(name.clone());
+            match attach::take_off(name, &self.pins, self.state.attached.get(name)) {
+                Ok(_) => {
+                    self.state.attached.remove(name);
+                    detached.push(name.clone());
+                }
+                // It is still there, and so are others that can be taken off.
+                Err(error) => {
+                    failed = Err(error.context(format!("interface {name}")));
+                    self.attachments.push(attachment);
+                }
+            }
         }
         self.state.store()?;
+        failed?;
         self.pins.remove_if_unused()?;
         Ok(detached)
     }

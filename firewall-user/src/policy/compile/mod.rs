@@ -261,7 +261,10 @@ impl Counters {
 
     fn assign(&mut self, name: &str) -> Result<(), CompileError> {
         if !self.by_name.contains_key(name) {
-            let next = FIRST_POLICY_COUNTER + self.by_name.len() as u32;
+            let last = self.by_name.values().max();
+            let next = last.map_or(FIRST_POLICY_COUNTER, |last| {
+                last.saturating_add(1).max(FIRST_POLICY_COUNTER)
+            });
             if next >= RULE_COUNTERS {
                 return Err(CompileError::TooManyCounters);
             }
