@@ -11,7 +11,7 @@ pub(super) const MAX_EXTENSIONS: usize = 8;
 
 const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
-const FRAGMENT: u8 = 44;
+pub(super) const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
 const MOBILITY: u8 = 135;
@@ -108,8 +108,7 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
             return;
         };
         packet.protocol = extension.u8(0);
-        let units = extension.u8(1) as usize;
-        let length = if next == FRAGMENT {
+        if next == FRAGMENT {
             let position = extension.u16(2);
             if (position & 0xfff8) as usize + (end - at).saturating_sub(8) > 0xffff {
                 return;
@@ -125,12 +124,8 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
             if position & 1 != 0 {
                 packet.fragment = Fragment::First;
             }
-            8
-        } else if next == AUTHENTICATION {
-            (units + 2) * 4
-        } else {
-            (units + 1) * 8
-        };
+        }
+        let length = extension_length(next, extension.u8(1));
         if at + length > end {
             return;
         }
@@ -138,8 +133,18 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     }
 }
 
+/// Bytes of an extension header whose length field holds `units`.
 #[inline(always)]
-const fn is_extension(next: u8) -> bool {
+pub(super) const fn extension_length(next: u8, units: u8) -> usize {
+    match next {
+        FRAGMENT => 8,
+        AUTHENTICATION => (units as usize + 2) * 4,
+        _ => (units as usize + 1) * 8,
+    }
+}
+
+#[inline(always)]
+pub(super) const fn is_extension(next: u8) -> bool {
     matches!(
         next,
         HOP_BY_HOP

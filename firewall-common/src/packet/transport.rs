@@ -1,6 +1,6 @@
 //! TCP, UDP, ICMP and the packets that ICMP errors quote.
 
-use super::ip::{MAX_EXTENSIONS, V4, V6};
+use super::ip::{FRAGMENT, MAX_EXTENSIONS, V4, V6, extension_length, is_extension};
 use super::{Bytes, Fragment, Kind, Packet, Window, flag, mark, protocol};
 use crate::Address;
 
@@ -235,20 +235,16 @@ fn quote<B: Bytes>(bytes: &mut B, at: usize, end: usize, v6: bool, packet: &mut 
 fn skip_extensions<B: Bytes>(bytes: &mut B, at: usize, next: u8) -> (u8, usize, bool) {
     let (mut at, mut next) = (at, next);
     for _ in 0..MAX_EXTENSIONS {
-        if !matches!(next, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
+        if !is_extension(next) {
             break;
         }
         let Some(extension) = bytes.window::<8>(at) else {
             break;
         };
-        if next == 44 && extension.u16(2) & 0xfff8 != 0 {
+        if next == FRAGMENT && extension.u16(2) & 0xfff8 != 0 {
             return (extension.u8(0), at, true);
         }
-        at += match next {
-            44 => 8,
-            51 => (extension.u8(1) as usize + 2) * 4,
-            _ => (extension.u8(1) as usize + 1) * 8,
-        };
+        at += extension_length(next, extension.u8(1));
         next = extension.u8(0);
     }
     (next, at, false)
