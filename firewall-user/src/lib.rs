@@ -7,6 +7,7 @@ pub mod datapath;
 pub mod detect;
 pub mod engine;
 pub mod export;
+pub mod import;
 pub mod packet_build;
 pub mod policy;
 pub mod replay;

@@ -11,6 +11,7 @@ mod daemon;
 mod detach;
 mod endpoint;
 mod explain;
+mod import;
 mod man;
 pub mod output;
 mod policy_file;
@@ -84,6 +85,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Run a capture through a policy
     Replay(replay::Args),
+    /// Turn a rule set of another program into a policy
+    Import(import::Args),
     /// Print shell completions
     Completions(completions::Args),
     /// Print the man page
@@ -118,6 +121,7 @@ pub fn main() -> ExitCode {
         Command::Alerts(arguments) => alerts::run(&global, arguments),
         Command::Explain(arguments) => explain::run(&global, arguments),
         Command::Replay(arguments) => replay::run(&global, arguments),
+        Command::Import(arguments) => import::run(&global, arguments),
         Command::Completions(arguments) => completions::run(&global, arguments),
         Command::Man(arguments) => man::run(&global, arguments),
     };

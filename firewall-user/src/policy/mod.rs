@@ -21,3 +21,4 @@ pub use read::{
     MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS, SMALLEST_POLICY, SetFile,
     read_set_file,
 };
+pub(crate) use source::place_in_line;

@@ -74,7 +74,7 @@ impl<'t> Source<'t> {
 }
 
 /// The place of a byte span in a line that is already known.
-pub(super) fn place_in_line(line: usize, content: &str, span: Range<usize>) -> Place {
+pub(crate) fn place_in_line(line: usize, content: &str, span: Range<usize>) -> Place {
     let characters = |bytes: &str| bytes.chars().count();
     let before = characters(head(content, span.start));
     let upto = characters(head(content, span.end));

@@ -1,0 +1,3 @@
+//! Rule sets of other programs, turned into policies.
+
+pub mod classbench;
