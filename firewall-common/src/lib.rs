@@ -7,6 +7,7 @@
 #![no_std]
 
 pub mod address;
+pub mod address_table;
 pub mod decide;
 pub mod image;
 pub mod layout;

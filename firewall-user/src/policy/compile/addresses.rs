@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use firewall_common::image::{Field, LEAF, RANGE_COUNT_BITS};
+use firewall_common::image::Field;
 use ipnet::IpNet;
 
 use super::super::{Action, Addresses, Direction, Policy, Rule};
+use super::address_table::{table_v4, table_v6};
 use super::matrix::{Rows, set};
 use super::sweep::{Range, Swept, sweep};
 use super::{Build, CompileError, Placed};
@@ -57,8 +58,8 @@ pub(super) fn place(
         .iter()
         .map(|s| (s.start, v6_rows[s.class]))
         .collect();
-    let table = table_v4(&merge(v4), image);
-    let table_v6 = table_v6(&merge(v6), image);
+    let table = table_v4(&v4, image);
+    let table_v6 = table_v6(&v6, image);
     Ok(Some(Placed {
         table,
         table_v6,
@@ -73,17 +74,17 @@ pub(super) fn membership(prefixes: &[IpNet], image: &mut Vec<u64>) -> (u32, u32)
     let list: Vec<IpNet> = prefixes.to_vec();
     let v4 = sweep(&[ranges_v4(&list)]);
     let v6 = sweep(&[ranges_v6(&list)]);
-    let v4 = v4
+    let v4: Vec<(u32, u32)> = v4
         .stretches
         .iter()
         .map(|s| (s.start, row(&v4.classes, s.class)))
         .collect();
-    let v6 = v6
+    let v6: Vec<(u128, u32)> = v6
         .stretches
         .iter()
         .map(|s| (s.start, row(&v6.classes, s.class)))
         .collect();
-    (table_v4(&merge(v4), image), table_v6(&merge(v6), image))
+    (table_v4(&v4, image), table_v6(&v6, image))
 }
 
 /// The different address lists that rules name, and which rule asks for which.
@@ -216,90 +217,4 @@ fn ranges_v6(prefixes: &[IpNet]) -> Vec<Range<u128>> {
             IpNet::V4(_) => None,
         })
         .collect()
-}
-
-/// Neighbouring stretches with the same row are one.
-fn merge<T>(stretches: Vec<(T, u32)>) -> Vec<(T, u32)> {
-    let mut merged: Vec<(T, u32)> = Vec::with_capacity(stretches.len());
-    for (start, row) in stretches {
-        if merged.last().is_none_or(|last| last.1 != row) {
-            merged.push((start, row));
-        }
-    }
-    merged
-}
-
-/// Bits of the first level: enough that a chunk holds a handful of ranges, and few enough that a
-/// small policy stays within the closest cache.
-fn first_level_bits(ranges: usize) -> u32 {
-    match ranges {
-        0..=32 => 4,
-        33..=4_096 => 10,
-        4_097..=262_144 => 16,
-        _ => 20,
-    }
-}
-
-fn table_v4(stretches: &[(u32, u32)], image: &mut Vec<u64>) -> u32 {
-    let bits = first_level_bits(stretches.len());
-    let shift = 32 - bits;
-    let table = begin(shift, bits, image);
-    for chunk in 0..1_usize << bits {
-        let first = (chunk as u32) << shift;
-        let last = first | ((1_u64 << shift) - 1) as u32;
-        let within = covering(stretches, first, last);
-        let descriptor = if let [(_, row)] = within {
-            LEAF | u64::from(*row)
-        } else {
-            let base = image.len() as u64;
-            image.extend(
-                within
-                    .iter()
-                    .map(|&(start, row)| u64::from(start.max(first)) << 16 | u64::from(row)),
-            );
-            base << RANGE_COUNT_BITS | within.len() as u64
-        };
-        image[table + 1 + chunk] = descriptor;
-    }
-    table as u32
-}
-
-fn table_v6(stretches: &[(u128, u32)], image: &mut Vec<u64>) -> u32 {
-    let bits = first_level_bits(stretches.len());
-    let shift = 128 - bits;
-    let table = begin(shift - 64, bits, image);
-    for chunk in 0..1_usize << bits {
-        let first = (chunk as u128) << shift;
-        let last = first | ((1_u128 << shift) - 1);
-        let within = covering(stretches, first, last);
-        let descriptor = if let [(_, row)] = within {
-            LEAF | u64::from(*row)
-        } else {
-            let base = image.len() as u64;
-            for &(start, row) in within {
-                let start = start.max(first);
-                image.extend([(start >> 64) as u64, start as u64, u64::from(row)]);
-            }
-            base << RANGE_COUNT_BITS | within.len() as u64
-        };
-        image[table + 1 + chunk] = descriptor;
-    }
-    table as u32
-}
-
-/// Reserves the head and first level of a table.
-fn begin(shift: u32, bits: u32, image: &mut Vec<u64>) -> usize {
-    let table = image.len();
-    image.push(u64::from(shift));
-    image.resize(table + 1 + (1 << bits), 0);
-    table
-}
-
-/// The stretches that meet `first..=last`.
-fn covering<T: Ord + Copy>(stretches: &[(T, u32)], first: T, last: T) -> &[(T, u32)] {
-    let from = stretches
-        .partition_point(|stretch| stretch.0 <= first)
-        .saturating_sub(1);
-    let to = stretches.partition_point(|stretch| stretch.0 <= last);
-    &stretches[from..to]
 }

@@ -5,6 +5,7 @@
 //! gets a row of rule bits. Protection by `never_block` costs nothing per packet: the rows of
 //! protected sources simply lack the bits of the rules that drop.
 
+mod address_table;
 mod addresses;
 mod excess;
 mod matrix;
