@@ -5,6 +5,7 @@
 
 mod established;
 mod link;
+mod payload;
 mod rules;
 
 pub use established::{
@@ -56,6 +57,11 @@ pub trait Tables: Image {
     /// What socket the host has for this TCP connection. An answer costs a lookup in the kernel's
     /// socket table.
     fn socket(&self, key: &FlowKey) -> Socket;
+
+    /// The bytes of the frame from `offset` on, big-endian and the first uppermost; what is behind
+    /// `length`, which is 1 to 16, does not matter. `None` when they are not all there. Not only the
+    /// part of the frame that the parser reaches.
+    fn bytes(&mut self, direction: Direction, offset: u32, length: u32) -> Option<[u64; 2]>;
 
     /// Counts a packet for a rule.
     fn hit(&mut self, counter: u32, bytes: u32);

@@ -37,8 +37,11 @@ pub mod constant {
     pub const PROTECTED_V6: usize = PROTECTED_V4 + 1;
     /// Steps that the search for the first match takes at most (see [`super::MAX_STEPS`]).
     pub const STEPS: usize = PROTECTED_V6 + 1;
+    /// Where the payload patterns begin (see [`super::Pattern`]), and how many there are.
+    pub const PATTERNS: usize = STEPS + 1;
+    pub const PATTERN_COUNT: usize = PATTERNS + 1;
     /// How many constants there are.
-    pub const COUNT: usize = STEPS + 1;
+    pub const COUNT: usize = PATTERN_COUNT + 1;
 }
 
 /// A field of the packet that rules can look at; also the number of its table and rows.
@@ -64,9 +67,13 @@ pub enum Field {
     Length = 9,
     Ttl = 10,
     Fragment = 11,
+    /// By the window as it stands in the header, [`NO_WINDOW`] or [`ANY_WINDOW`].
+    TcpWindow = 12,
+    /// By the patterns that the payload shows, a bit each, or [`ANY_PAYLOAD`].
+    Payload = 13,
 }
 /// How many fields there are.
-pub const FIELDS: usize = 12;
+pub const FIELDS: usize = 14;
 
 impl Field {
     /// Every field, in order.
@@ -83,6 +90,8 @@ impl Field {
         Self::Length,
         Self::Ttl,
         Self::Fragment,
+        Self::TcpWindow,
+        Self::Payload,
     ];
 
     /// Number of values that the field's table has an entry for; 0 for the address fields.
@@ -98,6 +107,8 @@ impl Field {
             Self::Length => 65_536,
             Self::Ttl => 256,
             Self::Fragment => 3,
+            Self::TcpWindow => ANY_WINDOW as usize + 1,
+            Self::Payload => ANY_PAYLOAD as usize + 1,
         }
     }
 }
@@ -108,6 +119,18 @@ pub const NO_PORT: u32 = 65_536;
 pub const NO_FLAGS: u32 = 256;
 /// The type index of a packet that is not ICMP.
 pub const NO_ICMP: u32 = 512;
+/// The window index of a packet that is not TCP.
+pub const NO_WINDOW: u32 = 65_536;
+/// The window index, and the payload index, of a packet that was not seen, only the answer to it: the
+/// rules that accept take it for one of theirs, the rules that drop do not.
+pub const ANY_WINDOW: u32 = 65_537;
+pub const ANY_PAYLOAD: u32 = 1 << MAX_PATTERNS;
+/// Most different payload patterns of one direction.
+pub const MAX_PATTERNS: u32 = 8;
+/// Most bytes of a payload pattern.
+pub const PATTERN_BYTES: usize = 16;
+/// Farthest place in the payload where a pattern can begin.
+pub const PATTERN_REACH: u16 = 1_400;
 
 /// Most rules of one direction: what the verifier still follows to the end.
 pub const MAX_RULES: usize = 4_096;
@@ -176,6 +199,58 @@ impl Record {
             self.counter as u64 | (self.flags as u64) << 32,
             self.expires,
         ]
+    }
+}
+
+/// Bytes to look for at one place of the payload.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Pattern {
+    /// Where they begin, counted from the payload's first byte; at most [`PATTERN_REACH`].
+    pub offset: u16,
+    /// How many there are, 1 to [`PATTERN_BYTES`]; all have to be there.
+    pub length: u8,
+    /// Their bits, big-endian, the first byte uppermost; 0 where the mask is.
+    pub value: u128,
+    /// The bits that matter.
+    pub mask: u128,
+}
+
+/// Words of a pattern.
+pub const PATTERN_WORDS: u32 = 5;
+const OFFSET_BITS: u32 = 11;
+
+impl Pattern {
+    /// The words to store.
+    pub const fn words(&self) -> [u64; PATTERN_WORDS as usize] {
+        [
+            self.offset as u64 | (self.length as u64 - 1) << OFFSET_BITS,
+            (self.value >> 64) as u64,
+            self.value as u64,
+            (self.mask >> 64) as u64,
+            self.mask as u64,
+        ]
+    }
+
+    /// Place and length of pattern `index` of those that begin at `base`, within their bounds whatever
+    /// the image holds.
+    #[inline(always)]
+    pub(crate) fn place<I: Image + ?Sized>(image: &I, base: u32, index: u32) -> (u32, u32) {
+        let head = image.word(base + index * PATTERN_WORDS) as u32;
+        let length = (head >> OFFSET_BITS) & (PATTERN_BYTES as u32 - 1);
+        (head & ((1 << OFFSET_BITS) - 1), length + 1)
+    }
+
+    /// Whether pattern `index` is what stands there; `bytes` as [`Self::value`], in two halves.
+    #[inline(always)]
+    pub(crate) fn shows<I: Image + ?Sized>(
+        image: &I,
+        base: u32,
+        index: u32,
+        bytes: [u64; 2],
+    ) -> bool {
+        let at = base + index * PATTERN_WORDS;
+        (bytes[0] & image.word(at + 3)) == image.word(at + 1)
+            && (bytes[1] & image.word(at + 4)) == image.word(at + 2)
     }
 }
 

@@ -73,6 +73,9 @@ pub enum Fragment {
 /// No VLAN tag.
 pub const NO_VLAN: u16 = 0x1000;
 
+/// What stands in [`Packet::payload`] when the packet itself was not seen.
+pub const UNSEEN: u32 = u32::MAX;
+
 /// TCP flag bits as they stand in the header.
 pub mod flag {
     pub const FIN: u8 = 0x01;
@@ -142,8 +145,9 @@ pub struct Packet {
     pub length: u32,
     /// Length of the IP packet in bytes, header included.
     pub ip_length: u32,
-    /// Where the transport begins in the frame, and how many bytes it has.
+    /// Where the transport begins in the frame, and how many bytes it has, header included.
     pub transport: u32,
+    /// [`UNSEEN`] for a packet that only its answer tells of.
     pub payload: u32,
     /// Echo identifier for echo requests and replies.
     pub source_port: u16,
@@ -151,6 +155,8 @@ pub struct Packet {
     pub ether_type: u16,
     /// Identifier of the outermost tag, or [`NO_VLAN`].
     pub vlan: u16,
+    /// The window as it stands in the header, not scaled.
+    pub tcp_window: u16,
     pub kind: Kind,
     pub protocol: u8,
     /// TTL or hop limit.

@@ -3,7 +3,9 @@
 use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1 as Tuple};
-use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp};
+use aya_ebpf::helpers::generated::{
+    bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp, bpf_xdp_load_bytes,
+};
 use firewall_common::Direction;
 use firewall_common::decide::{Socket, Tables};
 use firewall_common::image::Image;
@@ -116,6 +118,23 @@ impl Tables for Maps {
             self.cell.write_volatile(value);
             self.cell.read_volatile()
         }
+    }
+
+    #[inline(always)]
+    fn bytes(&mut self, direction: Direction, offset: u32, length: u32) -> Option<[u64; 2]> {
+        let mut bytes = [0_u64; 2];
+        let buffer = (&raw mut bytes).cast::<c_void>();
+        // SAFETY: the context is this program's, XDP's on the way in and tc's on the way out; at most
+        // 16 bytes are written, which the verifier proves again.
+        let failed = unsafe {
+            match direction {
+                Direction::Inbound => {
+                    bpf_xdp_load_bytes(self.context.cast(), offset, buffer, length)
+                }
+                Direction::Outbound => bpf_skb_load_bytes(self.context, offset, buffer, length),
+            }
+        };
+        (failed == 0).then(|| bytes.map(u64::from_be))
     }
 
     #[inline(always)]

@@ -17,6 +17,7 @@ pub struct PacketBuilder {
     /// Protocol numbers of the extension headers, in order.
     extensions: Vec<u8>,
     fragment: Option<Fragment>,
+    tcp_window: u16,
     transport: Transport,
     payload: Vec<u8>,
 }
@@ -66,6 +67,7 @@ impl PacketBuilder {
             options: Vec::new(),
             extensions: Vec::new(),
             fragment: None,
+            tcp_window: TCP_WINDOW,
             // "Any private encryption scheme": a protocol without ports or a format.
             transport: Transport::Other(99),
             payload: Vec::new(),
@@ -76,6 +78,12 @@ impl PacketBuilder {
     pub fn tcp(mut self, source_port: u16, destination_port: u16, flags: u8) -> Self {
         let ports = (source_port, destination_port);
         self.transport = Transport::Tcp { ports, flags };
+        self
+    }
+
+    /// The window of a TCP header, as it stands there.
+    pub fn tcp_window(mut self, window: u16) -> Self {
+        self.tcp_window = window;
         self
     }
 
@@ -225,7 +233,7 @@ impl PacketBuilder {
                 segment.extend(acknowledged.to_be_bytes());
                 // Five words of header.
                 segment.extend([5 << 4, flags]);
-                segment.extend(TCP_WINDOW.to_be_bytes());
+                segment.extend(self.tcp_window.to_be_bytes());
                 segment.extend([0; 4]);
             }
             Transport::Udp { ports } => {

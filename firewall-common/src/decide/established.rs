@@ -7,7 +7,7 @@
 use super::{Circumstances, Judgement, Known, Socket, Step, Tables, continues, rules};
 use crate::image::{Record, constant, record};
 use crate::layout::{CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE};
-use crate::packet::{Fragment, Packet, flag, mark, protocol};
+use crate::packet::{Fragment, Packet, UNSEEN, flag, mark, protocol};
 use crate::{Direction, Reason, Verdict};
 
 const SECOND: u64 = 1_000_000_000;
@@ -188,7 +188,9 @@ pub(super) fn reply_to_admitted<T: Tables>(
 /// Whether an inbound rule, or the default, admits the answer to an outbound packet.
 #[inline(always)]
 fn answer_is_admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> bool {
-    let reversed = turned_round(packet);
+    let mut reversed = turned_round(packet);
+    // What the answer will hold is not known: no rule that looks at it can be counted on.
+    reversed.payload = 0;
     match rules::first_match(&reversed, at, Direction::Inbound, false, tables) {
         Some(rule) => rule.flags & record::DROP == 0,
         None => tables.constant(Direction::Inbound, constant::DEFAULT_DROP) == 0,
@@ -198,7 +200,8 @@ fn answer_is_admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mu
 /// The inbound rule that admits the packets that an outbound packet answers.
 #[inline(always)]
 fn admitting<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Option<Record> {
-    let reversed = turned_round(packet);
+    let mut reversed = turned_round(packet);
+    reversed.payload = UNSEEN;
     rules::first_match(&reversed, at, Direction::Inbound, false, tables)
         .filter(|rule| rule.flags & record::DROP == 0)
 }

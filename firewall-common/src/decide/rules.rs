@@ -1,9 +1,11 @@
 //! First match among the policy's rules: the AND of the rows that the packet's fields select.
 
-use super::{Circumstances, Step, Tables};
+use super::{Circumstances, Step, Tables, payload};
 use crate::Direction;
-use crate::image::{self, Field, NO_FLAGS, NO_ICMP, NO_PORT, Record, constant, record};
-use crate::packet::{Packet, mark, protocol};
+use crate::image::{
+    self, ANY_WINDOW, Field, NO_FLAGS, NO_ICMP, NO_PORT, NO_WINDOW, Record, constant, record,
+};
+use crate::packet::{Packet, UNSEEN, mark, protocol};
 
 /// The first rule that decides. Rules that count and go on are counted on the way when `count`
 /// is set; without it nothing is written.
@@ -101,8 +103,10 @@ impl Rows {
         packet: &Packet,
         at: Circumstances,
         direction: Direction,
-        tables: &T,
+        tables: &mut T,
     ) -> Self {
+        let patterns = payload::patterns(packet, direction, tables);
+        let tables = &*tables;
         let mut rows = Self {
             starts: [0; image::FIELDS],
         };
@@ -183,6 +187,19 @@ impl Rows {
         );
         by_value(Field::Ttl, packet.ttl as u32);
         by_value(Field::Fragment, packet.fragment as u32);
+        by_value(
+            Field::TcpWindow,
+            if !tcp {
+                NO_WINDOW
+            } else if packet.payload == UNSEEN {
+                ANY_WINDOW
+            } else if packet.is(mark::ICMP_ERROR) {
+                NO_WINDOW
+            } else {
+                packet.tcp_window as u32
+            },
+        );
+        by_value(Field::Payload, patterns);
         rows
     }
 

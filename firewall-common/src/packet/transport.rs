@@ -55,6 +55,7 @@ fn tcp<B: Bytes>(bytes: &mut B, at: usize, payload: usize, packet: &mut Packet) 
     packet.source_port = header.u16(0);
     packet.destination_port = header.u16(2);
     packet.tcp_flags = header.u8(13);
+    packet.tcp_window = header.u16(14);
     packet.marks |= mark::PORTS;
     let header_length = (header.u8(12) >> 4) as usize * 4;
     if header_length < TCP

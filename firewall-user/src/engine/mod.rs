@@ -72,6 +72,7 @@ impl HostEngine {
     ) -> Judged {
         let mut packet = Packet::default();
         packet::parse(&mut Frame::new(frame), tag, &mut packet);
+        self.tables.take_frame(frame);
         let judgement = match direction {
             Direction::Inbound => decide::inbound(&packet, at, &mut self.tables),
             Direction::Outbound => decide::outbound(&packet, at, &mut self.tables),

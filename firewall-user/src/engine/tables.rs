@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use firewall_common::Direction;
 use firewall_common::decide::{Socket, Step, Tables};
-use firewall_common::image::Image;
+use firewall_common::image::{Image, constant};
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BanKey, CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS,
 };
@@ -12,7 +12,10 @@ use ipnet::IpNet;
 
 use super::address;
 use super::ban_lengths::{BanLengths, TooManyLengths};
-use crate::policy::Compiled;
+use crate::policy::{Compiled, Constants};
+
+/// The kernel's helpers look no farther into a frame.
+const MAX_FRAME: usize = 0xffff;
 
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -24,6 +27,8 @@ pub(super) struct Memory {
     connections: HashMap<FlowKey, Connection>,
     pub(super) hits: Vec<Counter>,
     pub(super) steps: Option<Vec<Step>>,
+    /// The frame in hand, where the policy looks at payloads.
+    frame: Vec<u8>,
 }
 
 impl Memory {
@@ -36,6 +41,18 @@ impl Memory {
             connections: HashMap::new(),
             hits: vec![Counter::default(); RULE_COUNTERS as usize],
             steps: None,
+            frame: Vec::new(),
+        }
+    }
+
+    /// Keeps the frame that is judged next, if the policy looks at payloads.
+    #[inline]
+    pub(super) fn take_frame(&mut self, frame: &[u8]) {
+        let patterns = |constants: &Constants| constants[constant::PATTERN_COUNT] != 0;
+        if patterns(&self.compiled.inbound) || patterns(&self.compiled.outbound) {
+            self.frame.clear();
+            self.frame
+                .extend_from_slice(&frame[..frame.len().min(MAX_FRAME)]);
         }
     }
 
@@ -132,6 +149,16 @@ impl Tables for Memory {
     #[inline]
     fn socket(&self, _key: &FlowKey) -> Socket {
         Socket::None
+    }
+
+    #[inline]
+    fn bytes(&mut self, _direction: Direction, offset: u32, length: u32) -> Option<[u64; 2]> {
+        let (offset, length) = (offset as usize, length as usize);
+        let there = self.frame.get(offset..offset + length)?;
+        let mut bytes = [0; 16];
+        bytes.get_mut(..length)?.copy_from_slice(there);
+        let bits = u128::from_be_bytes(bytes);
+        Some([(bits >> 64) as u64, bits as u64])
     }
 
     #[inline]

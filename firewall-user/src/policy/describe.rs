@@ -55,6 +55,11 @@ pub fn matches(policy: &Policy, rule: &Rule) -> Vec<(&'static str, Vec<String>)>
         ),
         ("length", ranges(&rule.lengths)),
         ("ttl", ranges(&rule.ttls)),
+        ("tcp_window", ranges(&rule.tcp_windows)),
+        (
+            "payload",
+            rule.payloads.iter().map(ToString::to_string).collect(),
+        ),
         ("vlan", rule.vlans.iter().map(ToString::to_string).collect()),
         ("interface", rule.interfaces.clone()),
         (

@@ -9,6 +9,7 @@ pub mod finding;
 mod lint;
 mod model;
 mod names;
+pub mod payload;
 pub mod protocol;
 mod read;
 pub mod render;

@@ -8,6 +8,8 @@ use ipnet::IpNet;
 
 pub use firewall_common::Direction;
 
+pub use super::payload::Payload;
+
 /// A whole policy.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Policy {
@@ -85,6 +87,10 @@ pub struct Rule {
     pub lengths: Vec<(u16, u16)>,
     /// TTL or hop limit; inclusive ranges.
     pub ttls: Vec<(u8, u8)>,
+    /// Windows as they stand in the TCP header, not scaled; inclusive ranges.
+    pub tcp_windows: Vec<(u16, u16)>,
+    /// Any of these in the payload.
+    pub payloads: Vec<Payload>,
     /// `Some(true)`: only fragments; `Some(false)`: only whole packets.
     pub fragment: Option<bool>,
     pub log: bool,

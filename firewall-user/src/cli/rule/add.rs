@@ -50,6 +50,12 @@ pub struct Args {
     /// TTLs or hop limits
     #[arg(long, value_delimiter = ',')]
     ttl: Vec<String>,
+    /// TCP windows as they stand in the header, not scaled
+    #[arg(long, value_delimiter = ',')]
+    tcp_window: Vec<String>,
+    /// Bytes of the payload, as offset and hexadecimal digits, ? for any: 0:47455420
+    #[arg(long, value_delimiter = ',', value_name = "PATTERN")]
+    payload: Vec<String>,
     /// VLAN identifiers
     #[arg(long, value_delimiter = ',')]
     vlan: Vec<String>,
@@ -114,6 +120,8 @@ impl Args {
             ("icmp_type", numbers(&self.icmp_type)),
             ("length", numbers(&self.length)),
             ("ttl", numbers(&self.ttl)),
+            ("tcp_window", numbers(&self.tcp_window)),
+            ("payload", words(&self.payload)),
             ("vlan", numbers(&self.vlan)),
             ("interface", words(&self.interface)),
             ("fragment", self.fragment.map(Written::Flag)),
@@ -211,6 +219,10 @@ mod tests {
             "tcp",
             "--tcp-flags",
             "syn,!ack",
+            "--tcp-window",
+            "0,1024-2048",
+            "--payload",
+            "0:47455420,4:2f??",
         ]);
         let icmp = added(&[
             "--name",

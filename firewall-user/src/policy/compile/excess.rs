@@ -4,6 +4,7 @@
 use firewall_common::image::{Field, MAX_COUNTED};
 
 use super::super::{Action, Mode, Policy, Rule};
+use super::patterns::Patterns;
 use super::sweep::{Range, merged};
 use super::{Environment, addresses, values};
 
@@ -24,10 +25,11 @@ pub(super) fn find(
     if counting.len() <= MAX_COUNTED {
         return None;
     }
+    let patterns = Patterns::of(rules);
     [false, true].into_iter().find_map(|v6| {
         let regions: Vec<Region> = counting
             .iter()
-            .map(|rule| Region::of(policy, rule, v6, environment))
+            .map(|rule| Region::of(policy, rule, v6, &patterns, environment))
             .collect();
         let mut search = Search {
             regions: &regions,
@@ -51,20 +53,28 @@ struct Region {
 }
 
 impl Region {
-    fn of(policy: &Policy, rule: &Rule, v6: bool, environment: &Environment) -> Self {
+    fn of(
+        policy: &Policy,
+        rule: &Rule,
+        v6: bool,
+        patterns: &Patterns,
+        environment: &Environment,
+    ) -> Self {
         let fields: Vec<Option<Vec<Range<u128>>>> = Field::ALL
             .into_iter()
             .map(|field| match field {
                 Field::Source => addresses::accepted(policy, &rule.from, v6),
                 Field::Destination => addresses::accepted(policy, &rule.to, v6),
-                _ => values::accepted(rule, field, environment, &mut Vec::new()).map(|ranges| {
-                    let family = |range: &Range<u32>| match field {
-                        Field::Protocol => (range.0 >= 256) == v6,
-                        _ => true,
-                    };
-                    let wide = |range: Range<u32>| (u128::from(range.0), u128::from(range.1));
-                    ranges.into_iter().filter(family).map(wide).collect()
-                }),
+                _ => values::accepted(rule, field, patterns, environment, &mut Vec::new()).map(
+                    |ranges| {
+                        let family = |range: &Range<u32>| match field {
+                            Field::Protocol => (range.0 >= 256) == v6,
+                            _ => true,
+                        };
+                        let wide = |range: Range<u32>| (u128::from(range.0), u128::from(range.1));
+                        ranges.into_iter().filter(family).map(wide).collect()
+                    },
+                ),
             })
             .collect();
         let fields = fields

@@ -9,6 +9,7 @@ mod address_table;
 mod addresses;
 mod excess;
 mod matrix;
+mod patterns;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -17,13 +18,14 @@ mod values;
 use std::collections::HashMap;
 
 use firewall_common::image::{
-    FIELDS, Field, MAX_COUNTED, MAX_RULES, MAX_STEPS, Record, constant, record,
+    FIELDS, Field, MAX_COUNTED, MAX_PATTERNS, MAX_RULES, MAX_STEPS, Record, constant, record,
 };
 use firewall_common::layout::{FIRST_POLICY_COUNTER, INTERFACES, RULE_COUNTERS};
 use thiserror::Error;
 
 use super::{Action, DefaultAction, Direction, Mode, Policy, Rule};
 use matrix::Matrix;
+use patterns::Patterns;
 
 /// A policy ready to be loaded.
 #[derive(Clone, Debug)]
@@ -87,6 +89,16 @@ pub enum CompileError {
          merge some"
     )]
     TooManyCounting { rules: String },
+    #[error(
+        "{count} different payload patterns for {direction} packets; at most {MAX_PATTERNS} fit: they \
+         are those of {rules}"
+    )]
+    TooManyPatterns {
+        direction: &'static str,
+        count: usize,
+        /// Names of the rules that have them.
+        rules: String,
+    },
     #[error("more than {INTERFACES} interfaces")]
     TooManyInterfaces,
 }
@@ -149,6 +161,8 @@ impl Policy {
                 rules: names.join(", "),
             });
         }
+        let patterns = Patterns::of(&rules);
+        patterns.check(&rules, direction)?;
         let mut constants = [0; constant::COUNT];
         let default = match direction {
             Direction::Inbound => self.defaults.inbound,
@@ -165,6 +179,9 @@ impl Policy {
             let record = self.record(rule, environment, &compiled.counters);
             compiled.image.extend(record.words());
         }
+        constants[constant::PATTERNS] = compiled.image.len() as u32;
+        constants[constant::PATTERN_COUNT] = patterns.count();
+        compiled.image.extend(patterns.words());
         let matrix = Matrix::new(rules.len());
         constants[constant::WORDS] = matrix.words() as u32;
         constants[constant::SUMMARIES] = matrix.summaries() as u32;

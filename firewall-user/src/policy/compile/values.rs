@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use firewall_common::image::{Field, NO_ICMP};
+use firewall_common::image::{ANY_WINDOW, Field, NO_ICMP};
 use firewall_common::packet::protocol;
 
-use super::super::{Rule, TcpFlags};
+use super::super::{Action, Rule, TcpFlags};
 use super::matrix::{Rows, set};
+use super::patterns::Patterns;
 use super::sweep::{Range, sweep};
 use super::{Build, CompileError, Environment, Placed};
 
@@ -17,12 +18,13 @@ pub(super) fn place(
     image: &mut Vec<u64>,
     notes: &mut Vec<String>,
 ) -> Result<Option<Placed>, CompileError> {
+    let patterns = Patterns::of(build.rules);
     let mut lists: Vec<Vec<Range<u32>>> = Vec::new();
     let mut known: HashMap<Vec<Range<u32>>, u32> = HashMap::new();
     let mut always = build.matrix.empty();
     let mut by_list: Vec<Vec<usize>> = Vec::new();
     for (index, rule) in build.rules.iter().enumerate() {
-        let Some(accepted) = accepted(rule, build.field, environment, notes) else {
+        let Some(accepted) = accepted(rule, build.field, &patterns, environment, notes) else {
             set(&mut always, index);
             continue;
         };
@@ -81,6 +83,7 @@ pub(super) fn place(
 pub(super) fn accepted(
     rule: &Rule,
     field: Field,
+    patterns: &Patterns,
     environment: &Environment,
     notes: &mut Vec<String>,
 ) -> Option<Vec<Range<u32>>> {
@@ -98,6 +101,8 @@ pub(super) fn accepted(
         Field::Fragment => rule
             .fragment
             .map(|only| if only { vec![(1, 2)] } else { vec![(0, 0)] }),
+        Field::TcpWindow => windows(rule),
+        Field::Payload => patterns.accepted(rule),
     }
 }
 
@@ -112,6 +117,14 @@ fn wide<T: Copy + Into<u32>>(ranges: &[(T, T)]) -> Option<Vec<Range<u32>>> {
 
 fn listed<T: Copy>(values: &[T], index: impl Fn(T) -> u32) -> Option<Vec<Range<u32>>> {
     (!values.is_empty()).then(|| values.iter().map(|&v| (index(v), index(v))).collect())
+}
+
+fn windows(rule: &Rule) -> Option<Vec<Range<u32>>> {
+    let mut ranges = wide(&rule.tcp_windows)?;
+    if rule.action == Action::Accept {
+        ranges.push((ANY_WINDOW, ANY_WINDOW));
+    }
+    Some(ranges)
 }
 
 /// Protocol numbers by family: `icmp` is IPv4's and `icmpv6` IPv6's.
@@ -194,5 +207,7 @@ const fn name(field: Field) -> &'static str {
         Field::Length => "length",
         Field::Ttl => "TTL",
         Field::Fragment => "fragment",
+        Field::TcpWindow => "TCP window",
+        Field::Payload => "payload",
     }
 }

@@ -71,6 +71,8 @@ fn shadowed(policy: &Policy, coverage: &[Coverage], earlier: &Rule, later: &Rule
         && list_covers(&earlier.interfaces, &later.interfaces)
         && ranges_cover(&earlier.lengths, &later.lengths)
         && ranges_cover(&earlier.ttls, &later.ttls)
+        && ranges_cover(&earlier.tcp_windows, &later.tcp_windows)
+        && list_covers(&earlier.payloads, &later.payloads)
         && (earlier.fragment.is_none() || earlier.fragment == later.fragment)
         && flags_cover(earlier, later)
         && addresses_cover(policy, coverage, &earlier.from, &later.from)

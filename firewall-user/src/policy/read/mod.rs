@@ -2,6 +2,7 @@
 //! with its place.
 
 mod matches;
+mod payloads;
 mod reader;
 mod rule;
 mod set_file;

@@ -30,6 +30,8 @@ pub const RULE_KEYS: &[&str] = &[
     "icmp_type",
     "length",
     "ttl",
+    "tcp_window",
+    "payload",
     "vlan",
     "interface",
     "fragment",
@@ -40,7 +42,7 @@ pub const RULE_KEYS: &[&str] = &[
 ];
 /// Keys that the language has and the kernel programs of this version do not decide. To support
 /// one, move it to [`RULE_KEYS`] and read it in [`Reader::rule_key`].
-const UNSUPPORTED_KEYS: &[&str] = &["limit", "payload", "tcp_window"];
+const UNSUPPORTED_KEYS: &[&str] = &["limit"];
 
 const ACTIONS: &[(&str, Action)] = &[
     ("accept", Action::Accept),
@@ -123,6 +125,8 @@ impl<'t> Reader<'t> {
             interfaces: Vec::new(),
             lengths: Vec::new(),
             ttls: Vec::new(),
+            tcp_windows: Vec::new(),
+            payloads: Vec::new(),
             fragment: None,
             log: false,
             owner: None,
@@ -201,6 +205,8 @@ impl<'t> Reader<'t> {
                 let ranges = self.ranges(at, value, u16::from(u8::MAX), "ttl");
                 rule.ttls = ranges.into_iter().map(narrow).collect();
             }
+            "tcp_window" => rule.tcp_windows = self.ranges(at, value, u16::MAX, "window"),
+            "payload" => rule.payloads = self.payloads(at, value),
             "vlan" => rule.vlans = self.vlans(at, value),
             "interface" => rule.interfaces = self.interfaces(at, value),
             "fragment" => rule.fragment = self.boolean(at, value),
@@ -227,7 +233,7 @@ impl<'t> Reader<'t> {
 
     /// Keys that only packets of certain protocols can have.
     fn needs_protocols(&mut self, table: &DeTable<'t>, rule: &Rule, within: &str) {
-        const NEEDS: [(&str, &[u8], &str); 4] = [
+        const NEEDS: [(&str, &[u8], &str); 5] = [
             (
                 "port",
                 &WITH_PORTS,
@@ -239,6 +245,7 @@ impl<'t> Reader<'t> {
                 "protocol = \"tcp\" or \"udp\" (or sctp, dccp, udplite)",
             ),
             ("tcp_flags", &[TCP], "protocol = \"tcp\""),
+            ("tcp_window", &[TCP], "protocol = \"tcp\""),
             (
                 "icmp_type",
                 &[ICMP, ICMPV6],

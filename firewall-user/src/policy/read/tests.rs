@@ -58,6 +58,8 @@ to = "2001:db8::1"
 tcp_flags = "syn, !ack"
 length = "0-128"
 ttl = [1, "60-64"]
+tcp_window = [0, "1024-2048"]
+payload = ["0:47455420", { offset = 4, hex = "2F ??" }, { text = "GET " }]
 vlan = [0, 4094]
 interface = "eth0"
 fragment = false
@@ -109,6 +111,8 @@ icmp_type = ["echo-request", 129]
         interfaces: vec!["eth0".to_owned()],
         lengths: vec![(0, 128)],
         ttls: vec![(1, 1), (60, 64)],
+        tcp_windows: vec![(0, 0), (1024, 2048)],
+        payloads: vec!["0:47455420".parse().unwrap(), "4:2f??".parse().unwrap()],
         fragment: Some(false),
         log: true,
         owner: Some("operations".to_owned()),
@@ -119,7 +123,7 @@ icmp_type = ["echo-request", 129]
     assert_eq!(policy.rules[0], expected);
     assert_eq!(policy.rules[1].action, Action::Count);
     assert_eq!(policy.rules[1].icmp_types, [128, 129]);
-    assert_eq!(policy.rules[1].line, 32);
+    assert_eq!(policy.rules[1].line, 34);
 }
 
 #[test]

@@ -24,6 +24,7 @@ pub(super) fn first_unmet(
         .or_else(|| flags_and_types(rule, packet))
         .or_else(|| place(rule, packet, question))
         .or_else(|| shape(rule, packet))
+        .or_else(|| payload(rule, packet, question.frame))
 }
 
 fn expired(rule: &Rule, question: &Question<'_>) -> Option<String> {
@@ -124,6 +125,18 @@ fn flags_and_types(rule: &Rule, packet: &Packet) -> Option<String> {
             return Some(format!("TCP flag {flag} is set"));
         }
     }
+    if !rule.tcp_windows.is_empty() {
+        if packet.protocol != protocol::TCP
+            || !packet.is(mark::PORTS)
+            || packet.is(mark::ICMP_ERROR)
+        {
+            return Some("it has a tcp_window, and the packet has none".to_owned());
+        }
+        if !within(&rule.tcp_windows, packet.tcp_window) {
+            let wanted = listed(&rule.tcp_windows);
+            return Some(format!("tcp_window {} is not {wanted}", packet.tcp_window));
+        }
+    }
     if !rule.icmp_types.is_empty() {
         let icmp = matches!(packet.protocol, protocol::ICMP | protocol::ICMPV6);
         if !icmp || packet.fragment == Fragment::Later || packet.is(mark::ICMP_ERROR) {
@@ -173,6 +186,38 @@ fn shape(rule: &Rule, packet: &Packet) -> Option<String> {
         }
         _ => None,
     }
+}
+
+fn payload(rule: &Rule, packet: &Packet, frame: &[u8]) -> Option<String> {
+    if rule.payloads.is_empty() {
+        return None;
+    }
+    let payload = payload_of(packet, frame)
+        .filter(|payload| !payload.is_empty())
+        .map(|payload| rule.payloads.iter().any(|wanted| wanted.is_in(payload)));
+    let wanted: Vec<String> = rule.payloads.iter().map(ToString::to_string).collect();
+    match payload {
+        Some(true) => None,
+        Some(false) => Some(format!("its payload does not show {}", wanted.join(" or "))),
+        None => Some("it has a payload, and the packet has none".to_owned()),
+    }
+}
+
+/// What stands behind a packet's transport header, where one can be found.
+fn payload_of<'f>(packet: &Packet, frame: &'f [u8]) -> Option<&'f [u8]> {
+    if packet.fragment == Fragment::Later || packet.is(mark::ICMP_ERROR) {
+        return None;
+    }
+    let transport = frame.get(packet.transport as usize..)?;
+    let transport = transport.get(..packet.payload as usize)?;
+    let header = match packet.protocol {
+        protocol::TCP => usize::from(transport.get(12)? >> 4) * 4,
+        protocol::UDP | protocol::UDPLITE => 8,
+        protocol::ICMP if !packet.is(mark::V6) => 8,
+        protocol::ICMPV6 if packet.is(mark::V6) => 8,
+        _ => 0,
+    };
+    transport.get(header..)
 }
 
 fn within<T: Copy + PartialOrd>(ranges: &[(T, T)], value: T) -> bool {

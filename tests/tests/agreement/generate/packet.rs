@@ -107,10 +107,12 @@ impl Shape {
     }
 }
 
-pub fn tcp(from: u16, to: u16, flags: u8, options: usize, payload: &[u8]) -> Vec<u8> {
+pub fn tcp(from: u16, to: u16, flags: u8, window: u16, options: usize, payload: &[u8]) -> Vec<u8> {
     let mut segment = ports(from, to);
     segment.extend([0, 0, 0, 1, 0, 0, 0, 2]);
-    segment.extend([(5 + options as u8) << 4, flags, 0xfa, 0xf0, 0, 0, 0, 0]);
+    segment.extend([(5 + options as u8) << 4, flags]);
+    segment.extend(window.to_be_bytes());
+    segment.extend([0; 4]);
     segment.resize(segment.len() + options * 4, 1);
     segment.extend(payload);
     segment

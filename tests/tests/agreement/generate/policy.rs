@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use firewall_common::image::MAX_COUNTED;
 use firewall_user::policy::{
-    Action, Addresses, DefaultAction, Defaults, Direction, Mode, Policy, Rule, Set, TcpFlags,
+    Action, Addresses, DefaultAction, Defaults, Direction, Mode, Payload, Policy, Rule, Set,
+    TcpFlags,
 };
 use ipnet::IpNet;
 
@@ -20,6 +21,29 @@ pub const PORTS: [u16; 14] = [
 pub const PROTOCOLS: [u8; 12] = [6, 6, 6, 17, 17, 1, 58, 132, 33, 136, 47, 2];
 pub const ICMP_TYPES: [u8; 12] = [0, 3, 8, 11, 13, 1, 2, 4, 128, 129, 133, 135];
 pub const VLANS: [u16; 5] = [0, 1, 7, 100, 4095];
+
+/// Windows that rules name, and packets have.
+pub const WINDOWS: [u16; 6] = [0, 1, 1_024, 16_384, 64_240, 65_535];
+/// Patterns that rules name, no more than a direction may have.
+const PAYLOADS: [&str; 8] = [
+    "0:47",
+    "0:47 45 54 20",
+    "0:5?",
+    "3:20 ?? 48",
+    "8:ff",
+    "15:000102030405060708090a0b0c0d0e0f",
+    "192:0000",
+    "1400:aa",
+];
+/// Beginnings of payloads that show some of them.
+pub const BEGINNINGS: [&[u8]; 6] = [
+    b"GET /H",
+    b"POST",
+    b"G",
+    b"GETTING \xff",
+    b"               \x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f",
+    b"               \x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0e",
+];
 
 /// A policy of `rules` rules, for a time that begins at `start` on the packets' clock.
 pub fn policy(random: &mut Random, rules: usize, start: u64) -> Policy {
@@ -105,6 +129,8 @@ fn rule(random: &mut Random, index: usize, policy: &Policy, known: &mut Vec<IpNe
         interfaces: Vec::new(),
         lengths: Vec::new(),
         ttls: Vec::new(),
+        tcp_windows: Vec::new(),
+        payloads: Vec::new(),
         fragment: None,
         log: random.chance(10),
         owner: None,
@@ -164,9 +190,20 @@ fn rule(random: &mut Random, index: usize, policy: &Policy, known: &mut Vec<IpNe
         });
     }
     if random.chance(6) {
+        rule.tcp_windows = random.some(2, |random| range(random, &WINDOWS));
+    }
+    if random.chance(7) {
+        rule.payloads = random.some(2, |random| payload(random));
+    }
+    if random.chance(6) {
         rule.fragment = Some(random.chance(50));
     }
     rule
+}
+
+fn payload(random: &mut Random) -> Payload {
+    // The literals above are patterns.
+    random.pick(&PAYLOADS).parse().expect("a pattern")
 }
 
 /// An inclusive range that begins or ends at one of `edges`.

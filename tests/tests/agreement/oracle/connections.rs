@@ -107,7 +107,12 @@ pub fn answers(packet: &Packet) -> bool {
 pub fn turned_round(packet: &Packet) -> Packet {
     let v6 = packet.destination.is_ipv6();
     let body = match packet.body {
-        Body::Tcp { from, to, flags } => {
+        Body::Tcp {
+            from,
+            to,
+            flags,
+            window,
+        } => {
             let flags = if flags & (SYN | ACK) == SYN | ACK {
                 SYN
             } else {
@@ -117,6 +122,7 @@ pub fn turned_round(packet: &Packet) -> Packet {
                 from: to,
                 to: from,
                 flags,
+                window,
             }
         }
         Body::Ports { from, to } => Body::Ports { from: to, to: from },

@@ -17,7 +17,7 @@ use firewall_user::policy::{Action, DefaultAction, Mode, Policy};
 use ipnet::IpNet;
 
 use connections::Connections;
-use parse::{Body, Frame, Packet};
+use parse::{Body, Frame, Packet, Payload};
 
 /// The one interface on which all packets come and go.
 pub const INTERFACE: &str = "edge0";
@@ -195,7 +195,8 @@ impl Oracle {
 
     /// The inbound rule that accepts what an outbound packet answers.
     fn admitting(&self, packet: &Packet, now: u64) -> Option<String> {
-        let reverse = connections::turned_round(packet);
+        let mut reverse = connections::turned_round(packet);
+        reverse.payload = Payload::Unseen;
         rules::first_match(&self.policy, &reverse, Direction::Inbound, now, None)
             .filter(|rule| rule.action == Action::Accept)
             .map(|rule| rule.name.clone())
@@ -203,7 +204,8 @@ impl Oracle {
 
     /// Whether the answer to an outbound packet comes in without an entry for it.
     fn admits_answer(&self, packet: &Packet, now: u64) -> bool {
-        let reverse = connections::turned_round(packet);
+        let mut reverse = connections::turned_round(packet);
+        reverse.payload = Payload::None;
         match rules::first_match(&self.policy, &reverse, Direction::Inbound, now, None) {
             Some(rule) => rule.action == Action::Accept,
             None => self.policy.defaults.inbound == DefaultAction::Accept,

@@ -27,6 +27,17 @@ pub struct Packet {
     pub fragment: Fragment,
     pub body: Body,
     pub is_error: bool,
+    pub payload: Payload,
+}
+
+/// What stands behind the transport header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// It cannot be told where it would begin.
+    None,
+    Bytes(Vec<u8>),
+    /// The packet was not seen, only the answer to it; so not the window of a TCP header either.
+    Unseen,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,18 +54,13 @@ pub enum Body {
         from: u16,
         to: u16,
         flags: u8,
+        /// `None` where a quote tells of the segment.
+        window: Option<u16>,
     },
     /// UDP, UDP-Lite, SCTP, DCCP.
-    Ports {
-        from: u16,
-        to: u16,
-    },
+    Ports { from: u16, to: u16 },
     /// ICMP in IPv4, ICMPv6 in IPv6.
-    Icmp {
-        kind: u8,
-        code: u8,
-        identifier: u16,
-    },
+    Icmp { kind: u8, code: u8, identifier: u16 },
     /// Another protocol, or a later fragment.
     Opaque,
 }
@@ -133,6 +139,7 @@ fn v4(frame: &[u8], start: usize) -> Parsed<Packet> {
         fragment: fragment(position, flags & 0x2000 != 0),
         body: Body::Opaque,
         is_error: false,
+        payload: Payload::None,
     };
     transport(base, &packet[header_length..], start + header_length)
 }
@@ -161,6 +168,7 @@ fn v6(frame: &[u8], start: usize) -> Parsed<Packet> {
         fragment: Fragment::Whole,
         body: Body::Opaque,
         is_error: false,
+        payload: Payload::None,
     };
     let mut rest = &packet[40..];
     for _ in 0..EXTENSIONS {
@@ -219,20 +227,27 @@ fn transport(packet: Packet, rest: &[u8], at: usize) -> Parsed<Packet> {
     let whole = packet.fragment == Fragment::Whole;
     let reachable = |length: usize| require(rest.len() >= length && at <= REACH);
     let v6 = packet.destination.is_ipv6();
+    let mut header = 0;
     let body = match packet.protocol {
         TCP => {
             reachable(20)?;
             let header_length = usize::from(rest[12] >> 4) * 4;
             require(header_length >= 20 && (!whole || header_length <= rest.len()))?;
             let (from, to) = ports(rest);
-            let flags = rest[13];
-            Body::Tcp { from, to, flags }
+            header = header_length;
+            Body::Tcp {
+                from,
+                to,
+                flags: rest[13],
+                window: word(rest, 14),
+            }
         }
         UDP | UDPLITE => {
             reachable(8)?;
             let length = usize::from(u16::from_be_bytes([rest[4], rest[5]]));
             let possible = length == 0 || (8..=rest.len()).contains(&length);
             require(possible || packet.protocol == UDPLITE || !whole)?;
+            header = 8;
             let (from, to) = ports(rest);
             Body::Ports { from, to }
         }
@@ -255,6 +270,7 @@ fn transport(packet: Packet, rest: &[u8], at: usize) -> Parsed<Packet> {
             {
                 return Ok(answer);
             }
+            header = 8;
             let identifier = u16::from_be_bytes([rest[4], rest[5]]);
             Body::Icmp {
                 kind,
@@ -264,7 +280,15 @@ fn transport(packet: Packet, rest: &[u8], at: usize) -> Parsed<Packet> {
         }
         _ => Body::Opaque,
     };
-    Ok(Packet { body, ..packet })
+    let payload = match rest.get(header..) {
+        Some(bytes) => Payload::Bytes(bytes.to_vec()),
+        None => Payload::None,
+    };
+    Ok(Packet {
+        body,
+        payload,
+        ..packet
+    })
 }
 
 /// The answer to the packet that an ICMP error quotes; `None` when the quote ends too early.
@@ -325,6 +349,7 @@ fn quoted(error: &Packet, quote: &[u8], at: usize) -> Parsed<Option<Packet>> {
             from: to,
             to: from,
             flags: ACK,
+            window: None,
         },
         UDP | UDPLITE | SCTP | DCCP => Body::Ports { from: to, to: from },
         ICMP if !v6 && transport[0] == 8 => echo_reply(0, transport),

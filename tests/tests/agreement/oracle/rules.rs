@@ -2,10 +2,10 @@
 
 use std::net::IpAddr;
 
-use firewall_user::policy::{Action, Addresses, Direction, Mode, Policy, Rule};
+use firewall_user::policy::{Action, Addresses, Direction, Mode, Payload as Wanted, Policy, Rule};
 use ipnet::IpNet;
 
-use super::parse::{Body, Fragment, ICMP, ICMPV6, Packet};
+use super::parse::{Body, Fragment, ICMP, ICMPV6, Packet, Payload};
 use super::{Hits, INTERFACE};
 
 /// The first rule that decides about a packet. Rules that count and go on are counted in `hits`.
@@ -36,6 +36,16 @@ fn matches(policy: &Policy, rule: &Rule, packet: &Packet, now: u64) -> bool {
         Body::Tcp { from, to, .. } | Body::Ports { from, to } => (Some(from), Some(to)),
         Body::Icmp { .. } | Body::Opaque => (None, None),
     };
+    // Of a packet that only its answer tells of, rules that accept hope for the best.
+    let hoped_for = packet.payload == Payload::Unseen && rule.action == Action::Accept;
+    let window = match packet.body {
+        Body::Tcp { window, .. } if packet.payload != Payload::Unseen => window,
+        _ => None,
+    };
+    let shows = |wanted: &Wanted| match &packet.payload {
+        Payload::Bytes(payload) => shows(wanted, payload),
+        Payload::None | Payload::Unseen => false,
+    };
     let flags = match packet.body {
         Body::Tcp { flags, .. } => Some(flags),
         _ => None,
@@ -59,6 +69,9 @@ fn matches(policy: &Policy, rule: &Rule, packet: &Packet, now: u64) -> bool {
             within(range, Some(packet.length.min(65_535) as u16))
         })
         && any_or(&rule.ttls, |&range| within(range, Some(packet.ttl)))
+        && (any_or(&rule.tcp_windows, |&range| within(range, window))
+            || (hoped_for && matches!(packet.body, Body::Tcp { .. })))
+        && (any_or(&rule.payloads, shows) || hoped_for)
         && rule.tcp_flags.is_none_or(|wanted| {
             flags.is_some_and(|flags| flags & wanted.set == wanted.set && flags & wanted.clear == 0)
         })
@@ -73,6 +86,25 @@ fn matches(policy: &Policy, rule: &Rule, packet: &Packet, now: u64) -> bool {
         && !(rule.action == Action::Drop
             && rule.direction == Direction::Inbound
             && covered(&policy.never_block, packet.source))
+}
+
+/// Whether the digits of a printed pattern stand where they should, `?` being any.
+fn shows(wanted: &Wanted, payload: &[u8]) -> bool {
+    let printed = wanted.to_string();
+    let Some((offset, digits)) = printed.split_once(':') else {
+        return false;
+    };
+    let offset: usize = offset.parse().expect("an offset");
+    let hex: String = payload
+        .iter()
+        .skip(offset)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    hex.len() >= digits.len()
+        && digits
+            .chars()
+            .zip(hex.chars())
+            .all(|(wanted, digit)| wanted == '?' || wanted == digit)
 }
 
 fn listed(policy: &Policy, addresses: &Addresses, address: IpAddr) -> bool {

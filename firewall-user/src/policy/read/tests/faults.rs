@@ -318,12 +318,28 @@ fn each_fault_in_a_rule_is_reported_at_its_place() {
             "7:1: error: \"limit\" in rule \"r\" is not supported by this version; leave it out; the packet program does not decide by it yet",
         ),
         (
-            "payload = \"00\"",
-            "7:1: error: \"payload\" in rule \"r\" is not supported by this version; leave it out; the packet program does not decide by it yet",
+            "tcp_window = 0",
+            "7:1: error: \"tcp_window\" in rule \"r\" needs a protocol; add protocol = \"tcp\"",
         ),
         (
-            "tcp_window = 0",
-            "7:1: error: \"tcp_window\" in rule \"r\" is not supported by this version; leave it out; the packet program does not decide by it yet",
+            "payload = \"00\"",
+            "7:11: error: \"00\" is no pattern for \"payload\" in rule \"r\"; write \"0:47455420\", that is, the offset and the bytes in hexadecimal",
+        ),
+        (
+            "payload = { offset = 4 }",
+            "7:11: error: \"payload\" in rule \"r\" has no bytes to look for; write \"0:47455420\" or { offset = 0, hex = \"47455420\" } or { offset = 0, text = \"GET \" }",
+        ),
+        (
+            "payload = { offset = 1401, hex = \"00\" }",
+            "7:22: error: 1401 is out of range for \"offset\" in \"payload\" in rule \"r\"; write a number from 0 to 1400",
+        ),
+        (
+            "payload = { ofset = 1, text = \"a\" }",
+            "7:13: error: unknown key \"ofset\" in \"payload\" in rule \"r\"; did you mean \"offset\"?",
+        ),
+        (
+            "payload = [{ text = \"a\", hex = \"00\" }]",
+            "7:26: error: \"payload\" in rule \"r\" has both \"hex\" and \"text\"; write \"0:47455420\" or { offset = 0, hex = \"47455420\" } or { offset = 0, text = \"GET \" }",
         ),
         (
             "[[rule]]\nname = \"r\"\naction = \"drop\"",

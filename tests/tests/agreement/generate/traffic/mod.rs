@@ -10,7 +10,7 @@ use firewall_user::policy::Policy;
 use ipnet::IpNet;
 
 use super::packet::{Shape, icmp, tcp, udp, with_ports};
-use super::policy::{ICMP_TYPES, PORTS, PROTOCOLS, VLANS, beside};
+use super::policy::{BEGINNINGS, ICMP_TYPES, PORTS, PROTOCOLS, VLANS, WINDOWS, beside};
 use super::random::Random;
 
 const SECOND: u64 = 1_000_000_000;
@@ -265,7 +265,14 @@ impl Traffic {
             ),
         };
         let length = self.random.pick(&[0, 0, 0, 1, 8, 12, 20, 40, 200, 1_460]);
-        let payload = self.random.bytes(length);
+        let mut payload = self.random.bytes(length);
+        if self.random.chance(20) {
+            let beginning = self.random.pick(&BEGINNINGS);
+            payload.splice(..beginning.len().min(length), beginning.iter().copied());
+        } else if self.random.chance(10) {
+            // What patterns far inside look for.
+            payload.fill(self.random.pick(&[0, 0xaa]));
+        }
         let body = match conversation.protocol {
             6 => {
                 let flags = match self.random.below(10) {
@@ -276,7 +283,8 @@ impl Traffic {
                     _ => self.random.byte(),
                 };
                 let options = self.random.pick(&[0, 0, 3, 10]);
-                tcp(from, to, flags, options, &payload)
+                let window = self.random.pick(&WINDOWS);
+                tcp(from, to, flags, window, options, &payload)
             }
             17 | 136 => udp(from, to, &payload),
             1 | 58 => {
