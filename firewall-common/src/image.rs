@@ -143,13 +143,32 @@ pub const MAX_COUNTED: usize = 8;
 /// search at the default.
 pub const MAX_STEPS: u32 = 128;
 
-/// Reads words of the image.
+/// Words of a [`Line`].
+pub const LINE_WORDS: usize = 8;
+/// Words of the image that stand in one cache line.
+pub type Line = [u64; LINE_WORDS];
+
+/// Reads the image.
 pub trait Image {
+    /// The line at `index`, counted in lines; `None` past the end.
+    fn line(&self, index: u32) -> Option<&Line>;
+
     /// The word at `index`; 0 past the end.
-    fn word(&self, index: u32) -> u64;
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        match self.line(index / LINE_WORDS as u32) {
+            Some(line) => line[index as usize % LINE_WORDS],
+            None => 0,
+        }
+    }
 }
 
 impl Image for &[u64] {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.get(index as usize * LINE_WORDS..)?.first_chunk()
+    }
+
     #[inline(always)]
     fn word(&self, index: u32) -> u64 {
         self.get(index as usize).copied().unwrap_or(0)

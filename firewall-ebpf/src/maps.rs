@@ -6,7 +6,7 @@ use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use firewall_common::Direction;
 use firewall_common::decide::Scratch;
-use firewall_common::image::constant;
+use firewall_common::image::{Line, constant};
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
     HostKinds, RULE_COUNTERS, SourceBucket, TOTALS,
@@ -15,9 +15,9 @@ use firewall_common::layout::{
 const BPF_F_NO_PREALLOC: usize = 1;
 const BPF_F_MMAPABLE: usize = 1 << 10;
 
-/// The compiled policy; its size is set when it is loaded.
+/// The compiled policy, in cache lines; its size is set when it is loaded.
 #[btf_map]
-pub static IMAGE: Array<u64, 1, BPF_F_MMAPABLE> = Array::new();
+pub static IMAGE: Array<Line, 1, BPF_F_MMAPABLE> = Array::new();
 
 /// Bans by masked prefix, and which prefix lengths there are (see `Tables::ban_lengths`).
 #[btf_map]

@@ -8,7 +8,7 @@ use aya_ebpf::helpers::generated::{
 };
 use firewall_common::Direction;
 use firewall_common::decide::{Socket, Tables};
-use firewall_common::image::Image;
+use firewall_common::image::{Image, Line};
 use firewall_common::layout::{BanKey, Connection, FlowKey};
 
 use crate::maps;
@@ -26,8 +26,8 @@ pub struct Maps {
 
 impl Image for Maps {
     #[inline(always)]
-    fn word(&self, index: u32) -> u64 {
-        maps::IMAGE.get(index).copied().unwrap_or(0)
+    fn line(&self, index: u32) -> Option<&Line> {
+        maps::IMAGE.get(index)
     }
 }
 

@@ -9,6 +9,7 @@ use aya::maps::{Array, Map, MapData};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use firewall_common::decide::Scratch;
+use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
     HostKinds, RULE_COUNTERS, SOURCE_BUCKETS, SourceBucket, TOTALS,
@@ -123,7 +124,8 @@ pub(super) fn load(
 impl Programs {
     fn load(compiled: &Compiled, purpose: Purpose, pins: Option<&Pins>) -> anyhow::Result<Self> {
         let replay = u32::from(purpose.replay);
-        let entries = u32::try_from(compiled.image.len()).context("the image is too large")?;
+        let lines = compiled.image.len().div_ceil(LINE_WORDS);
+        let entries = u32::try_from(lines).context("the image is too large")?;
         let mut loader = EbpfLoader::new();
         loader
             .override_global("INBOUND", compiled.inbound.as_slice(), true)

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use firewall_common::Direction;
 use firewall_common::decide::{Socket, Step, Tables};
-use firewall_common::image::{Image, constant};
+use firewall_common::image::{Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BanKey, CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS,
 };
@@ -92,6 +92,12 @@ pub fn ban_key(prefix: IpNet) -> BanKey {
 }
 
 impl Image for Memory {
+    #[inline]
+    fn line(&self, index: u32) -> Option<&Line> {
+        let start = index as usize * LINE_WORDS;
+        self.compiled.image.get(start..)?.first_chunk()
+    }
+
     #[inline]
     fn word(&self, index: u32) -> u64 {
         self.compiled

@@ -17,8 +17,10 @@ mod values;
 
 use std::collections::HashMap;
 
+use firewall_common::address_table::MAX_LINE;
 use firewall_common::image::{
-    FIELDS, Field, MAX_COUNTED, MAX_PATTERNS, MAX_RULES, MAX_STEPS, Record, constant, record,
+    FIELDS, Field, LINE_WORDS, MAX_COUNTED, MAX_PATTERNS, MAX_RULES, MAX_STEPS, Record, constant,
+    record,
 };
 use firewall_common::layout::{FIRST_POLICY_COUNTER, INTERFACES, RULE_COUNTERS};
 use thiserror::Error;
@@ -103,8 +105,8 @@ pub enum CompileError {
     TooManyInterfaces,
 }
 
-/// Bound on the image: 512 MiB.
-pub const MAX_IMAGE_WORDS: usize = 1 << 26;
+/// Bound on the image: 256 MiB, as far as the number of an address table reaches.
+pub const MAX_IMAGE_WORDS: usize = MAX_LINE as usize * LINE_WORDS;
 
 impl Policy {
     /// Compiles the policy.
