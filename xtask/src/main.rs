@@ -1,6 +1,7 @@
 //! What a developer or CI does with Palisade, in one place and in the project's own language:
-//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `fuzz`. One subcommand, one file.
+//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `fuzz`, `agree`. One subcommand, one file.
 
+mod agree;
 mod bench;
 mod build;
 mod fuzz;
@@ -36,6 +37,8 @@ enum Task {
     Bench(bench::Arguments),
     /// Run the property tests of the shared code with very many cases
     Fuzz(fuzz::Arguments),
+    /// Compare kernel programs, host engine and oracle on millions of pairs of policy and packet
+    Agree(agree::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Task::Test(arguments) => return test::main(&arguments),
         Task::Bench(arguments) => bench::main(arguments),
         Task::Fuzz(arguments) => fuzz::main(&arguments),
+        Task::Agree(arguments) => agree::main(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

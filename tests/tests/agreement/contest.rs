@@ -1,6 +1,6 @@
-//! One policy and its traffic, judged by everybody.
+//! One policy and its packets, judged by everybody.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use firewall_common::decide::Judgement;
@@ -10,80 +10,117 @@ use firewall_user::datapath::{TestRun, clock};
 use firewall_user::engine::{HostEngine, builtin_name};
 use firewall_user::policy::{Environment, Policy};
 
-use crate::generate::policy::policy;
+use crate::generate::policy::{Size, policy};
 use crate::generate::random::Random;
 use crate::generate::traffic::{Event, Traffic};
 use crate::oracle::{Answer, INTERFACE, Oracle};
+use crate::tally::Tally;
 
-/// How many rules a policy has: none, one word of them, just more than one, many words.
-const SIZES: [usize; 12] = [0, 1, 3, 8, 20, 40, 64, 80, 90, 120, 200, 300];
-/// As many as a policy may have (`MAX_RULES`).
-const LARGE: usize = 4_096;
-/// One policy in this many is large.
-const LARGE_EVERY: usize = 60;
+/// Who judges beside the host engine and the oracle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judges {
+    WithoutKernel,
+    WithKernel,
+}
 
-/// Asks for the kernel programs to be among the judges.
-#[derive(Clone, Copy, Debug)]
-pub struct Kernel;
+/// Where judges differ, with all that repeats it.
+#[derive(Debug)]
+pub struct Disagreement(String);
+
+impl fmt::Display for Disagreement {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
 
 pub struct Contest {
-    seed: u64,
+    /// What repeats it: a seed, or a set.
+    name: String,
     policy: Policy,
-    traffic: Traffic,
     oracle: Oracle,
     host: HostEngine,
     kernel: Option<TestRun>,
     /// Names of the rules by counter.
     names: Vec<Option<String>>,
+    /// The packets' clock when the contest began.
+    start: u64,
+    tally: Tally,
+}
+
+/// A contest in random traffic, whose policy follows from a seed, too.
+pub fn random(seed: u64, judges: Judges, packets: u64) -> Result<Tally, Disagreement> {
+    let mut random = Random::new(seed);
+    let start = start(judges);
+    // Thousands of rules of which hundreds expire take the verifier too many steps.
+    let large = judges == Judges::WithoutKernel;
+    let size = Size::random(&mut random, large);
+    let policy = policy(&mut random, size, start);
+    let mut contest = Contest::new(format!("seed {seed}"), policy, judges, start)?;
+    contest.traffic(random, packets)?;
+    contest.end("random policies and traffic")
+}
+
+/// When the packets' clock begins: the kernel ends bans by its own.
+pub fn start(judges: Judges) -> u64 {
+    match judges {
+        Judges::WithKernel => clock::monotonic(),
+        Judges::WithoutKernel => 10_000_000_000_000,
+    }
 }
 
 impl Contest {
-    pub fn new(seed: u64, kernel: Option<Kernel>) -> Self {
-        let mut random = Random::new(seed);
-        // The kernel ends bans by its own clock, so the packets' clock begins there.
-        let start = kernel.map_or(10_000_000_000_000, |Kernel| clock::monotonic());
-        // Thousands of rules of which hundreds expire take the verifier too many steps.
-        let rules = if kernel.is_none() && random.below(LARGE_EVERY) == 0 {
-            LARGE
-        } else {
-            random.pick(&SIZES)
+    pub fn new(
+        name: String,
+        policy: Policy,
+        judges: Judges,
+        start: u64,
+    ) -> Result<Self, Disagreement> {
+        let failed = |what: &str, why: &dyn fmt::Display| {
+            let rules = policy.rules.len();
+            let file = written(&name, &policy);
+            Disagreement(format!(
+                "{name}: a policy of {rules} rules is not {what}: {why}\n{file}"
+            ))
         };
-        let policy = policy(&mut random, rules, start);
         let environment = Environment {
             interfaces: vec![INTERFACE.to_owned(), "edge1".to_owned()],
             ..Environment::default()
         };
         let compiled = policy
             .compile(&environment)
-            .unwrap_or_else(|error| panic!("seed {seed}: {error}\n{policy:#?}"));
-        let mut names = vec![None; FIRST_POLICY_COUNTER as usize + rules];
+            .map_err(|error| failed("compiled", &error))?;
+        let mut names = vec![None; FIRST_POLICY_COUNTER as usize + policy.rules.len()];
         for (counter, name) in names.iter_mut().enumerate() {
             *name = builtin_name(counter as u32).map(str::to_owned);
         }
         for (name, counter) in compiled.counters.iter() {
             names[counter as usize] = Some(name.to_owned());
         }
-        let kernel = kernel.map(|Kernel| {
-            TestRun::new(compiled.clone())
-                .unwrap_or_else(|error| panic!("seed {seed}, {rules} rules: {error:?}"))
-        });
-        Self {
-            seed,
-            traffic: Traffic::new(random, &policy, start),
+        let kernel = match judges {
+            Judges::WithoutKernel => None,
+            Judges::WithKernel => {
+                let loaded = TestRun::new(compiled.clone());
+                Some(loaded.map_err(|error| failed("loaded", &format!("{error:?}")))?)
+            }
+        };
+        let prefixes = policy.sets.iter().map(|set| set.prefixes.len()).sum();
+        Ok(Self {
             oracle: Oracle::new(policy.clone()),
             host: HostEngine::new(compiled),
+            tally: Tally::of_policy(policy.rules.len(), prefixes),
+            name,
             policy,
             kernel,
             names,
-        }
+            start,
+        })
     }
 
-    /// Judges `packets` packets; returns how many were, which lacks those that the kernel does not
-    /// take.
-    pub fn run(mut self, packets: u64) -> u64 {
-        let mut judged = 0;
+    /// Judges `packets` random packets, made for the policy.
+    pub fn traffic(&mut self, random: Random, packets: u64) -> Result<(), Disagreement> {
+        let mut traffic = Traffic::new(random, &self.policy, self.start);
         for _ in 0..packets {
-            match self.traffic.next() {
+            match traffic.next() {
                 Event::Ban { prefix, until } => {
                     // Bans of too many different lengths are refused, by both alike.
                     let taken = self.host.ban(prefix, until).is_ok();
@@ -93,38 +130,84 @@ impl Contest {
                     if let Some(kernel) = &self.kernel {
                         let duration = until.saturating_sub(clock::monotonic());
                         let ban = kernel.ban(prefix, Some(Duration::from_nanos(duration)));
-                        assert_eq!(ban.is_ok(), taken, "seed {}: ban of {prefix}", self.seed);
+                        if ban.is_ok() != taken {
+                            let told = format!("ban of {prefix}: kernel {ban:?}, host {taken}\n");
+                            return Err(self.failure(traffic.now, &told));
+                        }
                     }
                 }
-                Event::Packet { frame, direction } => {
-                    judged += u64::from(self.judge(&frame, direction));
-                }
+                Event::Packet { frame, direction } => self.judge(&frame, direction, traffic.now)?,
             }
         }
-        self.compare_counts();
-        judged
+        Ok(())
     }
 
-    fn judge(&mut self, frame: &[u8], direction: Direction) -> bool {
-        let now = self.traffic.now;
-        let mut answers = Vec::with_capacity(3);
-        if let Some(kernel) = &mut self.kernel {
-            let judgement = kernel.judge(frame, direction, now);
-            match judgement.unwrap_or_else(|error| panic!("seed {}: {error:?}", self.seed)) {
-                Ok(judgement) => answers.push(("kernel", judgement)),
-                Err(_) => return false,
+    /// Judges one frame, `after` nanoseconds after the beginning.
+    pub fn frame(&mut self, frame: &[u8], after: u64) -> Result<(), Disagreement> {
+        self.judge(frame, Direction::Inbound, self.start + after)
+    }
+
+    /// Compares what the rules have counted.
+    pub fn end(mut self, source: &str) -> Result<Tally, Disagreement> {
+        for (counter, name) in self.names.iter().enumerate() {
+            let Some(name) = name else { continue };
+            let oracle = self.oracle.hits.of(name);
+            let host = self.host.hits(counter as u32);
+            let host = (host.packets, host.bytes);
+            let kernel = match &self.kernel {
+                None => oracle,
+                Some(kernel) => match kernel.hits(counter as u32) {
+                    Ok(hits) => (hits.packets, hits.bytes),
+                    Err(error) => {
+                        return Err(self.failure(0, &format!("hits of {name}: {error:?}\n")));
+                    }
+                },
+            };
+            if host != oracle || kernel != oracle {
+                let told = format!(
+                    "packets and bytes of {name}: host engine {host:?}, kernel {kernel:?}, oracle {oracle:?}\n"
+                );
+                return Err(self.failure(0, &told));
             }
         }
-        let host = self.host.judge(frame, direction, now).judgement;
-        answers.push(("host engine", host));
-        let expected = self.oracle.judge(frame, direction, now);
-        if answers
-            .iter()
-            .any(|(_, judgement)| !self.same(judgement, &expected))
-        {
-            self.complain(frame, direction, &answers, &expected);
+        self.tally.came_from(source, self.tally.pairs);
+        Ok(self.tally)
+    }
+
+    fn judge(&mut self, frame: &[u8], direction: Direction, now: u64) -> Result<(), Disagreement> {
+        let mut in_kernel = None;
+        if let Some(kernel) = &mut self.kernel {
+            match kernel.judge(frame, direction, now) {
+                Ok(Ok(judgement)) => in_kernel = Some(judgement),
+                Ok(Err(_)) => {
+                    self.tally.not_taken += 1;
+                    return Ok(());
+                }
+                Err(error) => return Err(self.failure(now, &format!("{error:?}\n"))),
+            }
         }
-        true
+        let host = self.host.judge(frame, direction, now);
+        let expected = self.oracle.judge(frame, direction, now);
+        let right = |judgement: &Judgement| self.same(judgement, &expected);
+        if right(&host.judgement) && in_kernel.as_ref().is_none_or(right) {
+            self.tally.count(&host.packet, &host.judgement, direction);
+            return Ok(());
+        }
+        let mut told = format!("{} packet {}\n", direction.name(), hexadecimal(frame));
+        for (who, judgement) in [("kernel", in_kernel), ("host engine", Some(host.judgement))] {
+            if let Some(Judgement {
+                verdict,
+                reason,
+                rule,
+                ..
+            }) = judgement
+            {
+                told += &line(who, verdict, reason, self.name(rule));
+            }
+        }
+        let rule = expected.rule.as_deref();
+        told += &line("oracle", expected.verdict, expected.reason, rule);
+        Err(self.failure(now, &told))
     }
 
     fn same(&self, judgement: &Judgement, expected: &Answer) -> bool {
@@ -141,58 +224,35 @@ impl Contest {
         Some(name.unwrap_or("a counter that no rule has"))
     }
 
-    fn compare_counts(&self) {
-        for (counter, name) in self.names.iter().enumerate() {
-            let Some(name) = name else { continue };
-            let oracle = self.oracle.hits.of(name);
-            let host = self.host.hits(counter as u32);
-            let host = (host.packets, host.bytes);
-            let kernel = self.kernel.as_ref().map_or(oracle, |kernel| {
-                let hits = kernel.hits(counter as u32).expect("hits of a rule");
-                (hits.packets, hits.bytes)
-            });
-            if host != oracle || kernel != oracle {
-                self.fail(&format!(
-                    "packets and bytes of {name}: host engine {host:?}, kernel {kernel:?}, oracle {oracle:?}\n"
-                ));
-            }
-        }
+    fn failure(&self, now: u64, told: &str) -> Disagreement {
+        let file = written(&self.name, &self.policy);
+        let pairs = self.tally.pairs;
+        Disagreement(format!(
+            "{} at {now} ns, after {pairs} packets judged alike: {told}{file}",
+            self.name
+        ))
     }
+}
 
-    fn complain(
-        &self,
-        frame: &[u8],
-        direction: Direction,
-        answers: &[(&str, Judgement)],
-        expected: &Answer,
-    ) -> ! {
-        let hex = frame.iter().fold(String::new(), |mut hex, byte| {
-            // Writing to a string cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        let mut told = format!("{} packet {hex}\n", direction.name());
-        for (who, judgement) in answers {
-            let rule = self.name(judgement.rule);
-            told += &line(who, judgement.verdict, judgement.reason, rule);
-        }
-        let rule = expected.rule.as_deref();
-        told += &line("oracle", expected.verdict, expected.reason, rule);
-        self.fail(&told)
+/// Writes down a policy about which judges differ; says where it is.
+fn written(name: &str, policy: &Policy) -> String {
+    let file = format!(
+        "{}/policy-{}.txt",
+        env!("CARGO_TARGET_TMPDIR"),
+        name.replace(' ', "-")
+    );
+    match std::fs::write(&file, format!("{policy:#?}")) {
+        Ok(()) => format!("policy in {file}"),
+        Err(error) => format!("policy not in {file}: {error}\n{policy:#?}"),
     }
+}
 
-    /// Fails the test with all that repeats it.
-    fn fail(&self, told: &str) -> ! {
-        let (seed, now) = (self.seed, self.traffic.now);
-        let file = format!("{}/policy-{seed}.txt", env!("CARGO_TARGET_TMPDIR"));
-        match std::fs::write(&file, format!("{:#?}", self.policy)) {
-            Ok(()) => panic!("seed {seed} at {now} ns: {told}policy in {file}"),
-            Err(error) => panic!(
-                "seed {seed} at {now} ns: {told}policy not in {file}: {error}\n{:#?}",
-                self.policy
-            ),
-        }
-    }
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn line(who: &str, verdict: Verdict, reason: Reason, rule: Option<&str>) -> String {

@@ -1,3 +1,4 @@
+use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
@@ -228,8 +229,13 @@ fn the_first_matching_filter_of_real_sets_is_the_rule_that_decides() {
     ] {
         let read = |name: &str| std::fs::read_to_string(folder.join(name));
         let (Ok(text), Ok(trace)) = (read(set), read(&format!("{set}_trace"))) else {
-            println!("skipped: no ClassBench set {set} in {}", folder.display());
-            continue;
+            // Past the test runner, which keeps what a test that passed prints.
+            let folder = folder.display();
+            let _ = writeln!(
+                std::io::stdout(),
+                "\nskipped: no ClassBench set {set} in {folder}"
+            );
+            return;
         };
         let filters = read_filters(&text, set).unwrap();
         let headers = read_headers(&trace, set).unwrap();

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use firewall_common::image::MAX_COUNTED;
 use firewall_user::policy::{
-    Action, Addresses, DefaultAction, Defaults, Direction, Mode, Payload, Policy, Rule, Set,
-    TcpFlags,
+    Action, Addresses, DefaultAction, Defaults, Direction, MAX_RULES, Mode, Payload, Policy, Rule,
+    Set, TcpFlags,
 };
 use ipnet::IpNet;
 
@@ -45,17 +45,51 @@ pub const BEGINNINGS: [&[u8]; 6] = [
     b"               \x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0e",
 ];
 
-/// A policy of `rules` rules, for a time that begins at `start` on the packets' clock.
-pub fn policy(random: &mut Random, rules: usize, start: u64) -> Policy {
+/// How many rules a policy has: none, few, around the bounds of a word, many.
+const RULES: [usize; 12] = [0, 1, 3, 8, 20, 40, 64, 80, 90, 120, 200, 300];
+/// One policy in this many has as many rules as fit, and one has sets of very many prefixes.
+const LARGE_EVERY: usize = 60;
+/// Most prefixes of a set: usually, in a policy of many rules, and in one of large sets.
+const PREFIXES: [usize; 3] = [8, 60, 20_000];
+
+/// How large a policy is.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    pub rules: usize,
+    /// Most prefixes of a set.
+    prefixes: usize,
+}
+
+impl Size {
+    /// `large` allows as many rules as fit.
+    pub fn random(random: &mut Random, large: bool) -> Self {
+        match random.below(LARGE_EVERY) {
+            0 if large => Self {
+                rules: MAX_RULES,
+                prefixes: PREFIXES[1],
+            },
+            1 => Self {
+                rules: random.pick(&RULES[..5]),
+                prefixes: PREFIXES[2],
+            },
+            _ => Self {
+                rules: random.pick(&RULES),
+                prefixes: PREFIXES[0],
+            },
+        }
+    }
+}
+
+/// A policy for a time that begins at `start` on the packets' clock.
+pub fn policy(random: &mut Random, size: Size, start: u64) -> Policy {
+    let rules = size.rules;
     let large = rules > 400;
     let mut known = Vec::new();
     let set_count = random.below(6);
     let sets = (0..set_count)
         .map(|index| Set {
             name: format!("set-{index}"),
-            prefixes: random.some(if large { 60 } else { 8 }, |random| {
-                prefix(random, &mut known)
-            }),
+            prefixes: random.some(size.prefixes, |random| prefix(random, &mut known)),
             file: None,
         })
         .collect::<Vec<_>>();

@@ -60,7 +60,7 @@ impl Traffic {
             named.extend(rule.from.prefixes.iter().chain(&rule.to.prefixes));
         }
         let mut prefixes = inside();
-        for _ in 0..24.min(named.len()) {
+        for _ in 0..(policy.rules.len() / 4).clamp(24, 400).min(named.len()) {
             prefixes.push(random.pick(&named));
         }
         let mut ports: Vec<u16> = PORTS.to_vec();
@@ -78,7 +78,7 @@ impl Traffic {
             ports,
             conversations: Vec::new(),
         };
-        for _ in 0..80 {
+        for _ in 0..80.max(traffic.prefixes.len() * 2) {
             let address = traffic.edge();
             traffic.addresses.push(address);
         }
