@@ -227,7 +227,7 @@ fn rule(random: &mut Random, index: usize, policy: &Policy, known: &mut Vec<IpNe
         rule.tcp_windows = random.some(2, |random| range(random, &WINDOWS));
     }
     if random.chance(7) {
-        rule.payloads = random.some(2, |random| payload(random));
+        rule.payloads = random.some(2, payload);
     }
     if random.chance(6) {
         rule.fragment = Some(random.chance(50));
