@@ -1,9 +1,11 @@
 //! The decision: one fixed order of judgement for every packet.
 //!
-//! What the link needs, malformed, bans, established, rules (first match), default. The order is
-//! documented to users; nothing else decides about a packet.
+//! What the link needs, malformed, bans, established, rules (first match), default; then the limit
+//! of the rule that let it through. The order is documented to users; nothing else decides about a
+//! packet.
 
 mod established;
+mod limit;
 mod link;
 mod payload;
 mod rules;
@@ -18,6 +20,7 @@ use established::Standing;
 
 use crate::image::{self, Image, constant};
 use crate::layout::{BAN_LENGTH_WORDS, BAN_LENGTHS, BanKey, Connection, FlowKey, NO_RULE};
+use crate::limit::table::Line;
 use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Reason, Verdict};
 
@@ -66,6 +69,38 @@ pub trait Tables: Image {
     /// Counts a packet for a rule.
     fn hit(&mut self, counter: u32, bytes: u32);
 
+    /// A line of the table of limits.
+    type LimitLine<'a>: Line
+    where
+        Self: 'a;
+
+    /// The line on which a bucket stands.
+    fn limit_line(&mut self, key: u64) -> Option<Self::LimitLine<'_>>;
+
+    /// Seed of the hashes that a sender of packets must not know.
+    fn seed(&self) -> u32;
+
+    /// The time to the nanosecond, where `now` has coarse steps. An answer costs a look at the clock.
+    #[inline(always)]
+    fn fine_now(&self, now: u64) -> u64 {
+        now
+    }
+
+    /// How many packets the frame stands for.
+    #[inline(always)]
+    fn packets(&self) -> u32 {
+        1
+    }
+
+    /// Bytes that these packets have on the wire beyond the frame's.
+    #[inline(always)]
+    fn further_bytes(&self) -> u32 {
+        0
+    }
+
+    /// Counts a packet over a rule's limit.
+    fn over_limit(&mut self, counter: u32, bytes: u32);
+
     /// The value itself, as something that nothing is known about. The kernel program makes the
     /// verifier forget what it is, so that each turn of a loop looks the same.
     #[inline(always)]
@@ -106,8 +141,21 @@ pub enum Step {
     Established(Known),
     /// A rule matched (its counter); whether it decided or counted and went on.
     Rule { counter: u32, decided: bool },
+    /// The packet was held to the limit of the rule with this counter.
+    Limit { counter: u32, limited: Limited },
     /// Nothing decided before the default.
     Default,
+}
+
+/// What a limit said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// It is not about such packets.
+    Unmeasured,
+    /// So many units were taken from a bucket that lacked `owed` ticks.
+    Within { amount: u32, owed: u64 },
+    /// So many units were not there: the bucket lacked `owed` ticks.
+    Over { amount: u32, owed: u64 },
 }
 
 /// By what a packet was known to belong to a connection.
@@ -169,6 +217,13 @@ pub struct Circumstances {
 /// Judges a packet that comes in.
 #[inline(always)]
 pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
+    let judgement = admitted(packet, at, tables);
+    limit::hold(judgement, packet, at, Direction::Inbound, tables)
+}
+
+/// The judgement on a packet that comes in, apart from limits.
+#[inline(always)]
+fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
     const IN: Direction = Direction::Inbound;
     let observe = tables.constant(IN, constant::OBSERVE) != 0;
     if let Some(rule) = link::matching(packet, IN) {
@@ -233,7 +288,7 @@ pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -
         return default(packet, OUT, tables);
     }
     if let Some(judgement) = established::outbound(packet, at, tables) {
-        return judgement;
+        return limit::hold(judgement, packet, at, OUT, tables);
     }
     let judgement = match rules::first_match(packet, at, OUT, true, tables) {
         Some(record) => decided(record, tables.constant(OUT, constant::OBSERVE) != 0),
@@ -246,6 +301,7 @@ pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -
             default(packet, OUT, tables)
         }
     };
+    let judgement = limit::hold(judgement, packet, at, OUT, tables);
     if judgement.verdict as u32 == Verdict::Pass as u32 {
         established::opened(packet, at, judgement.rule, tables);
     }

@@ -40,8 +40,10 @@ pub mod constant {
     /// Where the payload patterns begin (see [`super::Pattern`]), and how many there are.
     pub const PATTERNS: usize = STEPS + 1;
     pub const PATTERN_COUNT: usize = PATTERNS + 1;
+    /// Where the limits of the direction's rules begin (see [`crate::limit`]); 0 when none has one.
+    pub const LIMITS: usize = PATTERN_COUNT + 1;
     /// How many constants there are.
-    pub const COUNT: usize = PATTERN_COUNT + 1;
+    pub const COUNT: usize = LIMITS + 1;
 }
 
 /// A field of the packet that rules can look at; also the number of its table and rows.

@@ -92,6 +92,16 @@ pub const CONNECTION_CLOSING: u32 = 2;
 /// Connections kept at once.
 pub const CONNECTIONS: u32 = 1 << 18;
 
+/// Lines of the table of limits; a power of two. 4 MiB, 262,144 buckets.
+pub const LIMIT_LINES: u32 = 1 << 16;
+
+/// A line of the table of limits: key and time in turn (see [`crate::limit::table`]).
+#[repr(C, align(64))]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LimitLine {
+    pub words: [[u64; 2]; crate::limit::table::WAYS],
+}
+
 /// One accounted source.
 ///
 /// Counters run from when the source entered the table; the bitmaps are cleared by the reader.
@@ -242,6 +252,8 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Connection {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for LimitLine {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for SourceBucket {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Health {}
@@ -252,6 +264,7 @@ mod pod {
 const _: () = {
     assert!(size_of::<SourceCounters>() == 56);
     assert!(size_of::<SourceBucket>() == 320);
+    assert!(size_of::<LimitLine>() == 64);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<BanKey>() == 24);
     assert!(size_of::<Event>() == 64 + EVENT_BYTES);

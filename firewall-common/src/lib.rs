@@ -11,6 +11,7 @@ pub mod address_table;
 pub mod decide;
 pub mod image;
 pub mod layout;
+pub mod limit;
 pub mod packet;
 pub mod sources;
 pub mod verdict;

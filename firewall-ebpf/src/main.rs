@@ -10,6 +10,7 @@
 mod account;
 mod events;
 mod frame;
+mod limits;
 mod maps;
 mod tables;
 

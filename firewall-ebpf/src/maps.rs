@@ -9,7 +9,7 @@ use firewall_common::decide::Scratch;
 use firewall_common::image::{Line, constant};
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
-    HostKinds, RULE_COUNTERS, SourceBucket, TOTALS,
+    HostKinds, LIMIT_LINES, LimitLine, RULE_COUNTERS, SourceBucket, TOTALS,
 };
 
 const BPF_F_NO_PREALLOC: usize = 1;
@@ -42,6 +42,14 @@ pub static VERDICTS: PerCpuArray<Counter, { TOTALS as usize }> = PerCpuArray::ne
 /// Packets and bytes by rule.
 #[btf_map]
 pub static RULE_HITS: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArray::new();
+
+/// Packets and bytes over a rule's limit, by rule.
+#[btf_map]
+pub static LIMITED: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArray::new();
+
+/// The buckets of limits. Mappable memory begins on a page, so that a line is one cache line.
+#[btf_map]
+pub static LIMIT_TABLE: Array<LimitLine, { LIMIT_LINES as usize }, BPF_F_MMAPABLE> = Array::new();
 
 /// Packets by kind, inbound and outbound.
 #[btf_map]

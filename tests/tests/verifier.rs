@@ -82,3 +82,23 @@ fn as_many_rules_as_are_allowed_load_when_all_of_them_will_expire() {
     }
     loads(&every_field(MAX_RULES, true));
 }
+
+#[test]
+fn limits_on_every_rule_load_also_where_eight_of_them_only_watch() {
+    if skip_unless_root() {
+        return;
+    }
+    let mut text = every_field(130, true).replace(
+        "action = \"accept\"\n",
+        "action = \"accept\"\nlimit = { rate = \"1MB/s\", per = \"/24 /48\" }\n",
+    );
+    for number in 0..8 {
+        write!(
+            text,
+            "[[rule]]\nname = \"watched-{number}\"\naction = \"accept\"\nmode = \"observe\"\n\
+             limit = {{ rate = \"{number}0/m\", per = \"service\", unit = \"connections\" }}\n"
+        )
+        .expect("a string takes everything");
+    }
+    loads(&text.replace("\"00/m\"", "\"5/m\""));
+}

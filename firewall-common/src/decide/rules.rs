@@ -1,6 +1,6 @@
 //! First match among the policy's rules: the AND of the rows that the packet's fields select.
 
-use super::{Circumstances, Step, Tables, payload};
+use super::{Circumstances, Step, Tables, limit, payload};
 use crate::Direction;
 use crate::image::{
     self, ANY_WINDOW, Field, NO_FLAGS, NO_ICMP, NO_PORT, NO_WINDOW, Record, constant, record,
@@ -74,6 +74,9 @@ pub(super) fn first_match<T: Tables>(
                 decided,
             });
             tables.hit(rule.counter, packet.length);
+            if !decided {
+                limit::watch(rule.counter, packet, at, direction, tables);
+            }
         }
         if decided {
             return Some(rule);

@@ -21,6 +21,7 @@ pub(super) struct Maps {
     bans: BanTable,
     verdicts: PerCpuArray<MapData, Counter>,
     rule_hits: PerCpuArray<MapData, Counter>,
+    limited: PerCpuArray<MapData, Counter>,
     host_kinds: PerCpuArray<MapData, HostKinds>,
     health: PerCpuArray<MapData, Health>,
     connections: MapData,
@@ -50,6 +51,7 @@ impl Maps {
             bans: BanTable::open(&mut open)?,
             verdicts: open("VERDICTS")?.try_into()?,
             rule_hits: open("RULE_HITS")?.try_into()?,
+            limited: open("LIMITED")?.try_into()?,
             host_kinds: open("HOST_KINDS")?.try_into()?,
             health: open("HEALTH")?.try_into()?,
             connections,
@@ -73,6 +75,11 @@ impl Maps {
 
     pub(super) fn rule_hits(&self, counter: u32) -> anyhow::Result<Counter> {
         sum(&self.rule_hits, counter)
+    }
+
+    /// Packets and bytes over the limit of a rule.
+    pub(super) fn limited(&self, counter: u32) -> anyhow::Result<Counter> {
+        sum(&self.limited, counter)
     }
 
     /// Packets by kind, inbound and outbound.

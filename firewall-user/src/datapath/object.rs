@@ -12,7 +12,7 @@ use firewall_common::decide::Scratch;
 use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
-    HostKinds, RULE_COUNTERS, SOURCE_BUCKETS, SourceBucket, TOTALS,
+    HostKinds, LIMIT_LINES, LimitLine, RULE_COUNTERS, SOURCE_BUCKETS, SourceBucket, TOTALS,
 };
 use memmap2::{MmapMut, MmapOptions};
 
@@ -64,6 +64,8 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
         ),
         ("VERDICTS", shape(4, size_of::<Counter>(), TOTALS)),
         ("RULE_HITS", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
+        ("LIMITED", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
+        ("LIMIT_TABLE", shape(4, size_of::<LimitLine>(), LIMIT_LINES)),
         ("HOST_KINDS", shape(4, size_of::<HostKinds>(), 2)),
         ("HEALTH", shape(4, size_of::<Health>(), 1)),
         ("EVENTS", shape(0, 0, 1 << 20)),

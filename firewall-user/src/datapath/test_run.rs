@@ -172,6 +172,11 @@ impl TestRun {
         self.maps.rule_hits(counter)
     }
 
+    /// Packets and bytes over the limit of a rule, by its counter.
+    pub fn limited(&self, counter: u32) -> anyhow::Result<Counter> {
+        self.maps.limited(counter)
+    }
+
     /// The name of a counter's rule.
     pub fn rule_name(&self, counter: u32) -> Option<&str> {
         builtin_name(counter).or_else(|| self.compiled.counters.name(counter))

@@ -166,6 +166,12 @@ impl HostEngine {
             .unwrap_or_default()
     }
 
+    /// Packets and bytes over the limit of a rule, by its counter.
+    pub fn limited(&self, counter: u32) -> Counter {
+        let limited = self.tables.limited.get(counter as usize);
+        limited.copied().unwrap_or_default()
+    }
+
     /// The name of a counter's rule: the policy's own, built-in link rules, or what the policy as a
     /// whole would have dropped while it only observes.
     pub fn rule_name(&self, counter: u32) -> Option<&str> {

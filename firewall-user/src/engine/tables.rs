@@ -8,6 +8,7 @@ use firewall_common::image::{Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{
     BAN_LENGTH_WORDS, BanKey, CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS,
 };
+use firewall_common::limit::{LimitTable, MemoryLine};
 use ipnet::IpNet;
 
 use super::address;
@@ -26,6 +27,9 @@ pub(super) struct Memory {
     length_words: [u64; BAN_LENGTH_WORDS as usize],
     connections: HashMap<FlowKey, Connection>,
     pub(super) hits: Vec<Counter>,
+    /// Present when the policy has limits.
+    limits: Option<LimitTable>,
+    pub(super) limited: Vec<Counter>,
     pub(super) steps: Option<Vec<Step>>,
     /// The frame in hand, where the policy looks at payloads.
     frame: Vec<u8>,
@@ -33,7 +37,19 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn new(compiled: Compiled) -> Self {
+        let has_limits = [&compiled.inbound, &compiled.outbound]
+            .into_iter()
+            .any(|constants| constants[constant::LIMITS] != 0);
         Self {
+            limits: has_limits.then(LimitTable::default),
+            limited: vec![
+                Counter::default();
+                if has_limits {
+                    RULE_COUNTERS as usize
+                } else {
+                    0
+                }
+            ],
             compiled,
             bans: HashMap::new(),
             lengths: BanLengths::default(),
@@ -172,6 +188,27 @@ impl Tables for Memory {
         if let Some(hits) = self.hits.get_mut(counter as usize) {
             hits.packets += 1;
             hits.bytes += u64::from(bytes);
+        }
+    }
+
+    type LimitLine<'a> = &'a MemoryLine;
+
+    #[inline]
+    fn limit_line(&mut self, key: u64) -> Option<&MemoryLine> {
+        self.limits.as_ref().map(|limits| limits.line(key))
+    }
+
+    /// As in a test run of the kernel programs, so that both displace alike.
+    #[inline]
+    fn seed(&self) -> u32 {
+        0
+    }
+
+    #[inline]
+    fn over_limit(&mut self, counter: u32, bytes: u32) {
+        if let Some(limited) = self.limited.get_mut(counter as usize) {
+            limited.packets += 1;
+            limited.bytes += u64::from(bytes);
         }
     }
 

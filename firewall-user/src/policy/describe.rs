@@ -3,6 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::address::print_prefix;
+use super::limit::unit_name;
 use super::model::{Action, Addresses, Mode, Policy, Rule, TcpFlags};
 use super::protocol::{ICMPV6, icmp_type_name, protocol_name, tcp_flag_names};
 
@@ -74,16 +75,20 @@ pub fn matches(policy: &Policy, rule: &Rule) -> Vec<(&'static str, Vec<String>)>
     keys
 }
 
-/// What a rule matches, on one line: `protocol tcp, port 80 443, from office`.
+/// What a rule matches and its limit, on one line: `protocol tcp, port 80 443, from office`.
 pub fn summary(policy: &Policy, rule: &Rule) -> String {
     let keys: Vec<String> = matches(policy, rule)
         .iter()
         .map(|(key, words)| format!("{key} {}", words.join(" ")))
         .collect();
-    if keys.is_empty() {
+    let matched = if keys.is_empty() {
         "everything".to_owned()
     } else {
         keys.join(", ")
+    };
+    match rule.limit {
+        Some(limit) => format!("{matched}; limit {limit}"),
+        None => matched,
     }
 }
 
@@ -99,6 +104,15 @@ pub fn to_json(policy: &Policy, rule: &Rule) -> Map<String, Value> {
     document.insert("direction".to_owned(), json!(rule.direction.name()));
     document.insert("mode".to_owned(), json!(rule.mode.name()));
     document.insert("match".to_owned(), Value::Object(matches));
+    let limit = rule.limit.map(|limit| {
+        json!({
+            "rate": limit.rate(),
+            "burst": limit.terms.burst,
+            "per": limit.per(),
+            "unit": unit_name(limit.unit),
+        })
+    });
+    document.insert("limit".to_owned(), json!(limit));
     document.insert("log".to_owned(), json!(rule.log));
     document.insert("owner".to_owned(), json!(rule.owner));
     document.insert("reason".to_owned(), json!(rule.reason));

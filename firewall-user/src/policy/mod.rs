@@ -6,6 +6,7 @@ mod compile;
 pub mod describe;
 pub mod edit;
 pub mod finding;
+pub mod limit;
 mod lint;
 mod model;
 mod names;
@@ -17,9 +18,10 @@ mod source;
 
 pub use compile::{CompileError, Compiled, Constants, Counters, Environment};
 pub use finding::{Finding, PolicyErrors, Severity};
+pub use limit::Limit;
 pub use model::*;
 pub use read::{
-    MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS, SMALLEST_POLICY, SetFile,
-    read_set_file,
+    LIMIT_KEYS, MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS,
+    SMALLEST_POLICY, SetFile, read_set_file,
 };
 pub(crate) use source::place_in_line;

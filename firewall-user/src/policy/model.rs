@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 pub use firewall_common::Direction;
 
+use super::limit::Limit;
 pub use super::payload::Payload;
 
 /// A whole policy.
@@ -93,6 +94,8 @@ pub struct Rule {
     pub payloads: Vec<Payload>,
     /// `Some(true)`: only fragments; `Some(false)`: only whole packets.
     pub fragment: Option<bool>,
+    /// Only of rules that accept.
+    pub limit: Option<Limit>,
     pub log: bool,
     pub owner: Option<String>,
     pub reason: Option<String>,

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use firewall_common::decide::Judgement;
-use firewall_common::layout::{FIRST_POLICY_COUNTER, NO_RULE};
+use firewall_common::layout::{Counter, FIRST_POLICY_COUNTER, NO_RULE};
 use firewall_common::{Direction, Reason, Verdict};
 use firewall_user::datapath::{TestRun, clock};
 use firewall_user::engine::{HostEngine, builtin_name};
@@ -151,21 +151,23 @@ impl Contest {
     pub fn end(mut self, source: &str) -> Result<Tally, Disagreement> {
         for (counter, name) in self.names.iter().enumerate() {
             let Some(name) = name else { continue };
-            let oracle = self.oracle.hits.of(name);
-            let host = self.host.hits(counter as u32);
-            let host = (host.packets, host.bytes);
-            let kernel = match &self.kernel {
-                None => oracle,
-                Some(kernel) => match kernel.hits(counter as u32) {
-                    Ok(hits) => (hits.packets, hits.bytes),
-                    Err(error) => {
-                        return Err(self.failure(0, &format!("hits of {name}: {error:?}\n")));
+            let pair = |counter: Counter| (counter.packets, counter.bytes);
+            let counter = counter as u32;
+            let mut kernel = [self.oracle.hits.of(name), self.oracle.limits.over(name)];
+            let oracle = kernel;
+            let host = [self.host.hits(counter), self.host.limited(counter)].map(pair);
+            if let Some(programs) = &self.kernel {
+                match (programs.hits(counter), programs.limited(counter)) {
+                    (Ok(hits), Ok(limited)) => kernel = [hits, limited].map(pair),
+                    (Err(error), _) | (_, Err(error)) => {
+                        return Err(self.failure(0, &format!("counts of {name}: {error:?}\n")));
                     }
-                },
-            };
+                }
+            }
             if host != oracle || kernel != oracle {
                 let told = format!(
-                    "packets and bytes of {name}: host engine {host:?}, kernel {kernel:?}, oracle {oracle:?}\n"
+                    "packets and bytes of {name}, and over its limit: host engine {host:?}, kernel {kernel:?}, \
+                     oracle {oracle:?}\n"
                 );
                 return Err(self.failure(0, &told));
             }

@@ -6,6 +6,7 @@ use toml_edit::Datetime;
 
 use crate::cli::Global;
 use crate::cli::policy_file::Changing;
+use crate::policy::LIMIT_KEYS;
 use crate::policy::edit::{NewRule, Position, Written, add_rule};
 
 /// Arguments of `palisade rule add`. Lists are separated by commas, or the flag is given again.
@@ -65,6 +66,9 @@ pub struct Args {
     /// Only fragments (true) or only whole packets (false)
     #[arg(long)]
     fragment: Option<bool>,
+    /// The most that it lets in: 200/s, with burst=400, per=source, unit=requests behind it
+    #[arg(long, value_delimiter = ',', value_parser = limit_key, value_name = "RATE[,KEY=VALUE]")]
+    limit: Vec<(&'static str, String)>,
     /// Report each packet that the rule decides
     #[arg(long)]
     log: bool,
@@ -125,6 +129,7 @@ impl Args {
             ("vlan", numbers(&self.vlan)),
             ("interface", words(&self.interface)),
             ("fragment", self.fragment.map(Written::Flag)),
+            ("limit", some_keys(&self.limit)),
             ("log", self.log.then_some(Written::Flag(true))),
             ("owner", text(&self.owner)),
             ("reason", text(&self.reason)),
@@ -137,6 +142,21 @@ impl Args {
                 .collect(),
         }
     }
+}
+
+/// One part of `--limit`: the rate, or another key with its value.
+fn limit_key(part: &str) -> Result<(&'static str, String), String> {
+    let Some((key, value)) = part.split_once('=') else {
+        return Ok(("rate", part.to_owned()));
+    };
+    match LIMIT_KEYS.iter().find(|known| **known == key) {
+        Some(key) => Ok((key, value.to_owned())),
+        None => Err(format!("\"{key}\" is none of {}", LIMIT_KEYS.join(", "))),
+    }
+}
+
+fn some_keys(keys: &[(&'static str, String)]) -> Option<Written> {
+    (!keys.is_empty()).then(|| Written::Table(keys.to_vec()))
 }
 
 fn some(words: &[String], written: impl Fn(Vec<String>) -> Written) -> Option<Written> {
@@ -234,10 +254,21 @@ mod tests {
             "--icmp-type",
             "8,echo-reply",
         ]);
-        for text in [&flags, &icmp] {
+        let limit = added(&[
+            "--name",
+            "r",
+            "--action",
+            "accept",
+            "--limit",
+            "200/s,burst=400,per=/24 /48,unit=requests",
+        ]);
+        for text in [&flags, &icmp, &limit] {
             Policy::parse(text, "p", Path::new("")).unwrap();
         }
-        let all = format!("{text}{flags}{icmp}");
+        assert!(limit.contains(
+            "limit  = { rate = \"200/s\", burst = 400, per = \"/24 /48\", unit = \"requests\" }"
+        ));
+        let all = format!("{text}{flags}{icmp}{limit}");
         for key in crate::policy::RULE_KEYS {
             assert!(all.contains(&format!("\n{key} ")), "{key}");
         }

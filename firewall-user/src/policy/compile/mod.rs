@@ -8,6 +8,7 @@
 mod address_table;
 mod addresses;
 mod excess;
+mod limits;
 mod matrix;
 mod patterns;
 mod sweep;
@@ -25,6 +26,7 @@ use firewall_common::image::{
 use firewall_common::layout::{FIRST_POLICY_COUNTER, INTERFACES, RULE_COUNTERS};
 use thiserror::Error;
 
+use super::limit::Unfit;
 use super::{Action, DefaultAction, Direction, Mode, Policy, Rule};
 use matrix::Matrix;
 use patterns::Patterns;
@@ -101,6 +103,10 @@ pub enum CompileError {
         /// Names of the rules that have them.
         rules: String,
     },
+    #[error("the limit of rule \"{rule}\" {unfit}")]
+    Limit { rule: String, unfit: Unfit },
+    #[error("{count} different limits; at most 65,535 fit")]
+    TooManyLimits { count: usize },
     #[error("more than {INTERFACES} interfaces")]
     TooManyInterfaces,
 }
@@ -176,6 +182,8 @@ impl Policy {
         if rules.is_empty() {
             return Ok(constants);
         }
+        constants[constant::LIMITS] =
+            limits::place(&rules, &compiled.counters, &mut compiled.image)?;
         constants[constant::RECORDS] = compiled.image.len() as u32;
         for rule in &rules {
             let record = self.record(rule, environment, &compiled.counters);

@@ -1,6 +1,6 @@
 //! Adding and removing rules in a policy's text.
 
-use toml_edit::{Array, Datetime, Item, Table, Value, value};
+use toml_edit::{Array, Datetime, InlineTable, Item, Table, Value, value};
 
 use super::EditError;
 use super::layout::Layout;
@@ -23,6 +23,8 @@ pub enum Written {
     Text(String),
     Flag(bool),
     Date(Datetime),
+    /// Keys with their values: whole numbers without quotes, anything else with them.
+    Table(Vec<(&'static str, String)>),
 }
 
 /// Where a new rule goes.
@@ -145,6 +147,10 @@ impl Written {
             Self::Text(text) => value(text.as_str()),
             Self::Flag(flag) => value(*flag),
             Self::Date(date) => value(*date),
+            Self::Table(keys) => {
+                let entry = |(key, word): &(&'static str, String)| (*key, word_value(word));
+                value(keys.iter().map(entry).collect::<InlineTable>())
+            }
         }
     }
 }

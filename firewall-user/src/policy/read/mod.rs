@@ -1,6 +1,7 @@
 //! Reads a policy from its text: every value is checked here, once, and every fault is reported
 //! with its place.
 
+mod limit;
 mod matches;
 mod payloads;
 mod reader;
@@ -19,6 +20,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
 
+pub use limit::LIMIT_KEYS;
 pub use rule::RULE_KEYS;
 pub(super) use set_file::parse_line;
 pub use set_file::{MAX_SET_FILE_BYTES, SetFile, read_set_file};

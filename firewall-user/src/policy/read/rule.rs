@@ -35,14 +35,12 @@ pub const RULE_KEYS: &[&str] = &[
     "vlan",
     "interface",
     "fragment",
+    "limit",
     "log",
     "owner",
     "reason",
     "expires",
 ];
-/// Keys that the language has and the kernel programs of this version do not decide. To support
-/// one, move it to [`RULE_KEYS`] and read it in [`Reader::rule_key`].
-const UNSUPPORTED_KEYS: &[&str] = &["limit"];
 
 const ACTIONS: &[(&str, Action)] = &[
     ("accept", Action::Accept),
@@ -128,6 +126,7 @@ impl<'t> Reader<'t> {
             tcp_windows: Vec::new(),
             payloads: Vec::new(),
             fragment: None,
+            limit: None,
             log: false,
             owner: None,
             reason: None,
@@ -162,20 +161,21 @@ impl<'t> Reader<'t> {
                 key: key.get_ref(),
                 within: &within,
             };
-            if UNSUPPORTED_KEYS.contains(&at.key) {
-                let help = "leave it out; the packet program does not decide by it yet";
-                self.error(
-                    key.span(),
-                    format!("{at} is not supported by this version"),
-                    help,
-                );
-            } else if !RULE_KEYS.contains(&at.key) {
+            if !RULE_KEYS.contains(&at.key) {
                 self.unknown_key(key, &within, RULE_KEYS);
             } else {
                 self.rule_key(at, value, sets, &mut rule);
             }
         }
         self.needs_protocols(table, &rule, &within);
+        if let Some((key, _)) = table.get_key_value("limit")
+            && table.contains_key("action")
+            && rule.action != Action::Accept
+        {
+            let message = format!("{within} has a limit and does not accept");
+            let help = "a limit says how much an accept rule lets through; leave it out, or write action = \"accept\"";
+            self.error(key.span(), message, help);
+        }
         rule
     }
 
@@ -210,6 +210,7 @@ impl<'t> Reader<'t> {
             "vlan" => rule.vlans = self.vlans(at, value),
             "interface" => rule.interfaces = self.interfaces(at, value),
             "fragment" => rule.fragment = self.boolean(at, value),
+            "limit" => rule.limit = self.limit(at, value),
             "log" => rule.log = self.boolean(at, value).unwrap_or_default(),
             "owner" => rule.owner = self.remark(at, value),
             "reason" => rule.reason = self.remark(at, value),

@@ -114,6 +114,7 @@ icmp_type = ["echo-request", 129]
         tcp_windows: vec![(0, 0), (1024, 2048)],
         payloads: vec!["0:47455420".parse().unwrap(), "4:2f??".parse().unwrap()],
         fragment: Some(false),
+        limit: None,
         log: true,
         owner: Some("operations".to_owned()),
         reason: Some("because".to_owned()),

@@ -1,6 +1,7 @@
 //! Why a packet is let through or not: the host engine's judgement, step by step, in words.
 
 mod conditions;
+mod limits;
 #[cfg(test)]
 mod tests;
 
@@ -53,7 +54,7 @@ pub struct Explanation {
 /// One step of the judgement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Told {
-    /// `link`, `malformed`, `ban`, `never_block`, `established`, `rule` or `default`.
+    /// `link`, `malformed`, `ban`, `never_block`, `established`, `rule`, `limit` or `default`.
     pub step: &'static str,
     /// The rule, for a step of that kind.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -149,6 +150,17 @@ impl Teller<'_> {
             match *step {
                 Step::Rule { counter, decided } => {
                     tried = self.tell_rules(tried, Some(counter), decided, &mut told);
+                }
+                Step::Limit { counter, limited } => {
+                    let name = self.engine.rule_name(counter);
+                    let rule = self
+                        .policy
+                        .rules
+                        .iter()
+                        .find(|rule| Some(rule.name.as_str()) == name);
+                    if let Some((rule, limit)) = rule.and_then(|rule| Some((rule, rule.limit?))) {
+                        told.push(limits::told(self.policy, rule, &limit, limited));
+                    }
                 }
                 Step::Default => {
                     self.tell_rules(tried, None, false, &mut told);

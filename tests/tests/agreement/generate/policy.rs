@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use firewall_common::image::MAX_COUNTED;
+use firewall_user::policy::limit::{Per, SOURCE, Terms, Unit};
 use firewall_user::policy::{
-    Action, Addresses, DefaultAction, Defaults, Direction, MAX_RULES, Mode, Payload, Policy, Rule,
-    Set, TcpFlags,
+    Action, Addresses, DefaultAction, Defaults, Direction, Limit, MAX_RULES, Mode, Payload, Policy,
+    Rule, Set, TcpFlags,
 };
 use ipnet::IpNet;
 
@@ -36,11 +37,16 @@ const PAYLOADS: [&str; 8] = [
     "1400:aa",
 ];
 /// Beginnings of payloads that show some of them.
-pub const BEGINNINGS: [&[u8]; 6] = [
+pub const BEGINNINGS: [&[u8]; 11] = [
     b"GET /H",
     b"POST",
     b"G",
     b"GETTING \xff",
+    b"PRI * HT",
+    &[22, 3, 1, 0, 200, 1],
+    &[22, 3, 1, 0, 200, 2],
+    &[0xc3, 0, 0, 0, 1],
+    &[0xc3, 0, 0, 0, 0],
     b"               \x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0f",
     b"               \x00\x01\x02\x03\x04\x05\x06\x07\x08\x09\x0a\x0b\x0c\x0d\x0e\x0e",
 ];
@@ -130,6 +136,9 @@ pub fn policy(random: &mut Random, size: Size, start: u64) -> Policy {
             rule.mode = Mode::Enforce;
             rule.action = random.pick(&[Action::Accept, Action::Drop]);
         }
+        if rule.action != Action::Accept {
+            rule.limit = None;
+        }
         policy.rules.push(rule);
     }
     policy
@@ -166,6 +175,7 @@ fn rule(random: &mut Random, index: usize, policy: &Policy, known: &mut Vec<IpNe
         tcp_windows: Vec::new(),
         payloads: Vec::new(),
         fragment: None,
+        limit: None,
         log: random.chance(10),
         owner: None,
         reason: None,
@@ -232,12 +242,57 @@ fn rule(random: &mut Random, index: usize, policy: &Policy, known: &mut Vec<IpNe
     if random.chance(6) {
         rule.fragment = Some(random.chance(50));
     }
+    if rule.action == Action::Accept && random.chance(40) {
+        rule.limit = Some(limit(random));
+    }
     rule
 }
 
 fn payload(random: &mut Random) -> Payload {
     // The literals above are patterns.
     random.pick(&PAYLOADS).parse().expect("a pattern")
+}
+
+/// A limit that the traffic may be over. Every rate is a whole number of clock ticks, so that the
+/// exact arithmetic of the oracle has the last word on every packet.
+fn limit(random: &mut Random) -> Limit {
+    let unit = random.pick(&[
+        Unit::Packets,
+        Unit::Packets,
+        Unit::Bytes,
+        Unit::Connections,
+        Unit::Requests,
+    ]);
+    let (rates, bursts): (&[u64], &[u64]) = match unit {
+        Unit::Bytes => (&[200, 1_000, 64_000], &[60, 1_514, 20_000]),
+        _ => (&[1, 2, 5, 10, 100, 1_000], &[1, 2, 5, 30]),
+    };
+    let per = match random.below(5) {
+        0 => Per::Rule,
+        1 => Per::Service,
+        2 => SOURCE,
+        _ => Per::Sender {
+            v4: random.pick(&[8, 24, 31, 32]),
+            v6: random.pick(&[32, 48, 64, 65, 127, 128]),
+        },
+    };
+    let terms = Terms {
+        rate: random.pick(rates),
+        seconds: random.pick(&[1, 1, 60, 3_600]),
+        burst: random.pick(bursts),
+    };
+    let limit = Limit { terms, unit, per };
+    match limit.compiled() {
+        Ok(_) => limit,
+        // Slower than a byte a second, or longer than 30 days to gather.
+        Err(_) => Limit {
+            terms: Terms {
+                seconds: 1,
+                ..terms
+            },
+            ..limit
+        },
+    }
 }
 
 /// An inclusive range that begins or ends at one of `edges`.

@@ -5,8 +5,10 @@
 //! collections. Slow, and easy to believe.
 
 mod connections;
+mod limits;
 mod link;
 mod parse;
+mod requests;
 mod rules;
 
 use std::collections::HashMap;
@@ -17,6 +19,7 @@ use firewall_user::policy::{Action, DefaultAction, Mode, Policy};
 use ipnet::IpNet;
 
 use connections::Connections;
+use limits::{Held, Limits};
 use parse::{Body, Frame, Packet, Payload};
 
 /// The one interface on which all packets come and go.
@@ -59,6 +62,7 @@ pub struct Oracle {
     bans: Vec<(IpNet, u64)>,
     connections: Connections,
     pub hits: Hits,
+    pub limits: Limits,
 }
 
 impl Oracle {
@@ -68,6 +72,7 @@ impl Oracle {
             bans: Vec::new(),
             connections: Connections::default(),
             hits: Hits::default(),
+            limits: Limits::default(),
         }
     }
 
@@ -114,11 +119,13 @@ impl Oracle {
             }
             self.hits.count("observe:ban", bytes);
         }
-        if let Some(rule) = self.connections.belongs(packet, Direction::Inbound, now) {
-            return self.established(rule, bytes);
-        }
-        self.by_rules(packet, Direction::Inbound, bytes, now)
-            .unwrap_or_else(|| self.default(Direction::Inbound, bytes))
+        let judged = if let Some(rule) = self.connections.belongs(packet, Direction::Inbound, now) {
+            self.established(rule, bytes)
+        } else {
+            self.by_rules(packet, Direction::Inbound, bytes, now)
+                .unwrap_or_else(|| self.default(Direction::Inbound, bytes))
+        };
+        self.held(judged, packet, Direction::Inbound, bytes, now)
     }
 
     fn outbound(&mut self, frame: &Frame, bytes: usize, now: u64) -> Answer {
@@ -127,7 +134,8 @@ impl Oracle {
             return self.default(Direction::Outbound, bytes);
         };
         if let Some(rule) = self.connections.belongs(packet, Direction::Outbound, now) {
-            return self.established(rule, bytes);
+            let judged = self.established(rule, bytes);
+            return self.held(judged, packet, Direction::Outbound, bytes, now);
         }
         let decided = self.by_rules(packet, Direction::Outbound, bytes, now);
         if decided.is_none()
@@ -138,6 +146,7 @@ impl Oracle {
             return self.established(Some(rule), bytes);
         }
         let judged = decided.unwrap_or_else(|| self.default(Direction::Outbound, bytes));
+        let judged = self.held(judged, packet, Direction::Outbound, bytes, now);
         if judged.verdict == Verdict::Pass
             && connections::opens(packet)
             && !(matches!(packet.body, Body::Ports { .. }) && self.admits_answer(packet, now))
@@ -154,7 +163,7 @@ impl Oracle {
         bytes: usize,
         now: u64,
     ) -> Option<Answer> {
-        let hits = Some((&mut self.hits, bytes));
+        let hits = Some((&mut self.hits, &mut self.limits, bytes));
         let rule = rules::first_match(&self.policy, packet, direction, now, hits)?;
         // A policy that only observes takes the same steps, and drops nothing.
         let observes = self.policy.defaults.mode == Mode::Observe;
@@ -164,6 +173,37 @@ impl Oracle {
             Verdict::Pass
         };
         Some(answer(verdict, Reason::Rule, Some(&rule.name)))
+    }
+
+    /// Holds what was let through to the limit of the rule that let it through.
+    fn held(
+        &mut self,
+        judged: Answer,
+        packet: &Packet,
+        direction: Direction,
+        bytes: usize,
+        now: u64,
+    ) -> Answer {
+        if judged.verdict == Verdict::Drop {
+            return judged;
+        }
+        let rule =
+            self.policy.rules.iter().find(|rule| {
+                rule.direction == direction && Some(&rule.name) == judged.rule.as_ref()
+            });
+        let held = Held {
+            packet,
+            bytes,
+            known: judged.reason == Reason::Established,
+        };
+        match rule {
+            Some(rule) if self.limits.is_over(rule, &held, now) && !self.observes() => Answer {
+                verdict: Verdict::Drop,
+                reason: Reason::Limit,
+                ..judged
+            },
+            _ => judged,
+        }
     }
 
     fn established(&mut self, rule: Option<String>, bytes: usize) -> Answer {

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::requests;
+
 /// What a frame is.
 #[derive(Clone, Debug)]
 pub enum Frame {
@@ -27,6 +29,8 @@ pub struct Packet {
     pub fragment: Fragment,
     pub body: Body,
     pub is_error: bool,
+    /// It asks a server for something.
+    pub is_request: bool,
     pub payload: Payload,
 }
 
@@ -140,6 +144,7 @@ fn v4(frame: &[u8], start: usize) -> Parsed<Packet> {
         body: Body::Opaque,
         is_error: false,
         payload: Payload::None,
+        is_request: false,
     };
     transport(base, &packet[header_length..], start + header_length)
 }
@@ -169,6 +174,7 @@ fn v6(frame: &[u8], start: usize) -> Parsed<Packet> {
         body: Body::Opaque,
         is_error: false,
         payload: Payload::None,
+        is_request: false,
     };
     let mut rest = &packet[40..];
     for _ in 0..EXTENSIONS {
@@ -284,9 +290,11 @@ fn transport(packet: Packet, rest: &[u8], at: usize) -> Parsed<Packet> {
         Some(bytes) => Payload::Bytes(bytes.to_vec()),
         None => Payload::None,
     };
+    let is_request = at <= REACH && requests::is_one(body, packet.protocol, v6, rest, REACH - at);
     Ok(Packet {
         body,
         payload,
+        is_request,
         ..packet
     })
 }

@@ -5,25 +5,36 @@ use std::net::IpAddr;
 use firewall_user::policy::{Action, Addresses, Direction, Mode, Payload as Wanted, Policy, Rule};
 use ipnet::IpNet;
 
+use super::limits::{Held, Limits};
 use super::parse::{Body, Fragment, ICMP, ICMPV6, Packet, Payload};
 use super::{Hits, INTERFACE};
 
-/// The first rule that decides about a packet. Rules that count and go on are counted in `hits`.
+/// The first rule that decides about a packet. Rules that count and go on are counted in `counts`.
 pub fn first_match<'a>(
     policy: &'a Policy,
     packet: &Packet,
     direction: Direction,
     now: u64,
-    mut hits: Option<(&mut Hits, usize)>,
+    mut counts: Option<(&mut Hits, &mut Limits, usize)>,
 ) -> Option<&'a Rule> {
     for rule in &policy.rules {
         if rule.direction != direction || !matches(policy, rule, packet, now) {
             continue;
         }
-        if let Some((hits, bytes)) = &mut hits {
+        let decides = rule.action != Action::Count && rule.mode == Mode::Enforce;
+        if let Some((hits, limits, bytes)) = &mut counts {
             hits.count(&rule.name, *bytes);
+            if !decides {
+                // What its limit would drop is counted, too.
+                let held = Held {
+                    packet,
+                    bytes: *bytes,
+                    known: false,
+                };
+                limits.is_over(rule, &held, now);
+            }
         }
-        if rule.action != Action::Count && rule.mode == Mode::Enforce {
+        if decides {
             return Some(rule);
         }
     }

@@ -314,12 +314,52 @@ fn each_fault_in_a_rule_is_reported_at_its_place() {
             "7:11: error: \"expires\" in rule \"r\" has a time without its offset from UTC; write a date such as 2027-06-30 (in force through that day, UTC) or a time such as 2027-06-30T18:00:00Z",
         ),
         (
-            "limit = { rate = \"200/s\" }",
-            "7:1: error: \"limit\" in rule \"r\" is not supported by this version; leave it out; the packet program does not decide by it yet",
-        ),
-        (
             "tcp_window = 0",
             "7:1: error: \"tcp_window\" in rule \"r\" needs a protocol; add protocol = \"tcp\"",
+        ),
+        (
+            "limit = \"200/s\"",
+            "7:9: error: \"limit\" in rule \"r\" must be a table, not a string; write limit = { rate = \"200/s\", burst = 400, per = \"source\", unit = \"requests\" }",
+        ),
+        (
+            "limit = { burst = 5 }",
+            "7:9: error: the limit of rule \"r\" has no \"rate\"; write limit = { rate = \"200/s\", burst = 400, per = \"source\", unit = \"requests\" }",
+        ),
+        (
+            "limit = { rate = \"200\" }",
+            "7:18: error: \"200\" for \"rate\" in the limit of rule \"r\" has no period; write a number and a period, such as \"200/s\", \"12/m\", \"10/h\", \"10MB/s\" or \"1Gbit/s\"",
+        ),
+        (
+            "limit = { rate = \"0/s\" }",
+            "7:18: error: the limit of rule \"r\" lets nothing through; to let nothing through, write a drop rule",
+        ),
+        (
+            "limit = { rate = \"1MB/s\", unit = \"requests\" }",
+            "7:34: error: \"unit\" in the limit of rule \"r\" is requests, but the rate is of bytes; write unit = \"bytes\", or the rate as a plain number such as \"200/s\"",
+        ),
+        (
+            "limit = { rate = \"5/s\", burst = \"4kB\" }",
+            "7:33: error: \"4kB\" for \"burst\" in the limit of rule \"r\" is of bytes, but the limit is not; write it as a plain number",
+        ),
+        (
+            "limit = { rate = \"5/s\", burst = 0 }",
+            "7:9: error: the limit of rule \"r\" has a burst of nothing; a burst is at least 1",
+        ),
+        (
+            "limit = { rate = \"1/h\", burst = 1000 }",
+            "7:9: error: the limit of rule \"r\" takes more than 30 days to gather its burst; write a smaller burst or a higher rate",
+        ),
+        (
+            "limit = { rate = \"5/s\", per = \"sorce\" }",
+            "7:31: error: \"per\" in the limit of rule \"r\" cannot be \"sorce\"; did you mean \"source\"?",
+        ),
+        (
+            "limit = { rate = \"5/s\", per = \"/33 /64\" }",
+            "7:31: error: \"per\" in the limit of rule \"r\" cannot be \"/33 /64\"; it is one of \"rule\", \"source\", \"service\", or prefix lengths such as \"/24\" (IPv4), \"/48\" (IPv6) or \"/24 /48\" (both)",
+        ),
+        (
+            "limit = { rate = \"5/s\", brust = 3 }",
+            "7:25: error: unknown key \"brust\" in the limit of rule \"r\"; did you mean \"burst\"?",
         ),
         (
             "payload = \"00\"",
@@ -367,5 +407,16 @@ fn each_fault_in_a_rule_is_reported_at_its_place() {
         ),
     ] {
         assert_eq!(faults(&rule(keys)), [fault], "{keys}");
+    }
+}
+
+#[test]
+fn a_limit_belongs_to_a_rule_that_accepts() {
+    for action in ["drop", "count"] {
+        let text = format!(
+            "version = 1\n[[rule]]\nname = \"r\"\naction = \"{action}\"\nlimit = {{ rate = \"5/s\" }}\n"
+        );
+        let expected = "5:1: error: rule \"r\" has a limit and does not accept; a limit says how much an accept rule lets through; leave it out, or write action = \"accept\"";
+        assert_eq!(faults(&text), [expected]);
     }
 }
