@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::client::{Client, NoDaemon, Refused, read};
 use super::{EXIT_FAILED, Global, output};
@@ -79,6 +79,17 @@ impl Changing {
         done: &str,
         change: impl FnOnce(&str, &Policy) -> anyhow::Result<String>,
     ) -> anyhow::Result<ExitCode> {
+        self.change_policy_telling(global, done, Map::new(), change)
+    }
+
+    /// As [`Changing::change_policy`]; the JSON document holds `telling` besides.
+    pub fn change_policy_telling(
+        &self,
+        global: &Global,
+        done: &str,
+        telling: Map<String, Value>,
+        change: impl FnOnce(&str, &Policy) -> anyhow::Result<String>,
+    ) -> anyhow::Result<ExitCode> {
         let path = self.file.path(global)?;
         let transaction = Transaction::begin(&path)?;
         let (text, policy, before) = match self.read(&path)? {
@@ -109,6 +120,7 @@ impl Changing {
             &path,
             done,
             &newly(findings, &before),
+            telling,
         )
     }
 
@@ -144,6 +156,7 @@ impl Changing {
             &path,
             done,
             &newly(findings, &before),
+            Map::new(),
         )
     }
 
@@ -169,6 +182,10 @@ impl Changing {
         }
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called twice, with names that say what each is"
+    )]
     fn finish(
         &self,
         global: &Global,
@@ -177,6 +194,7 @@ impl Changing {
         path: &Path,
         done: &str,
         warnings: &[Finding],
+        telling: Map<String, Value>,
     ) -> anyhow::Result<ExitCode> {
         let in_force = match self.apply(global, path) {
             Ok(in_force) => in_force,
@@ -191,14 +209,18 @@ impl Changing {
                 InForce::Generation(generation) => (true, Some(*generation), None),
                 InForce::Not(reason) => (false, None, Some(reason.as_str())),
             };
-            output::json(&json!({
+            let mut document = json!({
                 "policy": path,
                 "done": done,
                 "applied": applied,
                 "generation": generation,
                 "not_applied": reason,
                 "warnings": warnings.iter().map(Finding::to_json).collect::<Vec<Value>>(),
-            }))?;
+            });
+            for (key, value) in telling {
+                document[key] = value;
+            }
+            output::json(&document)?;
         } else {
             output::line(&match in_force {
                 InForce::Generation(generation) => {

@@ -2,6 +2,7 @@
 
 mod add;
 mod list;
+mod mode;
 
 use std::process::ExitCode;
 
@@ -32,6 +33,20 @@ enum Verb {
     },
     /// Add a rule to the policy and put it in force
     Add(Box<add::Args>),
+    /// Have a rule that is only observed do what it says, and put that in force
+    Promote {
+        /// The rule's name
+        name: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
+    /// Have a rule only count what it would do, and put that in force
+    Demote {
+        /// The rule's name
+        name: String,
+        #[command(flatten)]
+        changing: Changing,
+    },
     /// Remove a rule from the policy and put that in force
     Remove {
         /// The rule's name
@@ -47,6 +62,8 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         Verb::List { file } => list::list(global, &file),
         Verb::Show { name, file } => list::show(global, &file, &name),
         Verb::Add(arguments) => add::run(global, *arguments),
+        Verb::Promote { name, changing } => mode::promote(global, &name, &changing),
+        Verb::Demote { name, changing } => mode::demote(global, &name, &changing),
         Verb::Remove { name, changing } => {
             let done = format!("rule \"{name}\" is removed");
             changing.change_policy(global, &done, |text, _| Ok(remove_rule(text, &name)?))

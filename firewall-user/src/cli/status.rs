@@ -49,6 +49,12 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         policy.mode,
         whole_seconds(policy.applied)
     ))?;
+    if !policy.observed.is_empty() {
+        output::line(&format!(
+            "observed only: {}; `palisade rule list` shows what they would have done",
+            listed(&policy.observed)
+        ))?;
+    }
     if let Some(error) = &policy.error {
         output::line(&format!(
             "policy offered last was refused, the one before stays: {error}"
@@ -99,6 +105,15 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         table.print()?;
     }
     Ok(())
+}
+
+/// Names, the first of many.
+fn listed(names: &[String]) -> String {
+    const SHOWN: usize = 8;
+    match names.len().checked_sub(SHOWN) {
+        None | Some(0) => names.join(", "),
+        Some(more) => format!("{} and {more} more", names[..SHOWN].join(", ")),
+    }
 }
 
 fn interface_line(interface: &InterfaceStatus) -> String {

@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+pub use super::ledger::{Count, Observed};
 use crate::detect::Alert;
 use crate::respond::{BanDuration, BanRecord};
 
@@ -44,6 +45,9 @@ pub struct PolicyStatus {
     pub mode: String,
     pub rules: usize,
     pub sets: usize,
+    /// Names of the rules that are only observed.
+    #[serde(default)]
+    pub observed: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -275,8 +279,12 @@ pub struct RuleDocument {
     /// Part of every policy: what the link needs.
     pub built_in: bool,
     pub mode: String,
+    /// In all, whatever the mode.
     pub packets: u64,
     pub bytes: u64,
+    /// What it matched while it was only observed; null if nothing.
+    #[serde(default)]
+    pub observed: Option<Observed>,
 }
 
 /// `GET /v1/alerts`.

@@ -9,6 +9,7 @@ mod events;
 mod failure;
 mod fence;
 mod keeper;
+mod ledger;
 mod lock;
 mod logs;
 mod offer;
@@ -120,6 +121,8 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     served.abort();
     remove_socket(&settings.socket);
     warden.save();
+    // A fence thread that has ended has nothing to keep.
+    let _ = fence.call(Keeper::save_counts).await;
     info!("stopping; the fence stays up");
     drop((fence, reloader));
     // The thread ends once every task has let go of it; those still running go with the runtime.

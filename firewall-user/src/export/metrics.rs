@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use super::{REVISION, VERSION};
-use crate::daemon::documents::RuleDocument;
+use crate::daemon::documents::{Count, RuleDocument};
 use crate::datapath::{MapUse, Total};
 use crate::detect::{AlertKind, Severity, Subject};
 
@@ -96,13 +96,37 @@ fn traffic(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
         &["rule", "mode"],
     )?;
     for rule in &reading.rules {
-        let values = [rule.rule.as_str(), rule.mode.as_str()];
-        packets
-            .get_metric_with_label_values(&values)?
-            .inc_by(rule.packets);
-        bytes
-            .get_metric_with_label_values(&values)?
-            .inc_by(rule.bytes);
+        if rule.built_in {
+            let values = [rule.rule.as_str(), rule.mode.as_str()];
+            packets
+                .get_metric_with_label_values(&values)?
+                .inc_by(rule.packets);
+            bytes
+                .get_metric_with_label_values(&values)?
+                .inc_by(rule.bytes);
+            continue;
+        }
+        let all = Count {
+            packets: rule.packets,
+            bytes: rule.bytes,
+        };
+        let observed = rule.observed.map(|observed| observed.count);
+        let enforced = all.minus(observed.unwrap_or_default());
+        for (mode, count) in [
+            ("observe", observed.unwrap_or_default()),
+            ("enforce", enforced),
+        ] {
+            // Each mode that the rule is in or was in.
+            if count.packets > 0 || rule.mode == mode {
+                let values = [rule.rule.as_str(), mode];
+                packets
+                    .get_metric_with_label_values(&values)?
+                    .inc_by(count.packets);
+                bytes
+                    .get_metric_with_label_values(&values)?
+                    .inc_by(count.bytes);
+            }
+        }
     }
     gauge(
         registry,
@@ -266,6 +290,7 @@ mod tests {
     use firewall_common::{Direction, Reason, Verdict};
 
     use super::*;
+    use crate::daemon::documents::Observed;
 
     fn reading() -> Reading {
         Reading {
@@ -283,8 +308,15 @@ mod tests {
                 rule: "shop \"quoted\"".to_owned(),
                 built_in: false,
                 mode: "enforce".to_owned(),
-                packets: 2,
-                bytes: 120,
+                packets: 5,
+                bytes: 300,
+                observed: Some(Observed {
+                    count: Count {
+                        packets: 3,
+                        bytes: 180,
+                    },
+                    ..Observed::default()
+                }),
             }],
             bans: [("manual", 1), ("automatic", 0)],
             sources_tracked: 7,
@@ -311,6 +343,7 @@ mod tests {
             "palisade_bytes_total{direction=\"inbound\",interface=\"eth0\",reason=\"default\",verdict=\"drop\"} 180",
             "palisade_rule_packets_total{mode=\"enforce\",rule=\"shop \\\"quoted\\\"\"} 2",
             "palisade_rule_bytes_total{mode=\"enforce\",rule=\"shop \\\"quoted\\\"\"} 120",
+            "palisade_rule_packets_total{mode=\"observe\",rule=\"shop \\\"quoted\\\"\"} 3",
             "palisade_bans{origin=\"manual\"} 1",
             "palisade_bans{origin=\"automatic\"} 0",
             "palisade_sources_tracked 7",

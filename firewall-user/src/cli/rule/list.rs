@@ -7,21 +7,23 @@ use std::process::ExitCode;
 use firewall_common::decide::LinkRule;
 use serde_json::{Map, Value, json};
 
+use super::mode::would_have;
 use crate::cli::client::{Client, NoDaemon, read};
 use crate::cli::policy_file::PolicyFile;
 use crate::cli::{EXIT_FAILED, Global, output};
-use crate::daemon::documents::{RuleDocument, Rules};
+use crate::daemon::documents::{Observed, RuleDocument, Rules};
+use crate::policy::Mode;
 use crate::policy::describe::{summary, to_json};
 use crate::policy::edit::{EditError, rule_text};
 
 /// Hits by rule, if a daemon says.
-struct Hits {
+pub(super) struct Hits {
     generation: Option<u64>,
     rules: HashMap<String, RuleDocument>,
 }
 
 impl Hits {
-    fn ask(global: &Global) -> Self {
+    pub(super) fn ask(global: &Global) -> Self {
         let rules = Client::new(&global.socket)
             .and_then(|client| client.get("/v1/rules"))
             .and_then(read::<Rules>);
@@ -46,6 +48,25 @@ impl Hits {
         }
     }
 
+    pub(super) fn is_known(&self) -> bool {
+        self.generation.is_some()
+    }
+
+    /// What a rule matched while it was observed.
+    pub(super) fn observed(&self, rule: &str) -> Option<Observed> {
+        self.rules.get(rule)?.observed
+    }
+
+    fn observed_cell(&self, rule: &str) -> String {
+        match self.rules.get(rule) {
+            Some(hits) => hits
+                .observed
+                .map_or(0, |observed| observed.count.packets)
+                .to_string(),
+            None => "-".to_owned(),
+        }
+    }
+
     fn cells(&self, rule: &str) -> [String; 2] {
         match self.rules.get(rule) {
             Some(hits) => [hits.packets.to_string(), hits.bytes.to_string()],
@@ -58,6 +79,8 @@ impl Hits {
         document.insert("built_in".to_owned(), json!(built_in));
         document.insert("packets".to_owned(), json!(hits.map(|hits| hits.packets)));
         document.insert("bytes".to_owned(), json!(hits.map(|hits| hits.bytes)));
+        let observed = hits.and_then(|hits| hits.observed);
+        document.insert("observed".to_owned(), json!(observed));
     }
 }
 
@@ -90,6 +113,7 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
         "MATCHES",
         "PACKETS",
         "BYTES",
+        "OBSERVED",
         "OWNER",
         "EXPIRES",
     ];
@@ -98,7 +122,8 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
         let [packets, bytes] = hits.cells(rule.name());
         let cells = [rule.name(), "accept", "both", "enforce", rule.describe()];
         let mut row: Vec<String> = cells.map(str::to_owned).to_vec();
-        row.extend([packets, bytes, "-".to_owned(), "-".to_owned()]);
+        let nothing = || "-".to_owned();
+        row.extend([packets, bytes, nothing(), nothing(), nothing()]);
         table.row(row);
     }
     for rule in &policy.rules {
@@ -111,6 +136,7 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
             summary(&policy, rule),
             packets,
             bytes,
+            hits.observed_cell(&rule.name),
             output::optional(rule.owner.as_deref()),
             output::optional(rule.expires.map(|expires| expires.to_string()).as_deref()),
         ]);
@@ -158,6 +184,11 @@ pub fn show(global: &Global, file: &PolicyFile, name: &str) -> anyhow::Result<Ex
         let [packets, bytes] = hits.cells(name);
         output::line(&format!("# {}:{}", path.display(), rule.line))?;
         output::line(&format!("# packets {packets}, bytes {bytes}"))?;
+        let observed = hits.observed(name);
+        if observed.is_some() || rule.mode == Mode::Observe {
+            let told = would_have(rule, hits.is_known(), observed.as_ref());
+            output::line(&format!("# {told}"))?;
+        }
         output::line(text.trim_end())?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! What the fence thread keeps: the datapath with everything whose order matters to it - the policy
 //! in force, the detector. Synchronous, and the only place that changes the fence.
 
+mod counts;
 mod report;
 mod tick;
 
@@ -15,6 +16,7 @@ use tracing::{error, info, warn};
 use super::alerts::AlertLog;
 use super::documents::{ApplyReport, DetachReport};
 use super::failure::Failure;
+use super::ledger::Ledger;
 use super::offer::Offer;
 use super::pulse::Pulse;
 use super::rates::Rates;
@@ -24,6 +26,7 @@ use crate::detect::Detector;
 use crate::policy::Policy;
 use crate::respond::BanFile;
 use crate::settings::Settings;
+use counts::Chores;
 
 /// The fence and what belongs to it.
 #[derive(Debug)]
@@ -44,6 +47,8 @@ pub struct Keeper {
     detector: Detector,
     alerts: AlertLog,
     rates: Rates,
+    ledger: Ledger,
+    chores: Chores,
     /// When the attachments were looked at last.
     looked: Instant,
 }
@@ -76,6 +81,7 @@ impl Keeper {
             offer.policy.never_block.clone(),
         )?;
         let now = Timestamp::now();
+        let ledger = Ledger::load(&settings.state_dir)?;
         let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
             settings,
@@ -90,8 +96,11 @@ impl Keeper {
             streams,
             alerts: AlertLog::default(),
             rates: Rates::default(),
+            ledger,
+            chores: Chores::default(),
             looked: Instant::now(),
         };
+        keeper.settle_counts();
         keeper.hand_on_events();
         keeper.pulse.attached(keeper.attached());
         Ok(keeper)
@@ -137,6 +146,7 @@ impl Keeper {
         self.source = offer.source;
         self.applied = Timestamp::now();
         self.policy_error = None;
+        self.compiled_now();
         report.bans_lifted = self.warden.protect(self.policy.never_block.clone())?;
         self.restore_state(&applied)?;
         Ok(report)

@@ -13,6 +13,7 @@ use crate::daemon::documents::{
     SourceOrder, Status, TotalDocument,
 };
 use crate::daemon::failure::Failure;
+use crate::daemon::ledger::Count;
 use crate::datapath::{AttachMode, RuleHits};
 use crate::export::{self, Reading};
 use crate::policy::Mode;
@@ -45,6 +46,7 @@ impl Keeper {
                 mode: mode_of(self.policy.defaults.mode == Mode::Observe).to_owned(),
                 rules: self.policy.rules.len(),
                 sets: self.policy.sets.len(),
+                observed: self.observed_rules(),
             },
             interfaces: self
                 .datapath
@@ -91,6 +93,15 @@ impl Keeper {
         })
     }
 
+    /// Names of the rules that are only observed.
+    fn observed_rules(&self) -> Vec<String> {
+        let rules = self.policy.rules.iter();
+        rules
+            .filter(|rule| rule.mode == Mode::Observe)
+            .map(|rule| rule.name.clone())
+            .collect()
+    }
+
     /// Hits of every rule, built-in ones included.
     pub fn rules(&self) -> Result<Rules, Failure> {
         let modes: HashMap<&str, Mode> = self
@@ -99,6 +110,7 @@ impl Keeper {
             .iter()
             .map(|rule| (rule.name.as_str(), rule.mode))
             .collect();
+        let now = Timestamp::now();
         let observing = self.policy.defaults.mode == Mode::Observe;
         let document = |hits: RuleHits| {
             let mode = modes.get(hits.rule.as_str());
@@ -107,12 +119,18 @@ impl Keeper {
                 // Built-in counters of what would have been done.
                 None => hits.rule.starts_with("observe:"),
             };
+            let reading = Count {
+                packets: hits.counter.packets,
+                bytes: hits.counter.bytes,
+            };
+            let total = self.ledger.total(&hits.rule, reading);
             RuleDocument {
                 built_in: mode.is_none(),
                 mode: mode_of(observed).to_owned(),
+                packets: total.packets,
+                bytes: total.bytes,
+                observed: self.ledger.observed(&hits.rule, reading, now),
                 rule: hits.rule,
-                packets: hits.counter.packets,
-                bytes: hits.counter.bytes,
             }
         };
         let hits = self.datapath.rule_hits()?;

@@ -20,6 +20,7 @@ impl Keeper {
             self.take_in(change);
         }
         self.warden.expire();
+        self.do_chores()?;
         self.look_after()
     }
 

@@ -22,6 +22,9 @@ pub(super) struct RuleBlock {
     pub name: String,
     /// Whole lines.
     pub lines: Range<usize>,
+    /// The values of these keys.
+    pub action: Option<Range<usize>>,
+    pub mode: Option<Range<usize>>,
 }
 
 /// A set's value.
@@ -122,7 +125,10 @@ fn rule_block(
     // Comments below belong to the rule unless they stand right above the next header.
     let next = headers.iter().find(|next| **next >= end).copied();
     let limit = next.map_or(text.len(), |next| comments_above(text, next));
+    let value = |key: &str| table.get(key).map(|value| value.span());
     RuleBlock {
+        action: value("action"),
+        mode: value("mode"),
         name: name.unwrap_or_default().to_owned(),
         lines: comments_above(text, header)..comments_below(text, end, limit),
     }

@@ -3,7 +3,8 @@
 use toml_edit::{Array, Datetime, InlineTable, Item, Table, Value, value};
 
 use super::EditError;
-use super::layout::Layout;
+use super::layout::{Layout, line_end, line_start};
+use crate::policy::model::Mode;
 
 /// A rule as the command line gives it: the language's keys with their values as written. What
 /// they mean is checked when the edited policy is read.
@@ -104,6 +105,35 @@ pub fn remove_rule(text: &str, name: &str) -> Result<String, EditError> {
     } else {
         format!("{kept}{line_break}")
     })
+}
+
+/// The text with a rule put into another mode. What the rule says of its mode is written over, whatever
+/// stands beside it; where it says nothing, a line is added below its action.
+pub fn set_mode(text: &str, name: &str, mode: Mode) -> Result<String, EditError> {
+    let layout = Layout::of(text).ok_or(EditError::NotRead)?;
+    let block = layout
+        .rule(name)
+        .ok_or_else(|| unknown_rule(&layout, name))?;
+    if let Some(value) = &block.mode {
+        let (head, tail) = (&text[..value.start], &text[value.end..]);
+        return Ok(format!("{head}\"{}\"{tail}", mode.name()));
+    }
+    if layout.inline_rules {
+        return Err(EditError::InlineRules);
+    }
+    let action = block.action.clone().ok_or(EditError::NotRead)?;
+    let key = &text[line_start(text, action.start)..action.start];
+    // As `action` is written: indented, and with its equals sign in the same column.
+    let indent = &key[..key.len() - key.trim_start().len()];
+    let width = match key[indent.len()..].split_once('=') {
+        Some((name, _)) if name.ends_with(' ') => name.len(),
+        _ => 0,
+    };
+    let newline = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let (head, tail) = text.split_at(line_end(text, action.end));
+    let parted = if head.ends_with('\n') { "" } else { newline };
+    let written = format!("{indent}{:width$}= \"{}\"{newline}", "mode ", mode.name());
+    Ok(format!("{head}{parted}{written}{tail}"))
 }
 
 /// The lines of a rule with their comments.

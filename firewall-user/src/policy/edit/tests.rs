@@ -3,7 +3,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
-use crate::policy::Policy;
+use crate::policy::{Mode, Policy};
 
 const SHOP: &str = r#"# The shop's policy.
 version = 1
@@ -369,4 +369,37 @@ proptest! {
         let _ = add_to_set(&text, "a", &[]);
         let _ = create_set(&text, "a", &[]);
     }
+}
+
+#[test]
+fn a_rule_s_mode_changes_and_nothing_else_does() {
+    let text = "version = 1\r\n[[rule]]\r\nname = \"r\"\r\nmode   =  \"observe\"  # for a week\r\naction = \"drop\"\r\n";
+    let promoted = set_mode(text, "r", Mode::Enforce).unwrap();
+    assert_eq!(promoted, text.replace("\"observe\"", "\"enforce\""));
+    assert_eq!(set_mode(&promoted, "r", Mode::Observe).unwrap(), text);
+    let inline = "version = 1\nrule = [{ name = \"r\", mode = \"observe\", action = \"drop\" }]\n";
+    let promoted = set_mode(inline, "r", Mode::Enforce).unwrap();
+    assert_eq!(parse(&promoted).rules[0].mode, Mode::Enforce);
+}
+
+#[test]
+fn a_rule_without_a_mode_gets_one_below_its_action() {
+    for (before, after) in [
+        (
+            "[[rule]]\n  name     = \"r\"\n  action   = \"drop\" # why\n  # more\n",
+            "[[rule]]\n  name     = \"r\"\n  action   = \"drop\" # why\n  mode     = \"observe\"\n  # more\n",
+        ),
+        (
+            "[[rule]]\nname=\"r\"\naction=\"drop\"",
+            "[[rule]]\nname=\"r\"\naction=\"drop\"\nmode = \"observe\"\n",
+        ),
+    ] {
+        let edited = set_mode(&format!("version = 1\n{before}"), "r", Mode::Observe).unwrap();
+        assert_eq!(edited, format!("version = 1\n{after}"));
+        assert_eq!(parse(&edited).rules[0].mode, Mode::Observe);
+    }
+    assert!(matches!(
+        set_mode(SHOP, "sho", Mode::Observe),
+        Err(EditError::UnknownRule { .. })
+    ));
 }
