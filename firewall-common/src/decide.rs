@@ -18,8 +18,9 @@ pub use link::LinkRule;
 
 use established::Standing;
 
+use crate::bans::{self, Bans};
 use crate::image::{self, Image, constant};
-use crate::layout::{BAN_LENGTH_WORDS, BAN_LENGTHS, BanKey, Connection, FlowKey, NO_RULE};
+use crate::layout::{BanKey, Connection, FlowKey, NO_RULE};
 use crate::limit::table::Line;
 use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Reason, Verdict};
@@ -37,15 +38,9 @@ pub mod observed {
 }
 
 /// What the decision reads and writes beside the packet.
-pub trait Tables: Image {
+pub trait Tables: Image + Bans {
     /// A constant of a direction's rule set (see [`constant`]); known when the program is loaded.
     fn constant(&self, direction: Direction, index: usize) -> u32;
-
-    /// Which prefix lengths are banned (see [`crate::layout::BAN_LENGTH_WORDS`]).
-    fn ban_lengths(&self, word: u32) -> u64;
-
-    /// When the ban of exactly this prefix ends.
-    fn ban(&self, key: &BanKey) -> Option<u64>;
 
     /// Reads and changes a connection in place.
     fn with_connection<R>(
@@ -244,7 +239,7 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
     if packet.kind as u8 != Kind::Ip as u8 {
         return default(packet, IN, tables);
     }
-    match ban(packet.sender, at.now, tables) {
+    match bans::covering(packet.sender, at.now, tables) {
         Some(key) => {
             let spared = is_protected(packet.sender, tables);
             tables.step(Step::Ban { key, spared });
@@ -371,33 +366,6 @@ fn is_malformed(packet: &Packet) -> bool {
 fn may_lack_address(packet: &Packet) -> bool {
     let asks = packet.protocol == protocol::UDP && packet.destination_port == 67;
     (asks || packet.protocol == protocol::IGMP) && !packet.is(mark::ICMP_ERROR)
-}
-
-/// The ban that covers an address now, longest prefix first.
-#[inline(always)]
-fn ban<T: Tables>(address: Address, now: u64, tables: &T) -> Option<BanKey> {
-    let (first, base) = if address.is_v4() {
-        (0, 96)
-    } else {
-        (BAN_LENGTH_WORDS / 2, 0)
-    };
-    for index in 0..BAN_LENGTHS {
-        let length = (tables.ban_lengths(first + index / 8) >> (index % 8 * 8)) as u32 & 0xff;
-        if length == 0 {
-            break;
-        }
-        let key = BanKey {
-            address: address.masked(base + length),
-            length: base + length,
-            reserved: 0,
-        };
-        if let Some(until) = tables.ban(&key)
-            && now < until
-        {
-            return Some(key);
-        }
-    }
-    None
 }
 
 /// Whether `never_block` covers an address.

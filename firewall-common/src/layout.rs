@@ -4,7 +4,7 @@ use crate::Address;
 
 /// The version of every layout in this module; part of the pin folder's name, so that programs
 /// of another layout never reuse these maps.
-pub const LAYOUT_VERSION: u32 = 1;
+pub const LAYOUT_VERSION: u32 = 2;
 
 /// Rule counters: built-in rules first, then the policy's rules, by a stable number per name.
 pub const RULE_COUNTERS: u32 = 32_768;
@@ -42,22 +42,17 @@ pub struct BanKey {
     pub reserved: u32,
 }
 
-/// A ban's value.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ban {
-    /// CLOCK_MONOTONIC nanoseconds at which it ends; `u64::MAX` never.
-    pub until: u64,
+impl BanKey {
+    /// The key of the prefix of `address` with `length` bits in the 128-bit form.
+    #[inline(always)]
+    pub const fn new(address: Address, length: u32) -> Self {
+        Self {
+            address: address.masked(length),
+            length,
+            reserved: 0,
+        }
+    }
 }
-
-/// Words of the list of banned prefix lengths: a byte each, longest first, 0 after the last; the
-/// first half for IPv4 (1 to 32), the second for IPv6 (1 to 128).
-pub const BAN_LENGTH_WORDS: u32 = 8;
-/// Most different prefix lengths of one family that can be banned at once.
-pub const BAN_LENGTHS: u32 = BAN_LENGTH_WORDS / 2 * 8;
-
-/// Most prefixes and addresses that can be banned at once.
-pub const BANS: u32 = 1 << 20;
 
 /// A connection's key, seen from this host: `local` is the address behind the fence.
 #[repr(C)]
@@ -243,10 +238,6 @@ mod pod {
     unsafe impl aya::Pod for Address {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Counter {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for BanKey {}
-    // SAFETY: as above.
-    unsafe impl aya::Pod for Ban {}
     // SAFETY: as above.
     unsafe impl aya::Pod for FlowKey {}
     // SAFETY: as above.

@@ -8,6 +8,7 @@
 
 pub mod address;
 pub mod address_table;
+pub mod bans;
 pub mod decide;
 pub mod image;
 pub mod layout;

@@ -274,7 +274,7 @@ const fn host_bit(host: Address) -> u64 {
 /// Mixes all bits of a word into the upper ones (the finaliser of Steele, Lea and Flood 2014,
 /// "SplitMix", with one multiplication less).
 #[inline(always)]
-const fn mix(word: u64) -> u64 {
+pub(crate) const fn mix(word: u64) -> u64 {
     let word = (word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (word ^ word >> 29).wrapping_mul(0xbf58_476d_1ce4_e5b9)
 }

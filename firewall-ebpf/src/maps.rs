@@ -2,28 +2,30 @@
 //! loader; the image belongs to its generation.
 
 use aya_ebpf::Global;
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use firewall_common::Direction;
+use firewall_common::bans::{BucketV4, BucketV6, FILTER_WORDS, V4_BUCKETS, V6_BUCKETS};
 use firewall_common::decide::Scratch;
 use firewall_common::image::{Line, constant};
 use firewall_common::layout::{
-    BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
-    HostKinds, LIMIT_LINES, LimitLine, RULE_COUNTERS, SourceBucket, TOTALS,
+    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
+    RULE_COUNTERS, SourceBucket, TOTALS,
 };
 
-const BPF_F_NO_PREALLOC: usize = 1;
 const BPF_F_MMAPABLE: usize = 1 << 10;
 
 /// The compiled policy, in cache lines; its size is set when it is loaded.
 #[btf_map]
 pub static IMAGE: Array<Line, 1, BPF_F_MMAPABLE> = Array::new();
 
-/// Bans by masked prefix, and which prefix lengths there are (see `Tables::ban_lengths`).
+/// Bans: the filter and the exact tables. User space writes them through shared memory.
 #[btf_map]
-pub static BAN_TABLE: HashMap<BanKey, Ban, { BANS as usize }, BPF_F_NO_PREALLOC> = HashMap::new();
+pub static BAN_FILTER: Array<u64, { FILTER_WORDS as usize }, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
-pub static BAN_LENGTHS: Array<u64, { BAN_LENGTH_WORDS as usize }, BPF_F_MMAPABLE> = Array::new();
+pub static BANS_V4: Array<BucketV4, { V4_BUCKETS as usize }, BPF_F_MMAPABLE> = Array::new();
+#[btf_map]
+pub static BANS_V6: Array<BucketV6, { V6_BUCKETS as usize }, BPF_F_MMAPABLE> = Array::new();
 
 /// Connections. Only the inside enters one, so that a flood cannot push others out; when the
 /// host itself opens more than fit, the least recently used gives way.

@@ -7,9 +7,10 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_ns, bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp, bpf_xdp_load_bytes,
 };
 use firewall_common::Direction;
+use firewall_common::bans::{Bans, Bucket};
 use firewall_common::decide::{Socket, Tables};
 use firewall_common::image::{Image, Line};
-use firewall_common::layout::{BanKey, Connection, FlowKey, LIMIT_LINES};
+use firewall_common::layout::{Connection, FlowKey, LIMIT_LINES};
 use firewall_common::limit::table::line_index;
 
 use crate::limits::LinePointer;
@@ -33,21 +34,50 @@ impl Image for Maps {
     }
 }
 
+impl Bans for Maps {
+    type Bucket = SharedWords;
+
+    #[inline(always)]
+    fn ban_filter(&self, word: u32) -> u64 {
+        match maps::BAN_FILTER.get_ptr(word) {
+            // SAFETY: a whole word of the map, which user space stores whole.
+            Some(word) => unsafe { word.read_volatile() },
+            None => 0,
+        }
+    }
+
+    #[inline(always)]
+    fn bans_v4(&self, bucket: u32) -> Option<SharedWords> {
+        maps::BANS_V4.get_ptr(bucket).map(|b| SharedWords(b.cast()))
+    }
+
+    #[inline(always)]
+    fn bans_v6(&self, bucket: u32) -> Option<SharedWords> {
+        maps::BANS_V6.get_ptr(bucket).map(|b| SharedWords(b.cast()))
+    }
+
+    #[inline(always)]
+    fn forget_bits(&mut self, bits: u64) -> u64 {
+        self.opaque(bits)
+    }
+}
+
+/// A bucket of words that user space writes meanwhile: each is read once, in the order asked for.
+#[derive(Clone, Copy)]
+pub struct SharedWords(*const u64);
+
+impl Bucket for SharedWords {
+    #[inline(always)]
+    fn word(&self, index: usize) -> u64 {
+        // SAFETY: callers stay within the bucket's words, and the verifier proves it again.
+        unsafe { self.0.add(index).read_volatile() }
+    }
+}
+
 impl Tables for Maps {
     #[inline(always)]
     fn constant(&self, direction: Direction, index: usize) -> u32 {
         maps::constants(direction).get(index)
-    }
-
-    #[inline(always)]
-    fn ban_lengths(&self, word: u32) -> u64 {
-        maps::BAN_LENGTHS.get(word).copied().unwrap_or(0)
-    }
-
-    #[inline(always)]
-    fn ban(&self, key: &BanKey) -> Option<u64> {
-        // SAFETY: the value is one word, read once; user space replaces it whole.
-        unsafe { maps::BAN_TABLE.get(key) }.map(|ban| ban.until)
     }
 
     #[inline(always)]

@@ -221,12 +221,12 @@ impl Datapath {
     }
 
     /// Lifts a ban; whether there was one.
-    pub fn unban(&self, prefix: IpNet) -> anyhow::Result<bool> {
+    pub fn unban(&self, prefix: IpNet) -> bool {
         self.maps.bans().unban(prefix)
     }
 
     /// Bans in force; removes those that have ended.
-    pub fn bans(&self) -> anyhow::Result<Vec<ActiveBan>> {
+    pub fn bans(&self) -> Vec<ActiveBan> {
         self.maps.bans().bans()
     }
 
@@ -236,10 +236,10 @@ impl Datapath {
     }
 
     /// Whether `address` is banned now, and by which prefix (the longest).
-    pub fn banned_by(&self, address: IpAddr) -> anyhow::Result<Option<ActiveBan>> {
-        let bans = self.bans()?;
+    pub fn banned_by(&self, address: IpAddr) -> Option<ActiveBan> {
+        let bans = self.bans();
         let covering = bans.into_iter().filter(|ban| ban.prefix.contains(&address));
-        Ok(covering.max_by_key(|ban| ban.prefix.prefix_len()))
+        covering.max_by_key(|ban| ban.prefix.prefix_len())
     }
 
     pub fn totals(&self) -> anyhow::Result<Vec<Total>> {

@@ -4,9 +4,10 @@ use std::os::fd::AsFd;
 
 use anyhow::Context;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::layout::{
-    BANS, CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, SOURCE_BUCKETS,
-    SOURCE_WAYS, SourceBucket, TRAFFIC_KINDS,
+    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, SOURCE_BUCKETS, SOURCE_WAYS,
+    SourceBucket, TRAFFIC_KINDS,
 };
 use memmap2::MmapMut;
 
@@ -197,7 +198,7 @@ impl Maps {
             MapUse {
                 map: "bans",
                 entries: bans,
-                capacity: u64::from(BANS),
+                capacity: u64::from(MAX_PREFIXES),
             },
             MapUse {
                 map: "connections",

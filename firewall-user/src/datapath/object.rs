@@ -5,18 +5,19 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use aya::maps::{Array, Map, MapData};
+use aya::maps::{Map, MapData};
 use aya::programs::{ProgramError, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use firewall_common::decide::Scratch;
 use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
-    BAN_LENGTH_WORDS, BANS, Ban, BanKey, CONNECTIONS, Connection, Counter, FlowKey, Health,
-    HostKinds, LIMIT_LINES, LimitLine, RULE_COUNTERS, SOURCE_BUCKETS, SourceBucket, TOTALS,
+    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
+    RULE_COUNTERS, SOURCE_BUCKETS, SourceBucket, TOTALS,
 };
 use memmap2::{MmapMut, MmapOptions};
 
 use super::pins::{Pins, Shape, remove};
+use crate::bans;
 use crate::policy::Compiled;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/palisade-ebpf"));
@@ -44,12 +45,11 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
         value: value as u32,
         entries,
     };
+    let array = |of: bans::Shape| shape(4, of.bytes, of.entries);
     Ok(vec![
-        (
-            "BAN_TABLE",
-            shape(size_of::<BanKey>() as u32, size_of::<Ban>(), BANS),
-        ),
-        ("BAN_LENGTHS", shape(4, 8, BAN_LENGTH_WORDS)),
+        ("BAN_FILTER", array(bans::Memory::FILTER)),
+        ("BANS_V4", array(bans::Memory::V4)),
+        ("BANS_V6", array(bans::Memory::V6)),
         (
             "CONNECTION_TABLE",
             shape(
@@ -213,11 +213,6 @@ pub(super) fn map_memory(data: &MapData, length: usize) -> anyhow::Result<MmapMu
     #[expect(unsafe_code, reason = "shared memory")]
     let mapped = unsafe { MmapOptions::new().len(length).map_mut(&data.fd().as_fd()) };
     mapped.context("mapping an array's memory")
-}
-
-/// A word array read and written by system call.
-pub(super) fn words(map: Map) -> anyhow::Result<Array<MapData, u64>> {
-    Ok(Array::try_from(map)?)
 }
 
 /// Says what the kernel refused, why, and which kernels do not.

@@ -1,7 +1,6 @@
 //! The host engine: the kernel program's own parser, decision and accounting over tables in
 //! memory. It needs no privilege; `explain`, `replay` and the tests stand on it.
 
-mod ban_lengths;
 mod counts;
 mod tables;
 
@@ -17,12 +16,11 @@ use firewall_common::sources;
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
+use crate::bans::Refused;
 use crate::detect::{HostCounts, SourceSample, Time};
 use crate::policy::Compiled;
 
-pub use ban_lengths::{BanLengths, TooManyLengths};
 pub use counts::{kind_counts, source_address, source_sample};
-pub use tables::ban_key;
 
 /// A policy and its state, in memory.
 #[derive(Debug)]
@@ -123,7 +121,7 @@ impl HostEngine {
     }
 
     /// Bans a prefix until `until` on the engine's clock.
-    pub fn ban(&mut self, prefix: IpNet, until: u64) -> Result<(), TooManyLengths> {
+    pub fn ban(&mut self, prefix: IpNet, until: u64) -> Result<(), Refused> {
         self.tables.ban(prefix, until)
     }
 

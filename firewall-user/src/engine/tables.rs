@@ -3,16 +3,14 @@
 use std::collections::HashMap;
 
 use firewall_common::Direction;
+use firewall_common::bans::Bans;
 use firewall_common::decide::{Socket, Step, Tables};
 use firewall_common::image::{Image, LINE_WORDS, Line, constant};
-use firewall_common::layout::{
-    BAN_LENGTH_WORDS, BanKey, CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS,
-};
+use firewall_common::layout::{CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
 use firewall_common::limit::{LimitTable, MemoryLine};
 use ipnet::IpNet;
 
-use super::address;
-use super::ban_lengths::{BanLengths, TooManyLengths};
+use crate::bans::{BanSet, BucketCopy, Refused};
 use crate::policy::{Compiled, Constants};
 
 /// The kernel's helpers look no farther into a frame.
@@ -21,10 +19,8 @@ const MAX_FRAME: usize = 0xffff;
 #[derive(Debug)]
 pub(super) struct Memory {
     pub(super) compiled: Compiled,
-    bans: HashMap<BanKey, u64>,
-    lengths: BanLengths,
-    /// [`Self::lengths`] as the decision reads it.
-    length_words: [u64; BAN_LENGTH_WORDS as usize],
+    /// Made for the first ban.
+    bans: Option<BanSet>,
     connections: HashMap<FlowKey, Connection>,
     pub(super) hits: Vec<Counter>,
     /// Present when the policy has limits.
@@ -51,9 +47,7 @@ impl Memory {
                 }
             ],
             compiled,
-            bans: HashMap::new(),
-            lengths: BanLengths::default(),
-            length_words: [0; BAN_LENGTH_WORDS as usize],
+            bans: None,
             connections: HashMap::new(),
             hits: vec![Counter::default(); RULE_COUNTERS as usize],
             steps: None,
@@ -72,38 +66,20 @@ impl Memory {
         }
     }
 
-    pub(super) fn ban(&mut self, prefix: IpNet, until: u64) -> Result<(), TooManyLengths> {
-        let key = ban_key(prefix);
-        if !self.bans.contains_key(&key) {
-            self.lengths.add(&key)?;
-            self.length_words = self.lengths.words();
-        }
-        self.bans.insert(key, until);
-        Ok(())
+    pub(super) fn ban(&mut self, prefix: IpNet, until: u64) -> Result<(), Refused> {
+        let bans = match self.bans.take() {
+            Some(bans) => bans,
+            None => BanSet::private()?,
+        };
+        self.bans.insert(bans).insert(prefix, until)
+    }
+
+    pub(super) fn unban(&mut self, prefix: IpNet) -> bool {
+        self.bans.as_mut().is_some_and(|bans| bans.remove(prefix))
     }
 
     pub(super) fn connection(&self, key: &FlowKey) -> Option<Connection> {
         self.connections.get(key).copied()
-    }
-
-    pub(super) fn unban(&mut self, prefix: IpNet) -> bool {
-        let key = ban_key(prefix);
-        let known = self.bans.remove(&key).is_some();
-        if known {
-            self.lengths.remove(&key);
-            self.length_words = self.lengths.words();
-        }
-        known
-    }
-}
-
-/// The key under which a prefix is banned.
-pub fn ban_key(prefix: IpNet) -> BanKey {
-    let length = u32::from(prefix.prefix_len()) + if prefix.addr().is_ipv4() { 96 } else { 0 };
-    BanKey {
-        address: address(prefix.network()),
-        length,
-        reserved: 0,
     }
 }
 
@@ -124,6 +100,30 @@ impl Image for Memory {
     }
 }
 
+impl Bans for Memory {
+    type Bucket = BucketCopy;
+
+    #[inline]
+    fn ban_filter(&self, word: u32) -> u64 {
+        self.bans.as_ref().map_or(0, |bans| bans.ban_filter(word))
+    }
+
+    #[inline]
+    fn bans_v4(&self, bucket: u32) -> Option<BucketCopy> {
+        self.bans.as_ref()?.bans_v4(bucket)
+    }
+
+    #[inline]
+    fn bans_v6(&self, bucket: u32) -> Option<BucketCopy> {
+        self.bans.as_ref()?.bans_v6(bucket)
+    }
+
+    #[inline]
+    fn forget_bits(&mut self, bits: u64) -> u64 {
+        bits
+    }
+}
+
 impl Tables for Memory {
     #[inline]
     fn constant(&self, direction: Direction, index: usize) -> u32 {
@@ -131,16 +131,6 @@ impl Tables for Memory {
             Direction::Inbound => self.compiled.inbound[index],
             Direction::Outbound => self.compiled.outbound[index],
         }
-    }
-
-    #[inline]
-    fn ban_lengths(&self, word: u32) -> u64 {
-        self.length_words.get(word as usize).copied().unwrap_or(0)
-    }
-
-    #[inline]
-    fn ban(&self, key: &BanKey) -> Option<u64> {
-        self.bans.get(key).copied()
     }
 
     #[inline]

@@ -122,7 +122,7 @@ impl Contest {
         for _ in 0..packets {
             match traffic.next() {
                 Event::Ban { prefix, until } => {
-                    // Bans of too many different lengths are refused, by both alike.
+                    // Whatever is refused is refused by both alike.
                     let taken = self.host.ban(prefix, until).is_ok();
                     if taken {
                         self.oracle.ban(prefix, until);

@@ -1,0 +1,130 @@
+//! Bans as the packet path asks for them: a filter first, then an exact table.
+//!
+//! Almost no packet comes from a banned source, so "surely not banned" has to be cheap however
+//! many bans there are: it is one bit of a map that stays in the nearer caches. Only where that bit
+//! is set is the exact table asked, once for each prefix length that may apply. User space alone
+//! writes, in an order in which no ban in force is ever missed.
+
+mod exact;
+mod filter;
+
+pub use exact::{
+    Bucket, BucketV4, BucketV6, EntryV4, EntryV6, FOREVER, MAX_PREFIXES, TICK, V4_BUCKETS, V4_WAYS,
+    V6_BUCKETS, V6_ENTRY, V6_WAYS, tick_of,
+};
+pub use filter::{
+    FILTER_WORDS, HEADER_SEED, HEADER_V4, HEADER_V6, V4_FINE, V4_LENGTHS, V6_32, V6_48, V6_64,
+    V6_LENGTHS, bit_v4, bit_v6_32, bit_v6_48, bit_v6_64, lengths_v4, lengths_v6,
+};
+
+use crate::Address;
+use crate::layout::BanKey;
+
+/// What the search for a ban reads.
+pub trait Bans {
+    type Bucket: Bucket;
+
+    /// A word of the filter.
+    fn ban_filter(&self, word: u32) -> u64;
+
+    /// A bucket of the exact table of IPv4.
+    fn bans_v4(&self, bucket: u32) -> Option<Self::Bucket>;
+
+    /// A bucket of the exact table of IPv6.
+    fn bans_v6(&self, bucket: u32) -> Option<Self::Bucket>;
+
+    /// See [`crate::decide::Tables::opaque`].
+    fn forget_bits(&mut self, bits: u64) -> u64;
+}
+
+/// The ban that covers an address at `now`, longest prefix first.
+#[inline(always)]
+pub fn covering<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanKey> {
+    if address.is_v4() {
+        covering_v4(address, now, bans)
+    } else {
+        covering_v6(address, now, bans)
+    }
+}
+
+#[inline(always)]
+fn covering_v4<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanKey> {
+    let used = bans.ban_filter(HEADER_V4);
+    if used == 0 {
+        return None;
+    }
+    let v4 = address.as_v4();
+    let fine = is_set(bans, V4_FINE, bit_v4(v4));
+    let mut lengths = filter::WIDE_V4;
+    if fine {
+        lengths = u64::MAX;
+    } else if used & filter::WIDE_V4 == 0 {
+        return None;
+    }
+    lengths &= bans.ban_filter(V4_LENGTHS + lengths_v4(v4));
+    let seed = bans.ban_filter(HEADER_SEED);
+    for _ in 0..32 {
+        lengths = bans.forget_bits(lengths);
+        if lengths == 0 {
+            break;
+        }
+        let bit = 63 - lengths.leading_zeros();
+        lengths ^= 1 << (bit & 63);
+        let length = bit + 1;
+        let entry = EntryV4::key(v4, length);
+        if exact::find_v4(entry, seed, now, bans) {
+            return Some(BanKey::new(address, 96 + length));
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn covering_v6<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanKey> {
+    let used = bans.ban_filter(HEADER_V6);
+    let used_long = bans.ban_filter(HEADER_V6 + 1);
+    if used | used_long == 0 {
+        return None;
+    }
+    let seed = bans.ban_filter(HEADER_SEED);
+    let high = address.high;
+    let (mut lengths, mut long) = (0, 0);
+    if used & filter::WIDE_V6 != 0 {
+        lengths |= bans.ban_filter(V6_LENGTHS + lengths_v6(high));
+    }
+    if used & filter::NEAR_32 != 0 && is_set(bans, V6_32, bit_v6_32(high, seed)) {
+        lengths |= used & filter::NEAR_32;
+    }
+    if used & filter::NEAR_48 != 0 && is_set(bans, V6_48, bit_v6_48(high, seed)) {
+        lengths |= used & filter::NEAR_48;
+    }
+    if (used & filter::NEAR_64 | used_long) != 0 && is_set(bans, V6_64, bit_v6_64(high, seed)) {
+        lengths |= used & filter::NEAR_64;
+        long = used_long;
+    }
+    for _ in 0..128 {
+        lengths = bans.forget_bits(lengths);
+        long = bans.forget_bits(long);
+        let length = if long != 0 {
+            let bit = 63 - long.leading_zeros();
+            long ^= 1 << (bit & 63);
+            bit + 65
+        } else if lengths != 0 {
+            let bit = 63 - lengths.leading_zeros();
+            lengths ^= 1 << (bit & 63);
+            bit + 1
+        } else {
+            break;
+        };
+        let key = BanKey::new(address, length);
+        if exact::find_v6(&key, seed, now, bans) {
+            return Some(key);
+        }
+    }
+    None
+}
+
+#[inline(always)]
+fn is_set<B: Bans>(bans: &B, from: u32, bit: u32) -> bool {
+    bans.ban_filter(from + (bit >> 6)) >> (bit & 63) & 1 != 0
+}
