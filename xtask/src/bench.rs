@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a packet costs.
+//! `cargo xtask bench`: what a packet costs, beside what people would use instead.
 //!
 //! xtask cannot load kernel programs itself (see its Cargo.toml): the measurement is a benchmark
 //! of the tests' crate.
@@ -12,7 +12,7 @@ use crate::{
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Passed on to the measurement: --json FILE, --quick
+    /// Passed on to the measurement: --quick, --only PART, --output FOLDER
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<String>,
 }

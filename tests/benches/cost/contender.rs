@@ -1,158 +1,255 @@
-//! A program and the frame it is timed on, and timing many of them side by side.
+//! A program and what it is timed on, and timing many of them side by side.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Result, bail};
+use serde::Serialize;
 
-use super::kernel;
-use super::prologue::{self, Drawn, XDP_DROP};
+use super::kernel::{self, Hook};
+use super::prologue::{self, Drawn, Header, TC_DROP, XDP_DROP};
 
-/// Whether the source is the same in each run, or drawn at random.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What changes from run to run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Heat {
+    /// Nothing: one frame.
     Hot,
+    /// The source is drawn at random.
     Cold,
+    /// One of [`FEW`] headers at random: what a program reads stays in the nearest caches.
+    Few,
+    /// One of [`MANY`] headers at random: more than the nearest caches hold.
+    Many,
 }
 
-/// One line of the result.
-pub struct Contender {
+pub const FEW: usize = 64;
+pub const MANY: usize = 16_384;
+
+/// What is timed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Label {
     pub subject: String,
-    pub case: &'static str,
+    pub case: String,
     pub v6: bool,
+    pub egress: bool,
     pub heat: Heat,
+}
+
+/// What a run may answer, so that nothing else than the case is timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Only(u32),
+    /// The source may have been one of the few that are impossible, which every firewall may drop.
+    OrDrop(u32),
+    /// The headers meet different rules.
+    Verdict,
+}
+
+/// One line of the result, before it is timed.
+pub struct Contender {
+    pub label: Label,
     program: OwnedFd,
     frame: Vec<u8>,
-    /// What each run has to answer, so that nothing else than the case is timed.
-    verdict: u32,
-    /// The program that a prologue goes on to, with its table.
-    _kept: Option<OwnedFd>,
+    answer: Answer,
+    /// The program that a prologue goes on to, with its tables.
+    _kept: Vec<OwnedFd>,
 }
 
-/// Nanoseconds of one run in each round, in ascending order.
-pub struct Timing(Vec<u32>);
+/// One line of the result. Times are nanoseconds of one run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Line {
+    #[serde(flatten)]
+    pub label: Label,
+    pub median_ns: u32,
+    pub quartiles_ns: (u32, u32),
+    pub least_ns: u32,
+    /// What it costs over the empty program behind the same prologue: the middle of the rounds'
+    /// differences.
+    pub over_empty_ns: i64,
+}
+
+pub const EMPTY: &str = "empty program";
 
 impl Contender {
     /// `program` on one frame, again and again.
     pub fn hot(
-        subject: &str,
-        case: &'static str,
+        label: Label,
         program: BorrowedFd<'_>,
         frame: Vec<u8>,
         verdict: u32,
     ) -> Result<Self> {
         Ok(Self {
-            subject: subject.to_owned(),
-            case,
-            v6: is_v6(&frame),
-            heat: Heat::Hot,
+            label,
             program: program.try_clone_to_owned()?,
             frame,
-            verdict,
-            _kept: None,
+            answer: Answer::Only(verdict),
+            _kept: Vec::new(),
         })
     }
 
     /// `program` on a frame whose source is drawn at random before each run.
     pub fn cold(
-        subject: &str,
-        case: &'static str,
+        label: Label,
         program: BorrowedFd<'_>,
         frame: Vec<u8>,
-        verdict: u32,
-        frags: bool,
+        answer: Answer,
+        hook: Hook,
     ) -> Result<Self> {
-        let v6 = is_v6(&frame);
-        let drawn = if v6 { Drawn::V6Source } else { Drawn::V4Source };
-        let [program, table] = prologue::before(program, drawn, frags)?;
+        let drawn = if label.v6 {
+            Drawn::V6Source
+        } else {
+            Drawn::V4Source
+        };
+        let kept = prologue::before(program, drawn, hook)?;
+        Self::behind(label, kept, frame, answer)
+    }
+
+    /// `program` on one of these frames, drawn at random before each run. They are repeated until
+    /// they are as many as the label's heat wants.
+    pub fn drawn(
+        label: Label,
+        program: BorrowedFd<'_>,
+        frames: &[Vec<u8>],
+        answer: Answer,
+        hook: Hook,
+    ) -> Result<Self> {
+        let Some(first) = frames.first() else {
+            bail!("{}, {}: no headers", label.subject, label.case);
+        };
+        let count = if label.heat == Heat::Many { MANY } else { FEW };
+        let headers: Vec<Header> = frames
+            .iter()
+            .cycle()
+            .take(count)
+            .map(|frame| prologue::header_of(frame))
+            .collect::<Result<_>>()?;
+        let kept = prologue::before_headers(program, &headers, hook)?;
+        Self::behind(label, kept, prologue::padded(first), answer)
+    }
+
+    fn behind(
+        label: Label,
+        mut kept: Vec<OwnedFd>,
+        frame: Vec<u8>,
+        answer: Answer,
+    ) -> Result<Self> {
+        let program = kept.remove(0);
         Ok(Self {
-            subject: subject.to_owned(),
-            case,
-            v6,
-            heat: Heat::Cold,
+            label,
             program,
             frame,
-            verdict,
-            _kept: Some(table),
+            answer,
+            _kept: kept,
         })
     }
 
-    /// The floor: an empty program, and one behind each prologue.
+    /// The floors: an empty program, and one behind each prologue; they come first in each group.
     pub fn floors(v4: &[u8], v6: &[u8]) -> Result<Vec<Self>> {
-        let empty = prologue::empty(true)?;
-        let (fd, name, case) = (empty.as_fd(), EMPTY, "drop");
+        let (empty, tc) = (prologue::empty(Hook::XdpFrags)?, prologue::empty(Hook::Tc)?);
+        let label = |heat, v6, egress| Label {
+            subject: EMPTY.to_owned(),
+            case: "drop".to_owned(),
+            v6,
+            egress,
+            heat,
+        };
+        let (fd, drop, hook) = (empty.as_fd(), Answer::Only(XDP_DROP), Hook::XdpFrags);
+        let frames = [v4.to_vec()];
         Ok(vec![
-            Self::hot(name, case, fd, v4.to_vec(), XDP_DROP)?,
-            Self::cold(name, case, fd, v4.to_vec(), XDP_DROP, true)?,
-            Self::cold(name, case, fd, v6.to_vec(), XDP_DROP, true)?,
+            Self::hot(label(Heat::Hot, false, false), fd, v4.to_vec(), XDP_DROP)?,
+            Self::hot(
+                label(Heat::Hot, false, true),
+                tc.as_fd(),
+                v4.to_vec(),
+                TC_DROP,
+            )?,
+            Self::cold(label(Heat::Cold, false, false), fd, v4.to_vec(), drop, hook)?,
+            Self::cold(label(Heat::Cold, true, false), fd, v6.to_vec(), drop, hook)?,
+            Self::drawn(label(Heat::Few, false, false), fd, &frames, drop, hook)?,
+            Self::drawn(label(Heat::Many, false, false), fd, &frames, drop, hook)?,
         ])
     }
 
     fn run(&self, repeat: u32) -> Result<u32> {
         let run = kernel::run(self.program.as_fd(), &self.frame, repeat)?;
-        // The verdict is that of the last run. Behind a prologue its source may have been one of
-        // the few that are impossible, which every firewall may drop.
-        if run.verdict != self.verdict && !(self.heat == Heat::Cold && run.verdict == XDP_DROP) {
+        // The verdict is that of the last run.
+        let right = match self.answer {
+            Answer::Only(verdict) => run.verdict == verdict,
+            Answer::OrDrop(verdict) => run.verdict == verdict || run.verdict == XDP_DROP,
+            Answer::Verdict => [XDP_DROP, prologue::XDP_PASS].contains(&run.verdict),
+        };
+        if !right {
             bail!(
-                "{}, {}: answered {} where {} was expected",
-                self.subject,
-                self.case,
+                "{}, {}: answered {} where {:?} was expected",
+                self.label.subject,
+                self.label.case,
                 run.verdict,
-                self.verdict
+                self.answer
             );
         }
         Ok(run.nanoseconds)
     }
 }
 
-pub const EMPTY: &str = "empty program";
-
 /// Times every contender in turn, `rounds` times over, so that what else the machine does falls on
 /// all of them alike.
-pub fn time(contenders: &[Contender], rounds: u32, repeat: u32) -> Result<Vec<Timing>> {
-    let mut samples: HashMap<usize, Vec<u32>> = HashMap::new();
+pub fn time(contenders: &[Contender], rounds: u32, repeat: u32) -> Result<Vec<Line>> {
+    let mut samples = vec![Vec::new(); contenders.len()];
     for round in 0..=rounds {
-        for (index, contender) in contenders.iter().enumerate() {
+        for (contender, samples) in contenders.iter().zip(&mut samples) {
             let nanoseconds = contender.run(repeat)?;
             // The first round only warms up.
             if round > 0 {
-                samples.entry(index).or_default().push(nanoseconds);
+                samples.push(nanoseconds);
             }
         }
-        if round > 0 && (round % 5 == 0 || round == rounds) {
-            eprintln!("{round} of {rounds} rounds");
-        }
     }
-    Ok((0..contenders.len())
-        .map(|index| Timing::new(samples.remove(&index).unwrap_or_default()))
+    Ok(contenders
+        .iter()
+        .zip(&samples)
+        .map(|(contender, own)| {
+            let floor = floor_of(&contender.label, contenders).map(|floor| &samples[floor]);
+            line(&contender.label, own, floor)
+        })
         .collect())
 }
 
-impl Timing {
-    fn new(mut samples: Vec<u32>) -> Self {
-        samples.sort_unstable();
-        Self(samples)
-    }
+fn floor_of(label: &Label, contenders: &[Contender]) -> Option<usize> {
+    let fits = |floor: &Label| {
+        floor.subject == EMPTY
+            && floor.heat == label.heat
+            && floor.egress == label.egress
+            && (label.heat != Heat::Cold || floor.v6 == label.v6)
+    };
+    contenders.iter().position(|other| fits(&other.label))
+}
 
-    pub fn median(&self) -> u32 {
-        self.quantile(2, 4)
-    }
-
-    /// The lower and the upper quartile.
-    pub fn quartiles(&self) -> (u32, u32) {
-        (self.quantile(1, 4), self.quantile(3, 4))
-    }
-
-    pub fn least(&self) -> u32 {
-        self.quantile(0, 4)
-    }
-
-    fn quantile(&self, part: usize, of: usize) -> u32 {
-        let last = self.0.len().saturating_sub(1);
-        self.0.get(last * part / of).copied().unwrap_or(0)
+fn line(label: &Label, own: &[u32], floor: Option<&Vec<u32>>) -> Line {
+    let sorted = ascending(own.to_vec());
+    let over = floor.map(|floor| {
+        let pairs = own.iter().zip(floor);
+        ascending(
+            pairs
+                .map(|(own, floor)| i64::from(*own) - i64::from(*floor))
+                .collect(),
+        )
+    });
+    Line {
+        label: label.clone(),
+        median_ns: quantile(&sorted, 2),
+        quartiles_ns: (quantile(&sorted, 1), quantile(&sorted, 3)),
+        least_ns: quantile(&sorted, 0),
+        over_empty_ns: over.map_or(0, |over| quantile(&over, 2)),
     }
 }
 
-fn is_v6(frame: &[u8]) -> bool {
-    frame.get(12..14) == Some(&[0x86, 0xdd])
+fn ascending<T: Ord>(mut values: Vec<T>) -> Vec<T> {
+    values.sort_unstable();
+    values
+}
+
+/// The value that `quarters` quarters of the sorted values lie below.
+pub fn quantile<T: Copy + Default>(sorted: &[T], quarters: usize) -> T {
+    let last = sorted.len().saturating_sub(1);
+    sorted.get(last * quarters / 4).copied().unwrap_or_default()
 }

@@ -7,8 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use anyhow::{Context, Result};
 use aya_obj::generated::{
-    BPF_F_XDP_HAS_FRAGS, bpf_attach_type, bpf_attr, bpf_cmd, bpf_map_type, bpf_prog_info,
-    bpf_prog_type,
+    BPF_F_TEST_XDP_LIVE_FRAMES, BPF_F_XDP_HAS_FRAGS, XDP_FLAGS_DRV_MODE, bpf_attach_type, bpf_attr,
+    bpf_cmd, bpf_map_type, bpf_prog_info, bpf_prog_type,
 };
 
 /// What the kernel tells about a loaded program.
@@ -44,18 +44,72 @@ pub fn run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Result<Run> {
     })
 }
 
-/// Loads an XDP program from instructions, each as one word. `frags` is what programs that tail-call one another
-/// have to agree on.
-pub fn load(name: &str, instructions: &[u64], frags: bool) -> Result<OwnedFd> {
+/// Sends `count` frames through an XDP program as if the interface had received them, `batch` at a
+/// time: with XDP_TX the other end of a veth pair really receives them. Nanoseconds of one frame:
+/// the kernel takes its time for a call besides, which is not in them. Call it from a thread in the
+/// interface's namespace.
+pub fn send(
+    program: BorrowedFd<'_>,
+    frame: &[u8],
+    interface: u32,
+    count: u32,
+    batch: u32,
+) -> Result<u32> {
+    // The kernel's `struct xdp_md`: where data begins and ends, where metadata does, the interface
+    // and queue that it came in by, the interface that it goes out by.
+    let context: [u32; 6] = [0, frame.len() as u32, 0, interface, 0, 0];
+    let mut attribute = empty();
+    attribute.test.prog_fd = number(program);
+    attribute.test.data_in = frame.as_ptr() as u64;
+    attribute.test.data_size_in = frame.len() as u32;
+    attribute.test.ctx_in = context.as_ptr() as u64;
+    attribute.test.ctx_size_in = size_of_val(&context) as u32;
+    attribute.test.repeat = count;
+    attribute.test.batch_size = batch;
+    attribute.test.flags = BPF_F_TEST_XDP_LIVE_FRAMES;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attribute).context("sending live frames")?;
+    // SAFETY: a plain integer of an initialised union.
+    Ok(unsafe { attribute.test.duration })
+}
+
+/// Attaches an XDP program in native mode; it stays as long as the result lives.
+pub fn attach(program: BorrowedFd<'_>, interface: u32) -> Result<OwnedFd> {
+    let mut attribute = empty();
+    attribute.link_create.__bindgen_anon_1.prog_fd = number(program);
+    attribute.link_create.__bindgen_anon_2.target_ifindex = interface;
+    attribute.link_create.attach_type = bpf_attach_type::BPF_XDP as u32;
+    attribute.link_create.flags = XDP_FLAGS_DRV_MODE;
+    let link = bpf(bpf_cmd::BPF_LINK_CREATE, &mut attribute).context("attaching a program")?;
+    Ok(own(link))
+}
+
+/// The hook that a program is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    Xdp,
+    /// What XDP programs that tail-call one another have to agree on.
+    XdpFrags,
+    Tc,
+}
+
+/// Loads a program from instructions, each as one word.
+pub fn load(name: &str, instructions: &[u64], hook: Hook) -> Result<OwnedFd> {
     let mut attribute = empty();
     // SAFETY: this member is plain integers and arrays of them, so all zero is one.
     let program = unsafe { &mut attribute.__bindgen_anon_3 };
-    program.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
+    (program.prog_type, program.expected_attach_type) = match hook {
+        Hook::Xdp | Hook::XdpFrags => (
+            bpf_prog_type::BPF_PROG_TYPE_XDP as u32,
+            bpf_attach_type::BPF_XDP as u32,
+        ),
+        Hook::Tc => (bpf_prog_type::BPF_PROG_TYPE_SCHED_CLS as u32, 0),
+    };
     program.insns = instructions.as_ptr() as u64;
     program.insn_cnt = instructions.len() as u32;
     program.license = c"GPL".as_ptr() as u64;
-    program.expected_attach_type = bpf_attach_type::BPF_XDP as u32;
-    program.prog_flags = if frags { BPF_F_XDP_HAS_FRAGS } else { 0 };
+    if hook == Hook::XdpFrags {
+        program.prog_flags = BPF_F_XDP_HAS_FRAGS;
+    }
     for (to, from) in program.prog_name[..15].iter_mut().zip(name.bytes()) {
         *to = from as libc::c_char;
     }
@@ -66,24 +120,41 @@ pub fn load(name: &str, instructions: &[u64], frags: bool) -> Result<OwnedFd> {
 
 /// A table with one program in it, to be tail-called.
 pub fn table_of(program: BorrowedFd<'_>) -> Result<OwnedFd> {
+    let table = map(bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY, 4, 1).context("a program table")?;
+    let value = number(program).to_ne_bytes();
+    put(table.as_fd(), 0, &value).context("putting a program in a table")?;
+    Ok(table)
+}
+
+/// An array map that holds these values.
+pub fn array_of<const N: usize>(values: &[[u8; N]]) -> Result<OwnedFd> {
+    let kind = bpf_map_type::BPF_MAP_TYPE_ARRAY;
+    let array = map(kind, N as u32, values.len() as u32).context("an array map")?;
+    for (index, value) in values.iter().enumerate() {
+        put(array.as_fd(), index as u32, value).context("filling an array map")?;
+    }
+    Ok(array)
+}
+
+fn map(kind: bpf_map_type, value_size: u32, entries: u32) -> io::Result<OwnedFd> {
     let mut attribute = empty();
     // SAFETY: as in `load`.
     let map = unsafe { &mut attribute.__bindgen_anon_1 };
-    map.map_type = bpf_map_type::BPF_MAP_TYPE_PROG_ARRAY as u32;
+    map.map_type = kind as u32;
     map.key_size = 4;
-    map.value_size = 4;
-    map.max_entries = 1;
-    let table = own(bpf(bpf_cmd::BPF_MAP_CREATE, &mut attribute).context("a program table")?);
+    map.value_size = value_size;
+    map.max_entries = entries;
+    bpf(bpf_cmd::BPF_MAP_CREATE, &mut attribute).map(own)
+}
 
-    let (key, value) = (0_u32, number(program));
+fn put(map: BorrowedFd<'_>, key: u32, value: &[u8]) -> io::Result<()> {
     let mut attribute = empty();
     // SAFETY: as in `load`.
     let element = unsafe { &mut attribute.__bindgen_anon_2 };
-    element.map_fd = number(table.as_fd());
+    element.map_fd = number(map);
     element.key = &raw const key as u64;
-    element.__bindgen_anon_1.value = &raw const value as u64;
-    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attribute).context("putting a program in a table")?;
-    Ok(table)
+    element.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attribute).map(drop)
 }
 
 /// Opens a program by its number.

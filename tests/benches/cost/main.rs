@@ -1,36 +1,43 @@
-//! What a packet costs: Palisade beside an empty program and xdp-filter, in one run. Started by
-//! `cargo xtask bench`; docs/performance.md has results and says how to read them.
+//! What a packet costs: Palisade beside an empty program and what people would use instead, in one
+//! run. Started by `cargo xtask bench`; docs/performance.md has results and says how to read them.
 
+mod cases;
 mod contender;
+mod data;
+mod instructions;
 mod kernel;
 mod load;
-mod palisade;
+mod machine;
 mod policies;
 mod prologue;
 mod report;
+mod subject;
+mod targets;
+mod wire;
 mod xdp_filter;
 
-use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use clap::Parser;
-use palisade_tests::need_tools;
 
-use contender::Contender;
-use palisade::Field;
-use policies::{DROPPED_PORT, LISTED, OPEN_PORT, STRANGER, syn};
-use prologue::{XDP_DROP, XDP_PASS};
-use report::{Machine, Report};
-use xdp_filter::XdpFilter;
+use contender::{Contender, Line};
+use machine::Machine;
+use policies::{OPEN_PORT, STRANGER, syn};
+use report::{Report, document, plots};
+use subject::Group;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// Also write the result to a file
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    /// Only these parts: cost, features, classbench, egress, loading, wire, goodput
+    #[arg(long, value_name = "PART", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Where the report goes; the project's docs after a whole run, target/bench otherwise
+    #[arg(long, value_name = "FOLDER")]
+    output: Option<PathBuf>,
     /// Fewer and shorter rounds: for trying out, not for figures
     #[arg(long)]
     quick: bool,
@@ -39,8 +46,18 @@ struct Arguments {
     bench: bool,
 }
 
+const PARTS: [&str; 7] = [
+    "cost",
+    "features",
+    "classbench",
+    "egress",
+    "loading",
+    "wire",
+    "goodput",
+];
+
 const ROUNDS: u32 = 15;
-const RUNS: u32 = 200_000;
+const RUNS: u32 = 100_000;
 const QUICK_ROUNDS: u32 = 3;
 const QUICK_RUNS: u32 = 20_000;
 
@@ -59,88 +76,156 @@ fn measure() -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         bail!("measuring loads kernel programs: run `sudo -E cargo xtask bench`");
     }
-    let (rounds, repeat) = if arguments.quick {
-        (QUICK_ROUNDS, QUICK_RUNS)
-    } else {
-        (ROUNDS, RUNS)
-    };
-    let mut machine = Machine::this();
-    let list = policies::list_file();
-    eprintln!("loading the policies ...");
-    let mut field = Field::default();
-    let [v4, v6] = [syn(STRANGER[0], OPEN_PORT)?, syn(STRANGER[1], OPEN_PORT)?];
-    field.contenders = Contender::floors(&v4, &v6)?;
-    let filter = other_firewall(&mut field)?;
-    field.fill(list.as_deref())?;
-    let timings = contender::time(&field.contenders, rounds, repeat)?;
-    drop(filter);
-    eprintln!("putting policies in force ...");
-    let loads = load::measure(list.as_deref(), &mut field.missing)?;
-    machine.load.1 = report::load_average();
-    let report = Report {
-        machine,
-        rounds,
-        repeat,
-        contenders: field.contenders,
-        timings,
-        sizes: field.sizes,
-        loads,
-        missing: field.missing,
-    };
-    report.print();
-    if let Some(file) = arguments.json {
-        let text = serde_json::to_string_pretty(&report.json())?;
-        std::fs::write(&file, text + "\n")
-            .with_context(|| format!("writing {}", file.display()))?;
+    if let Some(unknown) = arguments
+        .only
+        .iter()
+        .find(|part| !PARTS.contains(&&***part))
+    {
+        bail!("no part \"{unknown}\": the parts are {}", PARTS.join(", "));
     }
+    let mut run = Run::new(&arguments)?;
+    run.programs()?;
+    run.loading()?;
+    run.wire()?;
+    let mut report = run.report;
+    report.machine.load_average[1] = machine::load_average();
+    report.targets = targets::judge(&report);
+    report.print();
+    let whole = !arguments.quick && arguments.only.is_empty();
+    let output = arguments.output.unwrap_or_else(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        root.join(if whole { "docs" } else { "target/bench" })
+    });
+    write(&report, &output)
+}
+
+/// The document, its figures, and the same for programs.
+fn write(report: &Report, folder: &Path) -> Result<()> {
+    let figures = folder.join("figures");
+    std::fs::create_dir_all(&figures).with_context(|| figures.display().to_string())?;
+    document::write(&folder.join("performance.md"), &report.sections())?;
+    plots::draw(report, &figures)?;
+    let file = figures.join("performance.json");
+    let text = serde_json::to_string_pretty(report)?;
+    std::fs::write(&file, text + "\n").with_context(|| file.display().to_string())?;
+    eprintln!("the report is in {}", folder.display());
     Ok(())
 }
 
-/// xdp-filter, if it is installed and loads.
-fn other_firewall(field: &mut Field) -> Result<Option<XdpFilter>> {
-    if need_tools(&["xdp-filter", "unshare"]).is_err() {
-        field.missing.push(
-            "xdp-filter is not installed; `cargo xtask setup --for bench` does it".to_owned(),
-        );
-        return Ok(None);
+/// A measurement under way.
+struct Run<'a> {
+    arguments: &'a Arguments,
+    started: Instant,
+    report: Report,
+    /// Lists that policies name; gone afterwards.
+    folder: tempfile::TempDir,
+}
+
+impl<'a> Run<'a> {
+    fn new(arguments: &'a Arguments) -> Result<Self> {
+        let (rounds, runs_per_round) = if arguments.quick {
+            (QUICK_ROUNDS, QUICK_RUNS)
+        } else {
+            (ROUNDS, RUNS)
+        };
+        Ok(Self {
+            arguments,
+            started: Instant::now(),
+            report: Report {
+                machine: Machine::this(),
+                quick: arguments.quick,
+                rounds,
+                runs_per_round,
+                targets: Vec::new(),
+                packets: Vec::new(),
+                programs: Vec::new(),
+                loading: Vec::new(),
+                throughput: Vec::new(),
+                not_measured: Vec::new(),
+            },
+            folder: tempfile::tempdir()?,
+        })
     }
-    let filter = XdpFilter::load()?;
-    let (program, name) = (filter.program.as_fd(), "xdp-filter");
-    for family in [0, 1] {
-        let (listed, stranger) = (LISTED[family], STRANGER[family]);
-        let drop = syn(listed, OPEN_PORT)?;
-        let port = syn(stranger, DROPPED_PORT)?;
-        let other = syn(stranger, OPEN_PORT)?;
-        let contenders = &mut field.contenders;
-        let (pass, nothing) = (XDP_PASS, "pass, nothing matches");
-        contenders.push(Contender::hot(
-            name,
-            "drop by address",
-            program,
-            drop,
-            XDP_DROP,
-        )?);
-        contenders.push(Contender::hot(
-            name,
-            "drop by port",
-            program,
-            port.clone(),
-            XDP_DROP,
-        )?);
-        contenders.push(Contender::hot(name, nothing, program, other.clone(), pass)?);
-        contenders.push(Contender::cold(
-            name,
-            "drop by port",
-            program,
-            port,
-            XDP_DROP,
-            false,
-        )?);
-        contenders.push(Contender::cold(name, nothing, program, other, pass, false)?);
+
+    /// Whether a part is wanted; says that it begins.
+    fn wants(&self, part: &str) -> bool {
+        let only = &self.arguments.only;
+        let wanted = only.is_empty() || only.iter().any(|wanted| wanted == part);
+        if wanted {
+            eprintln!("{:6.1} s: {part} ...", self.started.elapsed().as_secs_f64());
+        }
+        wanted
     }
-    let size = kernel::size(program)?;
-    field
-        .sizes
-        .push((format!("xdp-filter ({})", filter.name), "ingress", size));
-    Ok(Some(filter))
+
+    /// What the programs cost by themselves, under the kernel's test run.
+    fn programs(&mut self) -> Result<()> {
+        let folder = self.folder.path().to_owned();
+        if self.wants("cost") {
+            let mut group = self.group()?;
+            let filter = xdp_filter::add(&mut group)?;
+            cases::rules::add(&mut group);
+            cases::sets::add(&mut group, &folder)?;
+            cases::whole::add(&mut group, &folder)?;
+            cases::bans::add(&mut group);
+            self.time(group)?;
+            drop(filter);
+        }
+        if self.wants("features") {
+            let mut group = self.group()?;
+            cases::features::add(&mut group, &folder)?;
+            self.time(group)?;
+        }
+        if self.wants("classbench") {
+            for set in cases::classbench::sets(&mut self.report.not_measured) {
+                let mut group = self.group()?;
+                cases::classbench::add(&mut group, set)?;
+                self.time(group)?;
+            }
+        }
+        if self.wants("egress") {
+            let mut group = self.group()?;
+            cases::egress::add(&mut group);
+            self.time(group)?;
+        }
+        Ok(())
+    }
+
+    fn loading(&mut self) -> Result<()> {
+        if self.wants("loading") {
+            let missing = &mut self.report.not_measured;
+            self.report.loading = load::measure(self.folder.path(), missing)?;
+        }
+        Ok(())
+    }
+
+    fn wire(&mut self) -> Result<()> {
+        if self.wants("wire") {
+            let (quick, missing) = (self.arguments.quick, &mut self.report.not_measured);
+            self.report.throughput = wire::contest::measure(self.folder.path(), quick, missing)?;
+        }
+        Ok(())
+    }
+
+    /// A group with its floors.
+    fn group(&self) -> Result<Group> {
+        let [v4, v6] = [syn(STRANGER[0], OPEN_PORT)?, syn(STRANGER[1], OPEN_PORT)?];
+        let mut group = Group::default();
+        group.contenders = Contender::floors(&v4, &v6)?;
+        Ok(group)
+    }
+
+    fn time(&mut self, group: Group) -> Result<()> {
+        let report = &mut self.report;
+        let lines: Vec<Line> =
+            contender::time(&group.contenders, report.rounds, report.runs_per_round)?;
+        // The floors of the first group stand for all in the tables; each group has its own.
+        let first = report.packets.is_empty();
+        let floor = |line: &Line| line.label.subject == contender::EMPTY;
+        report
+            .packets
+            .extend(lines.into_iter().filter(|line| first || !floor(line)));
+        report.programs.extend(group.programs);
+        report.not_measured.extend(group.missing);
+        Ok(())
+    }
 }

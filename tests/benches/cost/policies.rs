@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use firewall_common::packet::flag;
@@ -49,19 +49,30 @@ pub fn like_xdp_filter() -> String {
     )
 }
 
-/// `count` rules under a default of drop. All but the last two look at prefixes, ports and
-/// protocols that the frames do not have; then come the rule that drops, and the one that accepts.
-pub fn of_rules(count: usize) -> String {
-    let mut text = "version = 1\n[defaults]\ninbound = \"drop\"\n".to_owned();
-    for number in 0..count.saturating_sub(2) {
-        let (high, low) = (number / 256 % 256, number % 256);
-        let protocol = if number % 3 == 0 { "udp" } else { "tcp" };
+/// The families that rules look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Families {
+    V4,
+    Both,
+}
+
+/// `count` rules under a default of drop, behind those in `first`. All but the last two look at
+/// prefixes, ports and protocols that the frames do not have; then come the rule that drops, and the one
+/// that accepts.
+pub fn of_rules(count: usize, families: Families, first: &str) -> String {
+    let mut text = format!("version = 1\n[defaults]\ninbound = \"drop\"\n{first}");
+    for partner in partners(count) {
+        let (protocol, prefix) = (partner.protocol, &partner.prefix);
+        let v6 = match families {
+            Families::V4 => String::new(),
+            Families::Both => format!(", \"{}\"", partner.prefix_v6),
+        };
         // Writing to a string cannot fail.
         let _ = write!(
             text,
-            "[[rule]]\nname = \"partner-{number}\"\naction = \"accept\"\nprotocol = \"{protocol}\"\n\
-             port = {}\nfrom = [\"10.{high}.{low}.0/24\", \"2001:db8:a{high:02x}:{low:x}::/64\"]\n",
-            10_000 + number
+            "[[rule]]\nname = \"partner-{}\"\naction = \"accept\"\nprotocol = \"{protocol}\"\n\
+             port = {}\nfrom = [\"{prefix}\"{v6}]\n",
+            partner.number, partner.port
         );
     }
     if count > 1 {
@@ -70,41 +81,42 @@ pub fn of_rules(count: usize) -> String {
     text + &rule("web", "accept", OPEN_PORT)
 }
 
-/// A list of addresses from a file, and the same two rules.
-pub fn of_list(file: &Path) -> String {
+/// A set and the rule that drops what it lists, to stand before other rules.
+pub fn blocklist(file: &Path) -> String {
     format!(
-        "version = 1\n[defaults]\ninbound = \"drop\"\n[sets]\nlist = {{ file = \"{}\" }}\n\
-         [[rule]]\nname = \"list\"\naction = \"drop\"\nfrom = [\"list\"]\n{}",
-        file.display(),
-        rule("web", "accept", OPEN_PORT)
+        "[sets]\nlist = {{ file = \"{}\" }}\n\
+         [[rule]]\nname = \"list\"\naction = \"drop\"\nfrom = [\"list\"]\n",
+        file.display()
     )
+}
+
+/// One of the rules that look at what the frames do not have.
+pub struct Partner {
+    pub number: usize,
+    pub protocol: &'static str,
+    pub port: usize,
+    pub prefix: String,
+    prefix_v6: String,
+}
+
+/// The rules before the last two, for a policy of `count`.
+pub fn partners(count: usize) -> impl Iterator<Item = Partner> {
+    (0..count.saturating_sub(2)).map(|number| {
+        let (high, low) = (number / 256 % 256, number % 256);
+        Partner {
+            number,
+            protocol: if number % 3 == 0 { "udp" } else { "tcp" },
+            port: 10_000 + number,
+            prefix: format!("10.{high}.{low}.0/24"),
+            prefix_v6: format!("2001:db8:a{high:02x}:{low:x}::/64"),
+        }
+    })
 }
 
 fn rule(name: &str, action: &str, port: u16) -> String {
     format!(
         "[[rule]]\nname = \"{name}\"\naction = \"{action}\"\nprotocol = \"tcp\"\nport = {port}\n"
     )
-}
-
-/// The blocklist of 120,430 addresses, if it is there: in the folder that PALISADE_DATA names, or
-/// beside the repository.
-pub fn list_file() -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let data = std::env::var_os("PALISADE_DATA")
-        .map_or_else(|| root.join("../shared/data"), PathBuf::from);
-    let file = data.join("blocklists/ipsum/ipsum.txt");
-    file.canonicalize().ok()
-}
-
-/// Some address of the list, from its middle.
-pub fn an_address_of(file: &Path) -> Result<IpAddr> {
-    let text = std::fs::read_to_string(file).with_context(|| file.display().to_string())?;
-    let addresses: Vec<IpAddr> = text
-        .lines()
-        .filter_map(|line| line.split_whitespace().next()?.parse().ok())
-        .collect();
-    let middle = addresses.get(addresses.len() / 2).copied();
-    middle.with_context(|| format!("{} lists no address", file.display()))
 }
 
 /// A SYN to the host.
@@ -137,4 +149,9 @@ fn host(of: IpAddr) -> IpAddr {
 fn segment(from: IpAddr, to: IpAddr, source: u16, port: u16, flags: u8) -> Result<Vec<u8>> {
     let builder = PacketBuilder::new(from, to).context("addresses of two families")?;
     Ok(builder.tcp(source, port, flags).build())
+}
+
+/// A segment from the host that is no SYN.
+pub fn outgoing(to: IpAddr, port: u16) -> Result<Vec<u8>> {
+    segment(host(to), to, CLIENT_PORT, port, flag::ACK)
 }

@@ -1,14 +1,19 @@
-//! Small programs written as instructions: the floor, and a prologue that draws a source at random
-//! and goes on to the program under test, so that its tables are as cold as in a flood.
+//! Small programs written as instructions: the floor, the prologues that change the packet and go on
+//! to the program under test, so that its tables are as cold as in a flood, and the generator.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 
-use super::kernel;
+use super::instructions::*;
+use super::kernel::{self, Hook};
 
 pub const XDP_DROP: u32 = 1;
 pub const XDP_PASS: u32 = 2;
+const XDP_TX: i32 = 3;
+/// What a tc program answers: `TC_ACT_SHOT`, and `TCX_NEXT` (-1).
+pub const TC_DROP: u32 = 2;
+pub const TC_NEXT: u32 = u32::MAX;
 
 /// What is drawn, in an untagged frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,43 +24,115 @@ pub enum Drawn {
     V6Source,
 }
 
+/// A frame from its eighth byte on: the end of the Ethernet header, the IP header, the ports.
+pub type Header = [u8; HEADER];
+const HEADER: usize = 72;
+const HEADER_AT: usize = 8;
+/// Frames that headers are written into have this length.
+pub const HEADER_FRAME: usize = HEADER_AT + HEADER;
+
 /// A program that drops.
-pub fn empty(frags: bool) -> Result<OwnedFd> {
-    kernel::load("bench_empty", &[set(0, XDP_DROP as i32), EXIT], frags)
+pub fn empty(hook: Hook) -> Result<OwnedFd> {
+    let verdict = if hook == Hook::Tc { TC_DROP } else { XDP_DROP };
+    kernel::load("bench_empty", &[set(0, verdict as i32), EXIT], hook)
 }
 
-/// A prologue before `target`. The kernel keeps the table of a loaded program, and what is in it
-/// as long as user space holds the table: so both are given back.
-pub fn before(target: BorrowedFd<'_>, drawn: Drawn, frags: bool) -> Result<[OwnedFd; 2]> {
+/// A program that passes, for the generator's end of a wire: only with one do its frames go out.
+pub fn pass() -> Result<OwnedFd> {
+    let program = [set(0, XDP_PASS as i32), EXIT];
+    kernel::load("bench_pass", &program, Hook::XdpFrags)
+}
+
+/// A prologue that draws a source before `target`. The kernel keeps the table of a loaded program,
+/// and what is in it as long as user space holds the table: so both are given back.
+pub fn before(target: BorrowedFd<'_>, drawn: Drawn, hook: Hook) -> Result<Vec<OwnedFd>> {
     let table = kernel::table_of(target)?;
-    let instructions = instructions(drawn, table.as_fd().as_raw_fd());
-    let program = kernel::load("bench_prologue", &instructions, frags)?;
-    Ok([program, table])
+    let instructions = drawing(drawn, table.as_fd().as_raw_fd());
+    let program = kernel::load("bench_prologue", &instructions, hook)?;
+    Ok(vec![program, table])
 }
 
-const PRANDOM: i32 = 7;
-const TAIL_CALL: i32 = 12;
+/// A prologue that writes one of these headers, drawn at random, into the frame before `target`.
+/// Their number has to be a power of two.
+pub fn before_headers(
+    target: BorrowedFd<'_>,
+    headers: &[Header],
+    hook: Hook,
+) -> Result<Vec<OwnedFd>> {
+    ensure!(
+        headers.len().is_power_of_two(),
+        "{} headers: not a power of two",
+        headers.len()
+    );
+    let table = kernel::table_of(target)?;
+    let array = kernel::array_of(headers)?;
+    let mask = headers.len() as i32 - 1;
+    let instructions = writing(array.as_fd().as_raw_fd(), mask, table.as_fd().as_raw_fd());
+    let program = kernel::load("bench_headers", &instructions, hook)?;
+    Ok(vec![program, table, array])
+}
+
+/// The header that stands in a frame, padded to the length of a header frame.
+pub fn header_of(frame: &[u8]) -> Result<Header> {
+    padded(frame)
+        .get(HEADER_AT..HEADER_FRAME)
+        .and_then(|bytes| bytes.try_into().ok())
+        .with_context(|| format!("a frame of {} bytes is too long for a header", frame.len()))
+}
+
+/// A frame with the zeros behind it that a prologue of headers needs.
+pub fn padded(frame: &[u8]) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame.resize(frame.len().max(HEADER_FRAME), 0);
+    frame
+}
+
+/// What the generator does to its one frame before each is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sources {
+    One,
+    /// Address and port at random, with the IP header's checksum set right.
+    Random,
+}
+
+/// A program that sends a share of its frames out of the interface that they "came in" by.
+pub fn generator(frame: &[u8], sources: Sources, share: f64) -> Result<OwnedFd> {
+    let mut program = Vec::new();
+    if share < 1.0 {
+        let below = (share.max(0.0) * f64::from(DRAWS)) as i32;
+        program.extend([copy(6, 1), call(RANDOM), and(0, DRAWS - 1)]);
+        program.extend([skip_if_below(0, below, 2), set(0, XDP_DROP as i32), EXIT]);
+        program.push(copy(1, 6));
+    }
+    program.extend(match sources {
+        Sources::One => vec![set(0, XDP_TX), EXIT],
+        Sources::Random => generating(frame)?,
+    });
+    kernel::load("bench_generator", &program, Hook::XdpFrags)
+}
+
+/// Of so many numbers one is drawn for each frame, if only a share is to be sent.
+const DRAWS: i32 = 1 << 16;
+
 /// Where the drawn bytes begin: the IPv4 source, and the second word of the IPv6 source.
 const DRAWN: i16 = 26;
+const V4_CHECKSUM: i16 = 24;
+const V4_PORT: i16 = 34;
 
 /// Register 6 holds the context, 7 and 8 what was drawn, 2 the packet, 3 its end.
-fn instructions(drawn: Drawn, table: i32) -> Vec<u64> {
-    let mut program = vec![copy(6, 1), call(PRANDOM), copy(7, 0)];
+fn drawing(drawn: Drawn, table: i32) -> Vec<u64> {
+    let mut program = vec![copy(6, 1), call(RANDOM), copy(7, 0)];
     let stores = match drawn {
         Drawn::V4Source => {
-            // The first byte of the address is the register's lowest. From 224 on there are no
-            // unicast sources: their highest bit goes, which leaves 96 to 127.
-            program.extend([copy(8, 0), and(8, 0xff)]);
-            program.extend([skip_if_below(8, 224, 1), flip(7, 0x80)]);
+            program.extend(unicast());
             vec![store(2, 7, DRAWN)]
         }
         Drawn::V6Source => {
-            program.extend([call(PRANDOM), copy(8, 0)]);
+            program.extend([call(RANDOM), copy(8, 0)]);
             vec![store(2, 7, DRAWN), store(2, 8, DRAWN + 4)]
         }
     };
-    let [low, high] = address_of_map(2, table);
-    let tail = [copy(1, 6), low, high, set(3, 0), call(TAIL_CALL)];
+    let tail = tail_call(table);
     program.extend([load(2, 6, 0), load(3, 6, 4), copy(4, 2)]);
     program.extend([
         add(4, i32::from(DRAWN) + 4 * stores.len() as i32),
@@ -63,65 +140,88 @@ fn instructions(drawn: Drawn, table: i32) -> Vec<u64> {
     ]);
     program.extend(stores);
     program.extend(tail);
-    // Reached when the frame is too short or the table empty: the verdict of no contender.
-    program.extend([set(0, 0), EXIT]);
+    program.extend(NOBODY);
     program
 }
 
-// Instructions as the kernel's documentation of the instruction set (RFC 9669) lays them out.
-const EXIT: u64 = encode(0x95, 0, 0, 0, 0);
-
-const fn encode(code: u8, to: u8, from: u8, offset: i16, immediate: i32) -> u64 {
-    code as u64
-        | (to as u64) << 8
-        | (from as u64) << 12
-        | (offset as u16 as u64) << 16
-        | (immediate as u32 as u64) << 32
+/// Turns what register 7 holds into a unicast source: the first byte of the address is the
+/// register's lowest, and from 224 on their highest bit goes, which leaves 96 to 127.
+fn unicast() -> [u64; 4] {
+    [
+        copy(8, 7),
+        and(8, 0xff),
+        skip_if_below(8, 224, 1),
+        flip(7, 0x80),
+    ]
 }
 
-const fn copy(to: u8, from: u8) -> u64 {
-    encode(0xbf, to, from, 0, 0)
+/// Register 6 holds the context, 0 the header, 2 the packet, 3 its end.
+fn writing(array: i32, mask: i32, table: i32) -> Vec<u64> {
+    const STACK: u8 = 10;
+    let tail = tail_call(table);
+    let mut stores = Vec::new();
+    for at in (0..HEADER as i16).step_by(8) {
+        stores.extend([load_word(5, 0, at), store_word(2, 5, at + HEADER_AT as i16)]);
+    }
+    let rest = (stores.len() + tail.len()) as i16;
+    let [low, high] = address_of_map(1, array);
+    let mut program = vec![copy(6, 1), call(RANDOM), and(0, mask), store(STACK, 0, -4)];
+    program.extend([copy(2, STACK), add(2, -4), low, high, call(LOOK_UP)]);
+    program.extend([skip_if_zero(0, rest + 5)]);
+    program.extend([load(2, 6, 0), load(3, 6, 4), copy(4, 2)]);
+    program.extend([add(4, HEADER_FRAME as i32), skip_if_above(4, 3, rest)]);
+    program.extend(stores);
+    program.extend(tail);
+    program.extend(NOBODY);
+    program
 }
 
-const fn set(to: u8, value: i32) -> u64 {
-    encode(0xb7, to, 0, 0, value)
+/// Register 7 holds the source, 8 the sum of the IP header, 9 the port, 2 the packet, 3 its end.
+fn generating(frame: &[u8]) -> Result<Vec<u64>> {
+    ensure!(
+        frame.len() >= 54 && frame[12..15] == [8, 0, 0x45],
+        "the generator draws sources for IPv4 without options only"
+    );
+    // The sum of the words that stay, in the byte order of the machine as the program adds it
+    // (RFC 1071: the sum does not depend on the order).
+    let sum: u32 = frame[14..34]
+        .chunks_exact(2)
+        .enumerate()
+        .filter(|(word, _)| ![5, 6, 7].contains(word))
+        .map(|(_, bytes)| u32::from(u16::from_ne_bytes([bytes[0], bytes[1]])))
+        .sum();
+    let mut program = vec![
+        copy(6, 1),
+        call(RANDOM),
+        copy(9, 0),
+        call(RANDOM),
+        copy(7, 0),
+    ];
+    program.extend(unicast());
+    program.extend([lower_half(7), copy(8, 7), and(8, 0xffff), copy(4, 7)]);
+    program.extend([shift_right(4, 16), add_register(8, 4), add(8, sum as i32)]);
+    for _ in 0..2 {
+        program.extend([copy(4, 8), shift_right(4, 16)]);
+        program.extend([and(8, 0xffff), add_register(8, 4)]);
+    }
+    program.extend([flip(8, 0xffff), load(2, 6, 0), load(3, 6, 4), copy(4, 2)]);
+    let stores = [
+        store(2, 7, DRAWN),
+        store_half(2, 8, V4_CHECKSUM),
+        store_half(2, 9, V4_PORT),
+        set(0, XDP_TX),
+        EXIT,
+    ];
+    program.extend([add(4, 54), skip_if_above(4, 3, stores.len() as i16)]);
+    program.extend(stores);
+    program.extend(NOBODY);
+    Ok(program)
 }
 
-const fn add(to: u8, value: i32) -> u64 {
-    encode(0x07, to, 0, 0, value)
+fn tail_call(table: i32) -> [u64; 5] {
+    let [low, high] = address_of_map(2, table);
+    [copy(1, 6), low, high, set(3, 0), call(TAIL_CALL)]
 }
 
-const fn and(to: u8, value: i32) -> u64 {
-    encode(0x57, to, 0, 0, value)
-}
-
-const fn flip(to: u8, value: i32) -> u64 {
-    encode(0xa7, to, 0, 0, value)
-}
-
-/// Loads 32 bits.
-const fn load(to: u8, from: u8, offset: i16) -> u64 {
-    encode(0x61, to, from, offset, 0)
-}
-
-/// Stores 32 bits.
-const fn store(to: u8, from: u8, offset: i16) -> u64 {
-    encode(0x63, to, from, offset, 0)
-}
-
-const fn call(helper: i32) -> u64 {
-    encode(0x85, 0, 0, 0, helper)
-}
-
-const fn skip_if_below(register: u8, value: i32, skipped: i16) -> u64 {
-    encode(0xa5, register, 0, skipped, value)
-}
-
-const fn skip_if_above(register: u8, other: u8, skipped: i16) -> u64 {
-    encode(0x2d, register, other, skipped, 0)
-}
-
-/// Takes the place of two instructions.
-const fn address_of_map(to: u8, map: i32) -> [u64; 2] {
-    [encode(0x18, to, 1, 0, map), 0]
-}
+/// Reached when the frame is too short or a table empty: the verdict of no contender.
+const NOBODY: [u64; 2] = [set(0, 0), EXIT];

@@ -23,7 +23,10 @@ const MARK: &str = "# Written by Palisade's setup, removed when it ends.";
 const FORBIDDEN: i32 = 101;
 
 /// Packages whose service would be enabled, and the service.
-const SERVICES: [(&str, &str); 1] = [("prometheus", "prometheus.service")];
+const SERVICES: [(&str, &str); 2] = [
+    ("prometheus", "prometheus.service"),
+    ("nginx-light", "nginx.service"),
+];
 
 /// The policy is in place until this is released or dropped.
 pub struct Held {

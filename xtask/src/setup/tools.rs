@@ -45,6 +45,8 @@ const TOOLS: &[Tool] = &[
     tool("nft", "nftables", BENCH),
     tool("iptables", "iptables", BENCH),
     tool("ipset", "ipset", BENCH),
+    tool("nginx", "nginx-light", BENCH),
+    tool("wrk", "wrk", BENCH),
 ];
 
 const SCAPY: &str = "python3-scapy";

@@ -1,0 +1,72 @@
+//! What it was measured on.
+
+use std::fs;
+
+use serde::Serialize;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    pub processor: String,
+    pub cpus: usize,
+    /// As the kernel tells them: "L2 1024K".
+    pub caches: Vec<String>,
+    pub kernel: String,
+    /// Load average of one minute, before and after.
+    pub load_average: [String; 2],
+    /// Versions of what stands beside Palisade.
+    pub others: Vec<String>,
+}
+
+impl Machine {
+    pub fn this() -> Self {
+        let information = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+        let processor = information
+            .lines()
+            .find_map(|line| line.strip_prefix("model name")?.split(':').nth(1))
+            .map_or_else(
+                || "unknown processor".to_owned(),
+                |name| name.trim().to_owned(),
+            );
+        let kernel = rustix::system::uname();
+        Self {
+            processor,
+            cpus: std::thread::available_parallelism().map_or(1, usize::from),
+            caches: caches(),
+            kernel: kernel.release().to_string_lossy().into_owned(),
+            load_average: [load_average(), String::new()],
+            others: Vec::new(),
+        }
+    }
+
+    pub fn line(&self) -> String {
+        let [before, after] = &self.load_average;
+        format!(
+            "{}, {} CPUs ({}), Linux {}, load average {before} before and {after} after",
+            self.processor,
+            self.cpus,
+            self.caches.join(", "),
+            self.kernel,
+        )
+    }
+}
+
+pub fn load_average() -> String {
+    let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    text.split(' ').next().unwrap_or_default().to_owned()
+}
+
+/// The caches that the first CPU reaches for data.
+fn caches() -> Vec<String> {
+    let folder = "/sys/devices/system/cpu/cpu0/cache";
+    (0..8)
+        .filter_map(|index| {
+            let read = |name: &str| {
+                let text = fs::read_to_string(format!("{folder}/index{index}/{name}")).ok()?;
+                Some(text.trim().to_owned())
+            };
+            (read("type")? != "Instruction")
+                .then_some(())
+                .and_then(|()| Some(format!("L{} {}", read("level")?, read("size")?)))
+        })
+        .collect()
+}
