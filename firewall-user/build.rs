@@ -5,8 +5,13 @@
 //! toolchain is, in this order: the one that PALISADE_BPF_TOOLCHAIN names, the distribution's
 //! compiler that `cargo xtask setup` links as `palisade-bpf`, or nightly.
 
+#[path = "build/loops.rs"]
+mod loops;
+#[path = "build/object.rs"]
+mod object;
+
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode},
 };
@@ -20,6 +25,9 @@ const NIGHTLY: &str = "nightly";
 
 /// The commit, for whoever builds without a checkout; read by src/export.
 const REVISION: &str = "PALISADE_REVISION";
+
+/// The kernel programs in one file.
+const OBJECT: &str = "palisade-ebpf";
 
 const SETUP: &str = "run `cargo xtask setup --for build`";
 
@@ -37,8 +45,9 @@ const SETTINGS: [(&str, &str); 5] = [
 ];
 
 /// All that the kernel programs are made of, besides firewall-ebpf itself, which aya-build names.
-const INPUTS: [&str; 5] = [
+const INPUTS: [&str; 6] = [
     "build.rs",
+    "build",
     "../firewall-common/src",
     "../firewall-common/Cargo.toml",
     "../Cargo.toml",
@@ -91,7 +100,22 @@ fn build() -> Result<()> {
         ..Package::default()
     };
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .with_context(|| format!("the kernel programs do not build with `{toolchain}` ({version})"))
+        .with_context(|| {
+            format!("the kernel programs do not build with `{toolchain}` ({version})")
+        })?;
+    close_loops()
+}
+
+/// Mends the object that is embedded for kernels before 6.8; what the linker made stays beside it.
+fn close_loops() -> Result<()> {
+    let folder = env::var_os("OUT_DIR").context("OUT_DIR is not set")?;
+    let file = PathBuf::from(folder).join(OBJECT);
+    let what = || format!("closing the loops in {}", file.display());
+    let object = fs::read(&file).with_context(what)?;
+    if let Some(mended) = object::close_loops(&object).with_context(what)? {
+        fs::write(&file, mended).with_context(what)?;
+    }
+    Ok(())
 }
 
 /// The commit of the checkout that this file belongs to, if it does to one.

@@ -1,6 +1,9 @@
 //! The embedded kernel programs: a fresh copy of them for each interface and generation, with the
 //! constants set and the maps shared.
 
+#[cfg(test)]
+mod loops;
+
 use std::os::fd::AsFd;
 use std::path::Path;
 
