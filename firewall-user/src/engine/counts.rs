@@ -1,6 +1,7 @@
 //! Source buckets and kinds, as the kernel keeps them, and what a detector is told of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::num::NonZeroU64;
 
 use firewall_common::Direction;
 use firewall_common::layout::{HostKinds, SOURCE_WAYS, SourceBucket};
@@ -11,11 +12,18 @@ use crate::detect::{SourceSample, Time};
 
 /// Seed of the source hash where no attacker can exploit it being known.
 const SEED: u32 = 0x5bd1_e995;
+/// For how long a bucket that nothing was added to is still looked at, in nanoseconds: detectors tell
+/// what came in one interval by what follows in the next.
+const RECENT: u64 = 3_000_000_000;
 
 #[derive(Debug)]
 pub(super) struct Counts {
     buckets: Vec<SourceBucket>,
     pub(super) kinds: [HostKinds; 2],
+    /// Buckets to which something was added lately.
+    recent: Vec<u32>,
+    /// By bucket, when something was last added to it; `None` when it is not in `recent`.
+    added: Vec<Option<NonZeroU64>>,
 }
 
 impl Counts {
@@ -24,6 +32,8 @@ impl Counts {
         Self {
             buckets: vec![SourceBucket::default(); buckets as usize],
             kinds: [HostKinds::default(); 2],
+            recent: Vec::new(),
+            added: vec![None; buckets as usize],
         }
     }
 
@@ -31,6 +41,11 @@ impl Counts {
     pub(super) fn record(&mut self, observation: &Observation, now: u64) {
         let index = sources::bucket_index(observation.key, SEED, self.buckets.len() as u32);
         sources::record(&mut self.buckets[index as usize], observation, now);
+        let added = &mut self.added[index as usize];
+        if added.is_none() {
+            self.recent.push(index);
+        }
+        *added = Some(NonZeroU64::MIN.saturating_add(now));
     }
 
     #[inline]
@@ -38,18 +53,41 @@ impl Counts {
         kind_counts(packet, &mut self.kinds[direction as usize]);
     }
 
+    /// Every source.
     pub(super) fn samples(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         let mut samples = Vec::new();
         for bucket in &mut self.buckets {
-            for way in 0..SOURCE_WAYS {
-                if let Some(sample) = source_sample(bucket, way, now, time) {
-                    samples.push(sample);
-                    bucket.counters[way].ports = 0;
-                    bucket.counters[way].hosts = 0;
-                }
-            }
+            sample(bucket, now, time, &mut samples);
         }
         samples
+    }
+
+    /// The sources in buckets to which something was added lately: in a recording of many hours the
+    /// whole table would be read hundreds of thousands of times.
+    pub(super) fn recent_samples(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
+        let mut samples = Vec::new();
+        self.recent.retain(|&index| {
+            let index = index as usize;
+            sample(&mut self.buckets[index], now, time, &mut samples);
+            let added = self.added[index].map_or(0, NonZeroU64::get);
+            let recent = now.saturating_sub(added) < RECENT;
+            if !recent {
+                self.added[index] = None;
+            }
+            recent
+        });
+        samples
+    }
+}
+
+/// Adds what a bucket holds to `samples`; its bitmaps start anew.
+fn sample(bucket: &mut SourceBucket, now: u64, time: Time, samples: &mut Vec<SourceSample>) {
+    for way in 0..SOURCE_WAYS {
+        if let Some(sample) = source_sample(bucket, way, now, time) {
+            samples.push(sample);
+            bucket.counters[way].ports = 0;
+            bucket.counters[way].hosts = 0;
+        }
     }
 }
 
@@ -87,5 +125,51 @@ pub fn source_address(key: u64) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from_bits(key as u32))
     } else {
         IpAddr::V6(Ipv6Addr::from_bits(u128::from(key) << 64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    proptest! {
+        #[test]
+        fn recent_samples_lack_only_sources_that_were_silent_before_the_last_look(
+            steps in prop::collection::vec((0..12_u32, 0..3 * SECOND, any::<bool>()), 1..200),
+        ) {
+            let (mut all, mut recent) = (Counts::new(4), Counts::new(4));
+            let (mut now, mut looked) = (SECOND, SECOND);
+            for (source, later, look) in steps {
+                now += later;
+                let observation = Observation {
+                    key: 1 << 32 | u64::from(source),
+                    packets: 1,
+                    ports: 1 << source,
+                    ..Observation::default()
+                };
+                all.record(&observation, now);
+                recent.record(&observation, now);
+                if !look {
+                    continue;
+                }
+                let shown = |sample: &SourceSample| {
+                    (sample.last_seen + SECOND >= looked).then(|| {
+                        let counters = sample.counters;
+                        (sample.source, sample.last_seen, counters.packets, counters.ports)
+                    })
+                };
+                let mut expected: Vec<_> = all.samples(now, now).iter().filter_map(shown).collect();
+                let mut found: Vec<_> =
+                    recent.recent_samples(now, now).iter().filter_map(shown).collect();
+                expected.sort_unstable();
+                found.sort_unstable();
+                prop_assert_eq!(found, expected);
+                looked = now;
+            }
+        }
     }
 }

@@ -203,6 +203,12 @@ impl HostEngine {
     pub fn sources(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         self.counts.samples(now, time)
     }
+
+    /// As [`Self::sources`], leaving out sources that have been silent for some seconds. Their counts
+    /// stay as they were in the last snapshot that had them.
+    pub fn recent_sources(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
+        self.counts.recent_samples(now, time)
+    }
 }
 
 /// The name of a counter that belongs to no rule of a policy.

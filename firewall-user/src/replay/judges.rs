@@ -32,6 +32,8 @@ pub struct Judges {
     rules: Vec<(String, u32)>,
     /// The same names as JSON strings, by counter.
     quoted: HashMap<u32, String>,
+    /// The capture's time at the latest snapshot.
+    latest: Time,
 }
 
 /// The kernel's side, and what must be added to it.
@@ -87,6 +89,7 @@ impl Judges {
             }),
             rules,
             quoted,
+            latest: 0,
         }
     }
 
@@ -151,11 +154,22 @@ impl Judges {
 
     /// All counts as of `now`, which is `time` on the capture's clock.
     pub fn snapshot(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
+        let snapshot = self.taken(now, time);
+        self.latest = time;
+        snapshot
+    }
+
+    fn taken(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
         Ok(match &mut self.kernel {
             None => Snapshot {
                 time,
                 host: self.host.host_counts(),
-                sources: self.host.sources(now, time),
+                // A detector that starts anew takes the whole table for history.
+                sources: if time < self.latest {
+                    self.host.sources(now, time)
+                } else {
+                    self.host.recent_sources(now, time)
+                },
             },
             Some(kernel) => {
                 let mut snapshot = Snapshot {
