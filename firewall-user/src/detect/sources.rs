@@ -135,19 +135,21 @@ impl Sources {
     fn track(&mut self, interval: Interval, sample: &SourceSample) -> Option<(&mut Track, Delta)> {
         let (now, spans) = (interval.now, self.spans);
         let entered = is_later(sample.counters.first_seen, self.newest_entry);
-        if !self.tracks.contains_key(&sample.source) {
+        // At the cap only is it worth a look whether the source is known.
+        if self.tracks.len() >= self.capacity && !self.tracks.contains_key(&sample.source) {
             self.make_room(now);
             if self.tracks.len() >= self.capacity {
                 return None;
             }
+        }
+        let track = self.tracks.entry(sample.source).or_insert_with(|| {
             let history = if entered {
                 SourceCounters::default()
             } else {
                 sample.counters
             };
-            self.tracks.insert(sample.source, Track::new(now, history));
-        }
-        let track = self.tracks.get_mut(&sample.source)?;
+            Track::new(now, history)
+        });
         let delta = track.advance(interval, spans, &sample.counters, entered);
         Some((track, delta))
     }

@@ -1,7 +1,6 @@
 //! Source buckets and kinds, as the kernel keeps them, and what a detector is told of them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::num::NonZeroU64;
 
 use firewall_common::Direction;
 use firewall_common::layout::{HostKinds, SOURCE_WAYS, SourceBucket};
@@ -12,9 +11,9 @@ use crate::detect::{SourceSample, Time};
 
 /// Seed of the source hash where no attacker can exploit it being known.
 const SEED: u32 = 0x5bd1_e995;
-/// For how long a bucket that nothing was added to is still looked at, in nanoseconds: detectors tell
+/// For how long a bucket that nothing was added to is still looked at, in milliseconds: detectors tell
 /// what came in one interval by what follows in the next.
-const RECENT: u64 = 3_000_000_000;
+const RECENT: u32 = 3_000;
 
 #[derive(Debug)]
 pub(super) struct Counts {
@@ -22,8 +21,9 @@ pub(super) struct Counts {
     pub(super) kinds: [HostKinds; 2],
     /// Buckets to which something was added lately.
     recent: Vec<u32>,
-    /// By bucket, when something was last added to it; `None` when it is not in `recent`.
-    added: Vec<Option<NonZeroU64>>,
+    /// A bit for each bucket: whether it is among them. Small enough to stay in the cache, as the
+    /// buckets do not.
+    is_recent: Vec<u64>,
 }
 
 impl Counts {
@@ -33,7 +33,7 @@ impl Counts {
             buckets: vec![SourceBucket::default(); buckets as usize],
             kinds: [HostKinds::default(); 2],
             recent: Vec::new(),
-            added: vec![None; buckets as usize],
+            is_recent: vec![0; buckets.div_ceil(u64::BITS) as usize],
         }
     }
 
@@ -41,11 +41,11 @@ impl Counts {
     pub(super) fn record(&mut self, observation: &Observation, now: u64) {
         let index = sources::bucket_index(observation.key, SEED, self.buckets.len() as u32);
         sources::record(&mut self.buckets[index as usize], observation, now);
-        let added = &mut self.added[index as usize];
-        if added.is_none() {
+        let (word, bit) = place(index);
+        if self.is_recent[word] & bit == 0 {
+            self.is_recent[word] |= bit;
             self.recent.push(index);
         }
-        *added = Some(NonZeroU64::MIN.saturating_add(now));
     }
 
     #[inline]
@@ -66,18 +66,26 @@ impl Counts {
     /// whole table would be read hundreds of thousands of times.
     pub(super) fn recent_samples(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         let mut samples = Vec::new();
+        let milliseconds = (now / 1_000_000) as u32;
         self.recent.retain(|&index| {
-            let index = index as usize;
-            sample(&mut self.buckets[index], now, time, &mut samples);
-            let added = self.added[index].map_or(0, NonZeroU64::get);
-            let recent = now.saturating_sub(added) < RECENT;
-            if !recent {
-                self.added[index] = None;
+            let bucket = &mut self.buckets[index as usize];
+            sample(bucket, now, time, &mut samples);
+            let mut ways = bucket.keys.iter().zip(bucket.last_seen);
+            let is_recent =
+                ways.any(|(key, seen)| *key != 0 && milliseconds.wrapping_sub(seen) < RECENT);
+            if !is_recent {
+                let (word, bit) = place(index);
+                self.is_recent[word] &= !bit;
             }
-            recent
+            is_recent
         });
         samples
     }
+}
+
+/// Where a bucket has its bit.
+fn place(index: u32) -> (usize, u64) {
+    ((index / u64::BITS) as usize, 1 << (index % u64::BITS))
 }
 
 /// Adds what a bucket holds to `samples`; its bitmaps start anew.
