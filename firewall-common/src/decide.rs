@@ -4,9 +4,12 @@
 //! of the rule that let it through. The order is documented to users; nothing else decides about a
 //! packet.
 
+mod classified;
 mod established;
+mod fields;
 mod limit;
 mod link;
+mod matrix;
 mod payload;
 mod rules;
 
@@ -16,7 +19,7 @@ pub use established::{
 };
 pub use link::LinkRule;
 
-use established::Standing;
+use established::{Opening, Standing};
 
 use crate::bans::{self, Bans};
 use crate::image::{self, Image, constant};
@@ -60,6 +63,12 @@ pub trait Tables: Image + Bans {
     /// `length`, which is 1 to 16, does not matter. `None` when they are not all there. Not only the
     /// part of the frame that the parser reaches.
     fn bytes(&mut self, direction: Direction, offset: u32, length: u32) -> Option<[u64; 2]>;
+
+    /// Keeps the class of a field of the packet in hand, for [`Self::class`].
+    fn set_class(&mut self, field: image::Field, class: u32);
+
+    /// The class of the field of this number; what it is without [`Self::set_class`] is not defined.
+    fn class(&self, field: usize) -> u32;
 
     /// Counts a packet for a rule.
     fn hit(&mut self, counter: u32, bytes: u32);
@@ -198,7 +207,14 @@ pub struct Scratch {
     pub packet: Packet,
     /// Where [`Tables::opaque`] puts a value down.
     pub cell: u64,
+    /// Room for the packet of the other direction.
+    pub reversed: Packet,
+    /// See [`Tables::set_class`].
+    pub classes: [u32; CLASS_SLOTS],
 }
+
+/// Room for the class of each field, a power of two so that an index can be masked.
+pub const CLASS_SLOTS: usize = image::FIELDS.next_power_of_two();
 
 /// Where a packet came in or goes out, and when.
 #[derive(Clone, Copy, Debug)]
@@ -263,15 +279,21 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
     if has_socket {
         return established::by_socket(packet, at, socket, first, tables);
     }
-    match first {
-        Some(record) => decided(record, observe),
-        None => default(packet, IN, tables),
+    if first.is_some() {
+        decided(first, observe)
+    } else {
+        default(packet, IN, tables)
     }
 }
 
-/// Judges a packet that goes out.
+/// Judges a packet that goes out. `reversed` is room for the packet of the other direction.
 #[inline(always)]
-pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
+pub fn outbound<T: Tables>(
+    packet: &Packet,
+    reversed: &mut Packet,
+    at: Circumstances,
+    tables: &mut T,
+) -> Judgement {
     const OUT: Direction = Direction::Outbound;
     if let Some(rule) = link::matching(packet, OUT) {
         tables.step(Step::Link(Some(rule)));
@@ -285,20 +307,35 @@ pub fn outbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -
     if let Some(judgement) = established::outbound(packet, at, tables) {
         return limit::hold(judgement, packet, at, OUT, tables);
     }
-    let judgement = match rules::first_match(packet, at, OUT, true, tables) {
-        Some(record) => decided(record, tables.constant(OUT, constant::OBSERVE) != 0),
-        None => {
-            if tables.constant(OUT, constant::DEFAULT_DROP) != 0
-                && let Some(judgement) = established::reply_to_admitted(packet, at, tables)
-            {
-                return judgement;
+    let first = rules::first_match(packet, at, OUT, true, tables);
+    let opening = established::opening(packet);
+    let drops = tables.constant(OUT, constant::DEFAULT_DROP) != 0;
+    let may_answer = drops && !first.is_some() && established::may_answer(packet);
+    // One search serves both: whether this answers what an inbound rule admits, and whether one
+    // admits the answers to it.
+    let mut admitted = tables.constant(Direction::Inbound, constant::DEFAULT_DROP) == 0;
+    if may_answer || opening as u32 == Opening::UnlessAdmitted as u32 {
+        let rule = established::reverse(packet, reversed, may_answer, at, tables);
+        if rule.is_some() {
+            admitted = rule.accepts();
+            if may_answer && admitted {
+                return established::answer(packet, rule.counter, tables);
             }
-            default(packet, OUT, tables)
         }
+    } else {
+        admitted = false;
+    }
+    let judgement = if first.is_some() {
+        decided(first, tables.constant(OUT, constant::OBSERVE) != 0)
+    } else {
+        default(packet, OUT, tables)
     };
     let judgement = limit::hold(judgement, packet, at, OUT, tables);
-    if judgement.verdict as u32 == Verdict::Pass as u32 {
-        established::opened(packet, at, judgement.rule, tables);
+    if judgement.verdict as u32 == Verdict::Pass as u32
+        && opening as u32 != Opening::No as u32
+        && !admitted
+    {
+        established::open(packet, at, judgement.rule, tables);
     }
     judgement
 }

@@ -1,50 +1,100 @@
 //! The compiled policy: one flat array of 64-bit words, read the same way by the kernel program
 //! and the host engine, and the constants that say where its parts begin.
 //!
-//! A rule set is a bit matrix. Each field of a packet selects a row, whose bit `i` says whether
-//! rule `i` accepts that field's value; the AND of the selected rows are the rules that match, and
-//! the lowest bit is the first of them. Above 64 rules each row begins with a summary, a bit for
-//! each of its words that is not zero, so that whole words are passed over
+//! A rule set is classified in three moves (equivalenced cross-producting, Gupta and McKeown 1999,
+//! "RFC", with the sparse tables kept small by sharing equal pages):
+//!
+//! 1. each field of the packet gives a class: values that no rule tells apart are one;
+//! 2. the classes of all fields but the addresses are combined step by step to one, the *tail*;
+//!    the classes of source and destination select a *list*, the rules that these addresses can meet;
+//! 3. list and tail give the first rule, or the chain of rules when some count and go on.
+//!
+//! How many rules there are changes what the tables hold, not how many are read. Rules of which
+//! one side accepts (nearly) every address make lists long and many; where that would take too much
+//! memory, the rules are parted into up to [`GROUPS`] groups, each with lists of its own, and the
+//! lowest rule of all groups decides.
+//!
+//!
+//! A rule set whose conditions combine in too many ways for that is a bit matrix instead: each class of
+//! each field has a row, whose bit `i` says whether rule `i` accepts it; the AND of the selected rows
+//! are the rules that match, and the lowest bit is the first of them. Above 64 rules each row begins
+//! with a summary, a bit for each of its words that is not zero, so that whole words are passed over
 //! (Lakshman and Stiliadis 1998; the summary is Baboescu and Varghese 2001).
 //!
-//! Addresses select their row by the range they fall in ([`crate::address_table`]).
+//! Addresses select their class by the range they fall in ([`crate::address_table`]).
 
 pub use crate::address_table::{row_v4, row_v6};
+use crate::layout::NO_RULE;
 
-/// Constants of one direction's rule set.
+/// Constants of one direction's rule set. A place is an index into the image.
 pub mod constant {
-    /// Number of rules; 0 leaves the whole matrix out.
+    /// Number of rules; 0 leaves the whole classification out.
     pub const RULES: usize = 0;
-    /// Words of rule bits in a row.
-    pub const WORDS: usize = 1;
-    /// Words of summary before them; 0 when there is one word only.
-    pub const SUMMARIES: usize = 2;
     /// Where the rule records begin.
-    pub const RECORDS: usize = 3;
+    pub const RECORDS: usize = 1;
     /// 1 where no rule matches means drop.
-    pub const DEFAULT_DROP: usize = 4;
+    pub const DEFAULT_DROP: usize = 2;
     /// 1 when defaults, bans and malformed packets are only counted.
-    pub const OBSERVE: usize = 5;
-    /// Where each field's table begins (see [`super::Field`]); 0 when no rule looks at the field.
+    pub const OBSERVE: usize = 3;
+    /// 1 when a rule may match without deciding: results are chains of rules.
+    pub const CHAINS: usize = 4;
+    /// How many groups the rules are parted into.
+    pub const GROUPS: usize = 5;
+    /// Where each field's table of classes begins (see [`super::Field`]); 0 when no rule looks at the
+    /// field.
     pub const TABLES: usize = 6;
-    /// Where each field's rows begin.
-    pub const ROWS: usize = TABLES + super::FIELDS;
     /// Where the IPv6 table of the source, destination and protected addresses begins.
-    pub const SOURCE_V6: usize = ROWS + super::FIELDS;
+    pub const SOURCE_V6: usize = TABLES + super::FIELDS;
     pub const DESTINATION_V6: usize = SOURCE_V6 + 1;
     /// Addresses that bans spare: IPv4 and IPv6 table, 0 when there are none.
     pub const PROTECTED_V4: usize = DESTINATION_V6 + 1;
     pub const PROTECTED_V6: usize = PROTECTED_V4 + 1;
-    /// Steps that the search for the first match takes at most (see [`super::MAX_STEPS`]).
-    pub const STEPS: usize = PROTECTED_V6 + 1;
+    /// A word per class of the source or destination: its class in each group, 16 bits each; 0 when
+    /// there is one group, whose classes these are.
+    pub const SOURCE_CLASSES: usize = PROTECTED_V6 + 1;
+    pub const DESTINATION_CLASSES: usize = SOURCE_CLASSES + 1;
+    /// The fields that make the tail, in the order of their combination: number plus 1, 0 at the end.
+    pub const ORDER: usize = DESTINATION_CLASSES + 1;
+    /// The planes that combine the tail so far with the next field (see [`super::Plane`]); that of
+    /// the first field is not used.
+    pub const COMBINE: usize = ORDER + super::FIELDS;
+    /// The groups (see [`group`]).
+    pub const GROUP: usize = COMBINE + super::FIELDS * super::PLANE_CONSTANTS;
     /// Where the payload patterns begin (see [`super::Pattern`]), and how many there are.
-    pub const PATTERNS: usize = STEPS + 1;
+    pub const PATTERNS: usize = GROUP + super::GROUPS * group::COUNT;
     pub const PATTERN_COUNT: usize = PATTERNS + 1;
+    /// Of a bit matrix: words of rule bits in a row; 0 when the rules are classified.
+    pub const WORDS: usize = PATTERN_COUNT + 1;
+    /// Words of summary before them; 0 when there is one word only.
+    pub const SUMMARIES: usize = WORDS + 1;
+    /// Where each field's rows begin.
+    pub const ROWS: usize = SUMMARIES + 1;
+    /// Steps that the search for the first match takes at most (see [`super::MAX_STEPS`]).
+    pub const STEPS: usize = ROWS + super::FIELDS;
     /// Where the limits of the direction's rules begin (see [`crate::limit`]); 0 when none has one.
-    pub const LIMITS: usize = PATTERN_COUNT + 1;
+    pub const LIMITS: usize = STEPS + 1;
     /// How many constants there are.
     pub const COUNT: usize = LIMITS + 1;
+
+    /// Constants of one group.
+    pub mod group {
+        /// The plane of source and destination classes, whose cells are places of lists.
+        pub const LISTS: usize = 0;
+        /// The only list, when the group has no such plane.
+        pub const LIST: usize = LISTS + super::super::PLANE_CONSTANTS;
+        /// 1 when a list names its rules and shares the row of results with others (see
+        /// [`super::super::result`]).
+        pub const NAMED: usize = LIST + 1;
+        /// 1 when a row of results is paged.
+        pub const PAGED: usize = NAMED + 1;
+        /// Where the group's chains begin.
+        pub const CHAINS: usize = PAGED + 1;
+        pub const COUNT: usize = CHAINS + 1;
+    }
 }
+
+/// Most groups that rules are parted into.
+pub const GROUPS: usize = 4;
 
 /// A field of the packet that rules can look at; also the number of its table and rows.
 #[repr(usize)]
@@ -134,11 +184,16 @@ pub const PATTERN_BYTES: usize = 16;
 /// Farthest place in the payload where a pattern can begin.
 pub const PATTERN_REACH: u16 = 1_400;
 
-/// Most rules of one direction: what the verifier still follows to the end.
-pub const MAX_RULES: usize = 4_096;
+/// Most rules of one direction.
+pub const MAX_RULES: usize = 16_384;
+/// Most rules of a bit matrix: what the verifier still follows to the end.
+pub const MATRIX_RULES: usize = 4_096;
+/// Most rules of a chain: those that count and go on, those that may have expired since the policy
+/// was compiled, and the one that decides.
+pub const MAX_CHAIN: u32 = 64;
 /// Most rules that may count one packet and go on.
 pub const MAX_COUNTED: usize = 8;
-/// Most steps of a search: a summary word, a word of rules, or a rule that does not decide. The
+/// Most steps of a search in a bit matrix: a summary word, a word of rules, or a rule that does not decide. The
 /// verifier follows as many as the policy's [`constant::STEPS`] says, so that a small policy loads
 /// fast. The largest policy needs 65 for its words and 8 for rules that count; what is left is for
 /// rules that expired since the policy was compiled, and more than 50 of those on one packet end the
@@ -202,6 +257,26 @@ pub mod record {
 pub const RECORD_WORDS: u32 = 2;
 
 impl Record {
+    /// No rule at all. (An `Option` would leave its insides undefined, which the verifier does not
+    /// allow to be as much as moved.)
+    pub const NONE: Self = Self {
+        counter: NO_RULE,
+        flags: 0,
+        expires: 0,
+    };
+
+    /// Whether there is a rule.
+    #[inline(always)]
+    pub const fn is_some(&self) -> bool {
+        self.counter != NO_RULE
+    }
+
+    /// Whether there is a rule that lets packets pass.
+    #[inline(always)]
+    pub const fn accepts(&self) -> bool {
+        self.is_some() && self.flags & record::DROP == 0
+    }
+
     /// Reads record `index` of the records that begin at `base`.
     #[inline(always)]
     pub fn read<I: Image + ?Sized>(image: &I, base: u32, index: u32) -> Self {
@@ -279,4 +354,68 @@ impl Pattern {
 #[inline(always)]
 pub fn packed<I: Image + ?Sized>(image: &I, table: u32, index: u32) -> u32 {
     (image.word(table + (index >> 2)) >> ((index & 3) * 16)) as u32 & 0xffff
+}
+
+/// Looks up a 32-bit entry of a table packed two to a word.
+#[inline(always)]
+pub fn packed_wide<I: Image + ?Sized>(image: &I, table: u32, index: u32) -> u32 {
+    (image.word(table + (index >> 1)) >> ((index & 1) * 32)) as u32
+}
+
+/// A table of two indexes, row and column. Kept whole, a row follows the other; paged, each row is
+/// cut into pages of [`PAGE`] cells, equal pages are stored once, and a row is the list of its pages'
+/// places.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Plane {
+    /// Where its cells, or the places of its pages, begin; 0 when there is no plane.
+    pub table: u32,
+    /// Cells of a row, or pages when paged.
+    pub width: u32,
+    pub paged: bool,
+}
+
+/// Constants of a plane: table, width and whether it is paged.
+pub const PLANE_CONSTANTS: usize = 3;
+/// Cells of a page.
+pub const PAGE: u32 = 64;
+
+impl Plane {
+    /// Its constants.
+    pub const fn constants(self) -> [u32; PLANE_CONSTANTS] {
+        [self.table, self.width, self.paged as u32]
+    }
+
+    /// A cell of 16 bits.
+    #[inline(always)]
+    pub fn cell<I: Image + ?Sized>(self, image: &I, row: u32, column: u32) -> u32 {
+        if self.paged {
+            let page = packed_wide(image, self.table, row * self.width + column / PAGE);
+            packed(image, page, column % PAGE)
+        } else {
+            packed(image, self.table, row * self.width + column)
+        }
+    }
+
+    /// A cell of 32 bits.
+    #[inline(always)]
+    pub fn wide_cell<I: Image + ?Sized>(self, image: &I, row: u32, column: u32) -> u32 {
+        if self.paged {
+            let page = packed_wide(image, self.table, row * self.width + column / PAGE);
+            packed_wide(image, page, column % PAGE)
+        } else {
+            packed_wide(image, self.table, row * self.width + column)
+        }
+    }
+}
+
+/// What a list and a tail give.
+///
+/// A list begins with a row of 16-bit results by tail: rules, or places of chains. A *named* list
+/// instead begins with a word that says where its row is, which it may share with lists of other rules
+/// under the same conditions; the results are then positions in the rules that follow that word,
+/// 16 bits each. A paged row is a list of its pages' places. A chain is a sequence of results, 16 bits
+/// each, up to [`result::NONE`], counted in words from the beginning of the group's chains.
+pub mod result {
+    /// No rule; the end of a chain.
+    pub const NONE: u32 = 0xffff;
 }

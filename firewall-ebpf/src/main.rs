@@ -57,6 +57,8 @@ fn ingress(context: &XdpContext) -> u32 {
         packet,
         judgement,
         cell,
+        classes,
+        ..
     } = unsafe { &mut *scratch };
     let mut frame = Frame::of_xdp(context);
     *packet = Packet::default();
@@ -68,6 +70,7 @@ fn ingress(context: &XdpContext) -> u32 {
         packets: 1,
         further_bytes: 0,
         cell: &raw mut *cell,
+        classes: &raw mut *classes,
     };
     *judgement = decide::inbound(packet, at, &mut tables);
     forget(judgement);
@@ -107,6 +110,8 @@ fn egress(context: &TcContext) -> i32 {
         packet,
         judgement,
         cell,
+        reversed,
+        classes,
     } = unsafe { &mut *scratch };
     let mut frame = Frame::of_skb(context);
     *packet = Packet::default();
@@ -124,8 +129,9 @@ fn egress(context: &TcContext) -> i32 {
         packets,
         further_bytes,
         cell: &raw mut *cell,
+        classes: &raw mut *classes,
     };
-    *judgement = decide::outbound(packet, at, &mut tables);
+    *judgement = decide::outbound(packet, reversed, at, &mut tables);
     forget(judgement);
     account::count(
         packet,

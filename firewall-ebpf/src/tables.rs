@@ -8,8 +8,8 @@ use aya_ebpf::helpers::generated::{
 };
 use firewall_common::Direction;
 use firewall_common::bans::{Bans, Bucket};
-use firewall_common::decide::{Socket, Tables};
-use firewall_common::image::{Image, Line};
+use firewall_common::decide::{CLASS_SLOTS, Socket, Tables};
+use firewall_common::image::{Field, Image, Line};
 use firewall_common::layout::{Connection, FlowKey, LIMIT_LINES};
 use firewall_common::limit::table::line_index;
 
@@ -25,6 +25,8 @@ pub struct Maps {
     pub further_bytes: u32,
     /// A word of this CPU's scratch memory.
     pub cell: *mut u64,
+    /// Classes of the packet's fields, likewise.
+    pub classes: *mut [u32; CLASS_SLOTS],
 }
 
 impl Image for Maps {
@@ -167,6 +169,18 @@ impl Tables for Maps {
             }
         };
         (failed == 0).then(|| bytes.map(u64::from_be))
+    }
+
+    #[inline(always)]
+    fn set_class(&mut self, field: Field, class: u32) {
+        // SAFETY: this CPU's own, within a map's value.
+        unsafe { (*self.classes)[field as usize & (CLASS_SLOTS - 1)] = class };
+    }
+
+    #[inline(always)]
+    fn class(&self, field: usize) -> u32 {
+        // SAFETY: as above.
+        unsafe { (*self.classes)[field & (CLASS_SLOTS - 1)] }
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@
 //! socket. A flood from outside, whatever its source addresses, enters nothing.
 
 use super::{Circumstances, Judgement, Known, Socket, Step, Tables, continues, rules};
-use crate::image::{Record, constant, record};
+use crate::image::Record;
 use crate::layout::{CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE};
 use crate::packet::{Fragment, Packet, UNSEEN, flag, mark, protocol};
 use crate::{Direction, Reason, Verdict};
@@ -96,12 +96,13 @@ pub(super) fn by_socket<T: Tables>(
     packet: &Packet,
     at: Circumstances,
     socket: Socket,
-    first: Option<Record>,
+    first: Record,
     tables: &mut T,
 ) -> Judgement {
-    let rule = match first {
-        Some(record) if record.flags & record::DROP == 0 => record.counter,
-        _ => NO_RULE,
+    let rule = if first.accepts() {
+        first.counter
+    } else {
+        NO_RULE
     };
     if socket as u32 == Socket::Established as u32 && !packet.is(mark::ICMP_ERROR) {
         let connection = Connection {
@@ -134,22 +135,33 @@ pub(super) fn outbound<T: Tables>(
     Some(belongs(packet, rule, tables))
 }
 
-/// Enters the connection that a passing outbound packet opens, if it opens one.
+/// Whether an outbound packet that passes opens a connection.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Opening {
+    No = 0,
+    Yes = 1,
+    /// Unless an inbound rule, or the default, admits the answers anyway.
+    UnlessAdmitted = 2,
+}
+
+/// What an outbound packet opens if it passes.
 #[inline(always)]
-pub(super) fn opened<T: Tables>(packet: &Packet, at: Circumstances, rule: u32, tables: &mut T) {
+pub(super) fn opening(packet: &Packet) -> Opening {
     if packet.is(mark::ICMP_ERROR) || packet.fragment as u8 == Fragment::Later as u8 {
-        return;
+        return Opening::No;
     }
     match packet.protocol {
-        protocol::TCP if packet.is_syn() => {}
-        protocol::UDP | protocol::UDPLITE if packet.is(mark::PORTS) => {
-            if answer_is_admitted(packet, at, tables) {
-                return;
-            }
-        }
-        protocol::ICMP | protocol::ICMPV6 if packet.is(mark::ECHO_REQUEST) => {}
-        _ => return,
+        protocol::TCP if packet.is_syn() => Opening::Yes,
+        protocol::UDP | protocol::UDPLITE if packet.is(mark::PORTS) => Opening::UnlessAdmitted,
+        protocol::ICMP | protocol::ICMPV6 if packet.is(mark::ECHO_REQUEST) => Opening::Yes,
+        _ => Opening::No,
     }
+}
+
+/// Enters the connection that a passing outbound packet opens.
+#[inline(always)]
+pub(super) fn open<T: Tables>(packet: &Packet, at: Circumstances, rule: u32, tables: &mut T) {
     let key = flow_key(packet, Direction::Outbound);
     tables.insert_connection(
         &key,
@@ -161,14 +173,10 @@ pub(super) fn opened<T: Tables>(packet: &Packet, at: Circumstances, rule: u32, t
     );
 }
 
-/// Under an outbound default of drop: the judgement on a packet that answers what an inbound rule
-/// admits (the SYN-ACK and later segments of a visitor's connection, a server's datagram).
+/// Whether an outbound packet can be the answer to one that an inbound rule admits (the SYN-ACK and
+/// later segments of a visitor's connection, a server's datagram).
 #[inline(always)]
-pub(super) fn reply_to_admitted<T: Tables>(
-    packet: &Packet,
-    at: Circumstances,
-    tables: &mut T,
-) -> Option<Judgement> {
+pub(super) fn may_answer(packet: &Packet) -> bool {
     let answers = match packet.protocol {
         protocol::TCP => !packet.is_syn(),
         protocol::UDP | protocol::UDPLITE | protocol::SCTP | protocol::DCCP => true,
@@ -177,39 +185,37 @@ pub(super) fn reply_to_admitted<T: Tables>(
         }
         _ => packet.is(mark::ICMP_ERROR),
     };
-    if !answers || packet.fragment as u8 == Fragment::Later as u8 {
-        return None;
-    }
-    let rule = admitting(packet, at, tables)?;
+    answers && packet.fragment as u8 != Fragment::Later as u8
+}
+
+/// The inbound rule, if any, that decides about the packets of the other direction: of those that an answer
+/// answers, or of the answers to come.
+#[inline(always)]
+pub(super) fn reverse<T: Tables>(
+    packet: &Packet,
+    reversed: &mut Packet,
+    is_answer: bool,
+    at: Circumstances,
+    tables: &mut T,
+) -> Record {
+    turn_round(packet, reversed);
+    // What an answer will hold is not known: no rule that looks at it can be counted on. What was
+    // answered is not known either, but some rule let it in.
+    reversed.payload = if is_answer { UNSEEN } else { 0 };
+    rules::first_match(reversed, at, Direction::Inbound, false, tables)
+}
+
+/// The judgement on an outbound packet that answers what a rule admits.
+#[inline(always)]
+pub(super) fn answer<T: Tables>(packet: &Packet, rule: u32, tables: &mut T) -> Judgement {
     tables.step(Step::Established(Known::ReplyToAdmitted));
-    Some(belongs(packet, rule.counter, tables))
+    belongs(packet, rule, tables)
 }
 
-/// Whether an inbound rule, or the default, admits the answer to an outbound packet.
+/// Makes the packet of the other direction: addresses and ports swapped.
 #[inline(always)]
-fn answer_is_admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> bool {
-    let mut reversed = turned_round(packet);
-    // What the answer will hold is not known: no rule that looks at it can be counted on.
-    reversed.payload = 0;
-    match rules::first_match(&reversed, at, Direction::Inbound, false, tables) {
-        Some(rule) => rule.flags & record::DROP == 0,
-        None => tables.constant(Direction::Inbound, constant::DEFAULT_DROP) == 0,
-    }
-}
-
-/// The inbound rule that admits the packets that an outbound packet answers.
-#[inline(always)]
-fn admitting<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Option<Record> {
-    let mut reversed = turned_round(packet);
-    reversed.payload = UNSEEN;
-    rules::first_match(&reversed, at, Direction::Inbound, false, tables)
-        .filter(|rule| rule.flags & record::DROP == 0)
-}
-
-/// The packet of the other direction: addresses and ports swapped.
-#[inline(always)]
-fn turned_round(packet: &Packet) -> Packet {
-    let mut reversed = *packet;
+fn turn_round(packet: &Packet, reversed: &mut Packet) {
+    *reversed = *packet;
     reversed.source = packet.destination;
     reversed.destination = packet.source;
     reversed.sender = packet.destination;
@@ -225,7 +231,6 @@ fn turned_round(packet: &Packet) -> Packet {
         let opening = packet.tcp_flags & (flag::SYN | flag::ACK) == flag::SYN | flag::ACK;
         reversed.tcp_flags = if opening { flag::SYN } else { flag::ACK };
     }
-    reversed
 }
 
 /// Whether a packet can be part of a connection that was opened before it.

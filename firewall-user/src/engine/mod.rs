@@ -73,7 +73,10 @@ impl HostEngine {
         self.tables.take_frame(frame);
         let judgement = match direction {
             Direction::Inbound => decide::inbound(&packet, at, &mut self.tables),
-            Direction::Outbound => decide::outbound(&packet, at, &mut self.tables),
+            Direction::Outbound => {
+                let mut reversed = Packet::default();
+                decide::outbound(&packet, &mut reversed, at, &mut self.tables)
+            }
         };
         self.count(&packet, judgement, direction, at);
         Judged { judgement, packet }

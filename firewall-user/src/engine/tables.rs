@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use firewall_common::Direction;
 use firewall_common::bans::Bans;
-use firewall_common::decide::{Socket, Step, Tables};
-use firewall_common::image::{Image, LINE_WORDS, Line, constant};
+use firewall_common::decide::{CLASS_SLOTS, Socket, Step, Tables};
+use firewall_common::image::{Field, Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
 use firewall_common::limit::{LimitTable, MemoryLine};
 use ipnet::IpNet;
@@ -22,6 +22,7 @@ pub(super) struct Memory {
     /// Made for the first ban.
     bans: Option<BanSet>,
     connections: HashMap<FlowKey, Connection>,
+    classes: [u32; CLASS_SLOTS],
     pub(super) hits: Vec<Counter>,
     /// Present when the policy has limits.
     limits: Option<LimitTable>,
@@ -49,6 +50,7 @@ impl Memory {
             compiled,
             bans: None,
             connections: HashMap::new(),
+            classes: [0; CLASS_SLOTS],
             hits: vec![Counter::default(); RULE_COUNTERS as usize],
             steps: None,
             frame: Vec::new(),
@@ -171,6 +173,16 @@ impl Tables for Memory {
         bytes.get_mut(..length)?.copy_from_slice(there);
         let bits = u128::from_be_bytes(bytes);
         Some([(bits >> 64) as u64, bits as u64])
+    }
+
+    #[inline]
+    fn set_class(&mut self, field: Field, class: u32) {
+        self.classes[field as usize] = class;
+    }
+
+    #[inline]
+    fn class(&self, field: usize) -> u32 {
+        self.classes[field]
     }
 
     #[inline]

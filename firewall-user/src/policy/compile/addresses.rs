@@ -1,4 +1,4 @@
-//! Address fields: classes of addresses, and the tables that find an address' row.
+//! Address fields: classes of addresses, and the tables that find an address' class.
 
 use std::collections::HashMap;
 
@@ -7,64 +7,114 @@ use ipnet::IpNet;
 
 use super::super::{Action, Addresses, Direction, Policy, Rule};
 use super::address_table::{table_v4, table_v6};
-use super::matrix::{Rows, set};
 use super::sweep::{Range, Swept, sweep};
-use super::{Build, CompileError, Placed};
 
-/// Puts the tables and rows of an address field; `None` when no rule looks at the field.
-pub(super) fn place(
-    build: &Build<'_>,
-    image: &mut Vec<u64>,
-) -> Result<Option<Placed>, CompileError> {
-    let conditions = Conditions::gather(build);
-    if conditions.lists.is_empty() {
-        return Ok(None);
-    }
-    let mut rows = Rows::new(build.matrix);
-    let v4 = sweep(
-        &conditions
+/// Classes have 16 bits in the image.
+const MAX_CLASSES: usize = 1 << 16;
+
+/// One address of the packet as the rules of a direction see it: classes of addresses that no rule
+/// tells apart.
+#[derive(Debug)]
+pub(super) struct Side {
+    /// Rules that accept every address.
+    pub(super) always: Vec<u32>,
+    /// The classes of IPv4 addresses, then those of IPv6.
+    pub(super) classes: Vec<Class>,
+    /// Per rule: whether it accepts (nearly) every address.
+    pub(super) wide: Vec<bool>,
+    v4: Vec<(u32, u32)>,
+    v6: Vec<(u128, u32)>,
+}
+
+/// A class of addresses.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Class {
+    /// Rules that name these addresses, ascending; those that accept every address are besides.
+    pub(super) rules: Vec<u32>,
+    /// Rules that drop do not apply.
+    pub(super) spared: bool,
+}
+
+/// The rules tell more classes of addresses apart than there are numbers for.
+#[derive(Debug)]
+pub(super) struct TooManyClasses(pub(super) usize);
+
+impl Side {
+    pub(super) fn new(
+        policy: &Policy,
+        rules: &[&Rule],
+        direction: Direction,
+        field: Field,
+    ) -> Result<Self, TooManyClasses> {
+        let conditions = Conditions::gather(policy, rules, direction, field);
+        let mut side = Self {
+            always: conditions.always(),
+            classes: Vec::new(),
+            wide: conditions.wide(),
+            v4: Vec::new(),
+            v6: Vec::new(),
+        };
+        if conditions.lists.is_empty() {
+            return Ok(side);
+        }
+        let v4: Vec<_> = conditions
             .lists
             .iter()
             .map(|list| ranges_v4(list))
-            .collect::<Vec<_>>(),
-    );
-    let v6 = sweep(
-        &conditions
+            .collect();
+        let v6: Vec<_> = conditions
             .lists
             .iter()
             .map(|list| ranges_v6(list))
-            .collect::<Vec<_>>(),
-    );
-    let v4_rows = conditions.rows(build, &v4, &mut rows);
-    let v6_rows = conditions.rows(build, &v6, &mut rows);
-    if rows.len() > 1 << 16 {
-        return Err(CompileError::TooManyRows {
-            direction: build.direction.name(),
-            field: if build.field == Field::Source {
-                "source address"
-            } else {
-                "destination address"
-            },
-            rows: rows.len(),
-        });
+            .collect();
+        let (v4, v6) = (sweep(&v4), sweep(&v6));
+        let by_list = conditions.by_list();
+        side.v4 = side.number(&conditions, &by_list, &v4);
+        side.v6 = side.number(&conditions, &by_list, &v6);
+        if side.classes.len() > MAX_CLASSES {
+            return Err(TooManyClasses(side.classes.len()));
+        }
+        Ok(side)
     }
-    let v4: Vec<(u32, u32)> = v4
-        .stretches
-        .iter()
-        .map(|s| (s.start, v4_rows[s.class]))
-        .collect();
-    let v6: Vec<(u128, u32)> = v6
-        .stretches
-        .iter()
-        .map(|s| (s.start, v6_rows[s.class]))
-        .collect();
-    let table = table_v4(&v4, image);
-    let table_v6 = table_v6(&v6, image);
-    Ok(Some(Placed {
-        table,
-        table_v6,
-        rows: rows.place(image),
-    }))
+
+    /// Gives numbers to the classes of a family.
+    fn number<T: Copy>(
+        &mut self,
+        conditions: &Conditions,
+        by_list: &[Vec<u32>],
+        swept: &Swept<T>,
+    ) -> Vec<(T, u32)> {
+        let first = self.classes.len() as u32;
+        for holding in &swept.classes {
+            let mut rules: Vec<u32> = holding
+                .iter()
+                .flat_map(|&list| &by_list[list as usize])
+                .copied()
+                .collect();
+            rules.sort_unstable();
+            self.classes.push(Class {
+                rules,
+                spared: conditions
+                    .protected
+                    .is_some_and(|list| holding.contains(&list)),
+            });
+        }
+        let stretches = swept.stretches.iter();
+        stretches
+            .map(|s| (s.start, first + s.class as u32))
+            .collect()
+    }
+
+    /// Whether no rule looks at the address.
+    pub(super) fn is_any(&self) -> bool {
+        self.classes.is_empty()
+    }
+
+    /// Puts the tables that find a class: IPv4 and IPv6.
+    pub(super) fn place(&self, image: &mut Vec<u64>) -> (u32, u32) {
+        let v4 = table_v4(&self.v4, image);
+        (v4, table_v6(&self.v6, image))
+    }
 }
 
 /// Puts tables that give row 1 to every address that a prefix covers and 0 to all others; returns
@@ -97,68 +147,74 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn gather(build: &Build<'_>) -> Self {
+    fn gather(policy: &Policy, rules: &[&Rule], direction: Direction, field: Field) -> Self {
         let mut conditions = Self {
             lists: Vec::new(),
             asked: Vec::new(),
             protected: None,
         };
-        let mut known: HashMap<(Vec<usize>, Vec<IpNet>), u32> = HashMap::new();
-        for rule in build.rules {
-            let wanted = side(rule, build.field);
+        let mut known: HashMap<(&[usize], &[IpNet]), u32> = HashMap::new();
+        for rule in rules {
+            let wanted = side(rule, field);
             if wanted.is_any() {
                 conditions.asked.push(None);
                 continue;
             }
-            let key = (wanted.sets.clone(), wanted.prefixes.clone());
+            let key = (wanted.sets.as_slice(), wanted.prefixes.as_slice());
             let list = *known.entry(key).or_insert_with(|| {
-                conditions.lists.push(prefixes(build.policy, wanted));
+                conditions.lists.push(prefixes(policy, wanted));
                 conditions.lists.len() as u32 - 1
             });
             conditions.asked.push(Some(list));
         }
-        let spares = build.field == Field::Source
-            && build.direction == Direction::Inbound
-            && !build.policy.never_block.is_empty()
-            && build.rules.iter().any(|rule| rule.action == Action::Drop);
+        let spares = field == Field::Source
+            && direction == Direction::Inbound
+            && !policy.never_block.is_empty()
+            && rules.iter().any(|rule| rule.action == Action::Drop);
         if spares {
             conditions.protected = Some(conditions.lists.len() as u32);
-            conditions.lists.push(build.policy.never_block.clone());
+            conditions.lists.push(policy.never_block.clone());
         }
         conditions
     }
 
-    /// The row of each class.
-    fn rows<T>(&self, build: &Build<'_>, swept: &Swept<T>, rows: &mut Rows) -> Vec<u32> {
-        let mut by_list: Vec<Vec<usize>> = vec![Vec::new(); self.lists.len()];
-        let mut always = build.matrix.empty();
-        let mut drops = build.matrix.empty();
-        for (index, rule) in build.rules.iter().enumerate() {
-            match self.asked[index] {
-                Some(list) => by_list[list as usize].push(index),
-                None => set(&mut always, index),
-            }
-            if rule.action == Action::Drop {
-                set(&mut drops, index);
+    /// The rules that accept every address.
+    fn always(&self) -> Vec<u32> {
+        let rules = self.asked.iter().enumerate();
+        rules
+            .filter(|(_, asked)| asked.is_none())
+            .map(|(rule, _)| rule as u32)
+            .collect()
+    }
+
+    /// The rules that ask for each list.
+    fn by_list(&self) -> Vec<Vec<u32>> {
+        let mut by_list = vec![Vec::new(); self.lists.len()];
+        for (rule, asked) in self.asked.iter().enumerate() {
+            if let Some(list) = asked {
+                by_list[*list as usize].push(rule as u32);
             }
         }
-        swept
-            .classes
+        by_list
+    }
+
+    /// Per rule: whether it accepts every address, or a 256th of all at least.
+    fn wide(&self) -> Vec<bool> {
+        let share = |prefix: &IpNet| 0.5_f64.powi(i32::from(prefix.prefix_len()));
+        let wide: Vec<bool> = self
+            .lists
             .iter()
-            .map(|holding| {
-                let mut bits = always.clone();
-                for &list in holding {
-                    for &rule in &by_list[list as usize] {
-                        set(&mut bits, rule);
-                    }
-                }
-                if self.protected.is_some_and(|list| holding.contains(&list)) {
-                    for (word, dropping) in bits.iter_mut().zip(&drops) {
-                        *word &= !dropping;
-                    }
-                }
-                rows.id(bits)
+            .map(|list| {
+                let sum = |v6| -> f64 {
+                    let family = list.iter().filter(|prefix| prefix.addr().is_ipv6() == v6);
+                    family.map(share).sum()
+                };
+                sum(false) >= 1.0 / 256.0 || sum(true) >= 1.0 / 256.0
             })
+            .collect();
+        self.asked
+            .iter()
+            .map(|asked| asked.is_none_or(|list| wide[list as usize]))
             .collect()
     }
 }

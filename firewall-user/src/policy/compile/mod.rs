@@ -1,17 +1,23 @@
 //! Compiles a policy to the image that the kernel programs and the host engine read
 //! (`firewall_common::image`).
 //!
-//! Per direction and field, the rules' conditions cut the field's values into classes; each class
-//! gets a row of rule bits. Protection by `never_block` costs nothing per packet: the rows of
-//! protected sources simply lack the bits of the rules that drop.
+//! Per direction: equal conditions of rules are one (`values`); each field's values fall into classes,
+//! and those of all fields but the addresses combine to the tail (`tail`); the classes of source and
+//! destination (`addresses`) select a list of rules (`lists`), which with the tail gives the first
+//! (`results`). Protection by `never_block` costs nothing per packet: the lists of protected sources
+//! lack the rules that drop.
 
 mod address_table;
 mod addresses;
+mod cross;
 mod excess;
 mod limits;
+mod lists;
 mod matrix;
 mod patterns;
+mod results;
 mod sweep;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -20,16 +26,21 @@ use std::collections::HashMap;
 
 use firewall_common::address_table::MAX_LINE;
 use firewall_common::image::{
-    FIELDS, Field, LINE_WORDS, MAX_COUNTED, MAX_PATTERNS, MAX_RULES, MAX_STEPS, Record, constant,
-    record,
+    Field, LINE_WORDS, MATRIX_RULES, MAX_CHAIN, MAX_COUNTED, MAX_PATTERNS, MAX_RULES,
+    PLANE_CONSTANTS, Record, constant, record,
 };
 use firewall_common::layout::{FIRST_POLICY_COUNTER, INTERFACES, RULE_COUNTERS};
 use thiserror::Error;
 
 use super::limit::Unfit;
 use super::{Action, DefaultAction, Direction, Mode, Policy, Rule};
-use matrix::Matrix;
+use addresses::{Side, TooManyClasses};
+use cross::Sink;
+use lists::{Rules as Parts, TooLarge};
 use patterns::Patterns;
+use results::Kind;
+use tail::{Tails, TooManyTails};
+use values::Conditions;
 
 /// A policy ready to be loaded.
 #[derive(Clone, Debug)]
@@ -76,14 +87,36 @@ pub enum CompileError {
         count: usize,
     },
     #[error(
-        "the {direction} rules split the {field} values into {rows} different rows; at most 65,536 fit: \
-         merge address lists of rules into sets"
+        "the {direction} rules tell {classes} kinds of {field} apart; at most 65,536 fit: merge address \
+         lists of rules into sets"
     )]
-    TooManyRows {
+    TooManyClasses {
         direction: &'static str,
         field: &'static str,
-        rows: usize,
+        classes: usize,
     },
+    #[error(
+        "the {direction} rules combine {fields} in more than 32,768 ways; {rules} take part in most of \
+         them: give them fewer different ranges, or look at fewer fields"
+    )]
+    TooManyTails {
+        direction: &'static str,
+        fields: String,
+        rules: String,
+    },
+    #[error(
+        "the {direction} rules overlap in more ways than fit into the memory of a policy; {rules} overlap \
+         with most others: narrow them, or merge rules that differ in addresses only into one with a set"
+    )]
+    TooManyLists {
+        direction: &'static str,
+        rules: String,
+    },
+    #[error(
+        "one packet can match {rules}, and none of them decides for certain; at most {MAX_CHAIN} such \
+         rules fit: rules that count, observe or expire go on to the next"
+    )]
+    TooLongChain { rules: String },
     #[error("more than {} rule names have been used; remove the rule counter registry to start anew", RULE_COUNTERS - FIRST_POLICY_COUNTER)]
     TooManyCounters,
     #[error("the compiled policy takes {words} words of 8 bytes; at most {MAX_IMAGE_WORDS} fit")]
@@ -192,51 +225,85 @@ impl Policy {
         constants[constant::PATTERNS] = compiled.image.len() as u32;
         constants[constant::PATTERN_COUNT] = patterns.count();
         compiled.image.extend(patterns.words());
-        let matrix = Matrix::new(rules.len());
-        constants[constant::WORDS] = matrix.words() as u32;
-        constants[constant::SUMMARIES] = matrix.summaries() as u32;
-        constants[constant::STEPS] = steps(&rules, matrix);
-        let mut put = |field: Field, placed: Option<Placed>| {
-            if let Some(placed) = placed {
-                constants[constant::TABLES + field as usize] = placed.table;
-                constants[constant::ROWS + field as usize] = placed.rows;
-                match field {
-                    Field::Source => constants[constant::SOURCE_V6] = placed.table_v6,
-                    Field::Destination => constants[constant::DESTINATION_V6] = placed.table_v6,
-                    _ => {}
+        self.place_rules(direction, &rules, environment, compiled, &mut constants)?;
+        Ok(constants)
+    }
+
+    /// Puts the tables that find the first rule that matches.
+    fn place_rules(
+        &self,
+        direction: Direction,
+        rules: &[&Rule],
+        environment: &Environment,
+        compiled: &mut Compiled,
+        constants: &mut Constants,
+    ) -> Result<(), CompileError> {
+        let side = |field: Field| {
+            Side::new(self, rules, direction, field).map_err(|TooManyClasses(classes)| {
+                CompileError::TooManyClasses {
+                    direction: direction.name(),
+                    field: values::name(field),
+                    classes,
+                }
+            })
+        };
+        let source = side(Field::Source)?;
+        let destination = side(Field::Destination)?;
+        let conditions = Conditions::gather(rules, environment, &mut compiled.notes);
+        let kinds: Vec<Kind> = rules.iter().map(|rule| kind(rule)).collect();
+        let drops: Vec<bool> = rules
+            .iter()
+            .map(|rule| rule.action == Action::Drop)
+            .collect();
+        let image = &mut compiled.image;
+        for (side, field, v6) in [
+            (&source, Field::Source, constant::SOURCE_V6),
+            (&destination, Field::Destination, constant::DESTINATION_V6),
+        ] {
+            if !side.is_any() {
+                let (table, table_v6) = side.place(image);
+                constants[constant::TABLES + field as usize] = table;
+                constants[v6] = table_v6;
+            }
+        }
+        let before = *constants;
+        let end = image.len();
+        let failed = match Tails::new(&conditions) {
+            Err(excess) => Excess::Tails(excess),
+            Ok(tails) => {
+                let parts = Parts {
+                    source: &source,
+                    destination: &destination,
+                    conditions: &conditions,
+                    tails: &tails,
+                    kinds: &kinds,
+                    drops: &drops,
+                };
+                match classify(&parts, image, constants) {
+                    Ok(()) => return Ok(()),
+                    Err(excess) => Excess::Lists(excess),
                 }
             }
         };
-        // Protocol comes last: rules that look at no field at all need a row nevertheless. Without one,
-        // bits that stand for no rule would be taken for rules.
-        let mut fields = Field::ALL;
-        fields.sort_unstable_by_key(|field| *field == Field::Protocol);
-        let mut placed_any = false;
-        for field in fields {
-            let build = Build {
-                policy: self,
-                rules: &rules,
-                matrix,
-                direction,
-                field,
-                needed: field == Field::Protocol && !placed_any,
-            };
-            let placed = match field {
-                Field::Source | Field::Destination => {
-                    addresses::place(&build, &mut compiled.image)?
-                }
-                _ => values::place(
-                    &build,
-                    environment,
-                    &mut compiled.image,
-                    &mut compiled.notes,
-                )?,
-            };
-            placed_any |= placed.is_some();
-            put(field, placed);
+        let why = failed.explain(direction, rules, &conditions);
+        if rules.len() > MATRIX_RULES {
+            return Err(why);
         }
-        debug_assert_eq!(Field::ALL.len(), FIELDS);
-        Ok(constants)
+        compiled.notes.push(format!(
+            "{why} (they are kept as a bit matrix, whose cost per packet grows with the number of rules)"
+        ));
+        image.truncate(end);
+        *constants = before;
+        matrix::place(
+            &source,
+            &destination,
+            &conditions,
+            &kinds,
+            &drops,
+            image,
+            constants,
+        );
+        Ok(())
     }
 
     fn record(&self, rule: &Rule, environment: &Environment, counters: &Counters) -> Record {
@@ -317,30 +384,78 @@ fn expired(rule: &Rule, environment: &Environment) -> bool {
     }
 }
 
-/// How many steps the search for a first match can take: every summary and word, every rule that
-/// may match without deciding, and the one that decides.
-fn steps(rules: &[&Rule], matrix: Matrix) -> u32 {
-    let passed_over = |rule: &&&Rule| {
-        rule.action == Action::Count || rule.mode == Mode::Observe || rule.expires.is_some()
-    };
-    let steps = matrix.summaries() + matrix.words() + rules.iter().filter(passed_over).count() + 1;
-    u32::try_from(steps).map_or(MAX_STEPS, |steps| steps.min(MAX_STEPS))
+/// Classifies the rules.
+fn classify(
+    parts: &Parts<'_>,
+    image: &mut Vec<u64>,
+    constants: &mut Constants,
+) -> Result<(), TooLarge> {
+    let mut sink = Sink::after(image);
+    parts.tails.place(&mut sink, |step, field, table, plane| {
+        constants[constant::TABLES + field as usize] = table;
+        constants[constant::ORDER + step] = field as u32 + 1;
+        let first = constant::COMBINE + step * PLANE_CONSTANTS;
+        constants[first..first + PLANE_CONSTANTS].copy_from_slice(&plane.constants());
+    });
+    image.append(&mut sink.words);
+    let mut lists = parts.lists(image)?;
+    image.append(&mut lists.words);
+    constants[constant::CHAINS] = u32::from(parts.kinds.contains(&Kind::Passes));
+    constants[constant::GROUPS] = lists.groups as u32;
+    constants[constant::SOURCE_CLASSES] = lists.source_classes;
+    constants[constant::DESTINATION_CLASSES] = lists.destination_classes;
+    constants[constant::GROUP..][..lists.constants.len()].copy_from_slice(&lists.constants);
+    Ok(())
 }
 
-/// One field of one direction, as the builders see it.
-struct Build<'a> {
-    policy: &'a Policy,
-    rules: &'a [&'a Rule],
-    matrix: Matrix,
-    direction: Direction,
-    field: Field,
-    /// Place it even if no rule looks at it.
-    needed: bool,
+/// Why rules cannot be classified.
+enum Excess {
+    Tails(TooManyTails),
+    Lists(TooLarge),
 }
 
-/// Where a field's parts were put.
-struct Placed {
-    table: u32,
-    table_v6: u32,
-    rows: u32,
+impl Excess {
+    fn explain(
+        &self,
+        direction: Direction,
+        rules: &[&Rule],
+        conditions: &Conditions,
+    ) -> CompileError {
+        let names = |numbers: &[u32]| {
+            let quoted = numbers
+                .iter()
+                .map(|&rule| format!("\"{}\"", rules[rule as usize].name));
+            quoted.collect::<Vec<_>>().join(", ")
+        };
+        let direction = direction.name();
+        match self {
+            Self::Tails(excess) => {
+                let of_condition = |condition: &u32| {
+                    let rule = conditions.of_rule.iter().position(|of| of == condition);
+                    rule.unwrap_or(0) as u32
+                };
+                let rules: Vec<u32> = excess.conditions.iter().map(of_condition).collect();
+                CompileError::TooManyTails {
+                    direction,
+                    fields: excess.fields.join(", "),
+                    rules: names(&rules),
+                }
+            }
+            Self::Lists(TooLarge::Lists { rules }) => CompileError::TooManyLists {
+                direction,
+                rules: names(rules),
+            },
+            Self::Lists(TooLarge::Chain { rules }) => CompileError::TooLongChain {
+                rules: names(rules),
+            },
+        }
+    }
+}
+
+fn kind(rule: &Rule) -> Kind {
+    if rule.action == Action::Count || rule.mode == Mode::Observe || rule.expires.is_some() {
+        Kind::Passes
+    } else {
+        Kind::Decides
+    }
 }

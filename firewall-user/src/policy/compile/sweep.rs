@@ -108,7 +108,7 @@ pub(super) fn merged<T: Value>(ranges: &[Range<T>]) -> Vec<Range<T>> {
 }
 
 /// A word per condition whose sums over different sets differ but for a chance of 2^-128.
-fn label(condition: u32) -> u128 {
+pub(super) fn label(condition: u32) -> u128 {
     let mix = |word: u64| {
         let word = (word ^ word >> 31).wrapping_mul(0x7fb5_d329_728e_a185);
         let word = (word ^ word >> 27).wrapping_mul(0x81da_def4_bc2d_d44d);

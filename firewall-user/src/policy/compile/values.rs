@@ -1,4 +1,6 @@
-//! Fields with few values: protocol, ports, flags and the like, each by a table of rows.
+//! Fields with few values: protocol, ports, flags and the like. What a rule asks of all of them
+//! together is its *condition*; each value of a field belongs to a class, the conditions that accept
+//! it.
 
 use std::collections::HashMap;
 
@@ -6,77 +8,147 @@ use firewall_common::image::{ANY_WINDOW, Field, NO_ICMP};
 use firewall_common::packet::protocol;
 
 use super::super::{Action, Rule, TcpFlags};
-use super::matrix::{Rows, set};
+use super::Environment;
+use super::cross::Sink;
 use super::patterns::Patterns;
 use super::sweep::{Range, sweep};
-use super::{Build, CompileError, Environment, Placed};
 
-/// Puts the table and rows of a field; `None` when no rule looks at it and it is not needed.
-pub(super) fn place(
-    build: &Build<'_>,
-    environment: &Environment,
-    image: &mut Vec<u64>,
-    notes: &mut Vec<String>,
-) -> Result<Option<Placed>, CompileError> {
-    let patterns = Patterns::of(build.rules);
-    let mut lists: Vec<Vec<Range<u32>>> = Vec::new();
-    let mut known: HashMap<Vec<Range<u32>>, u32> = HashMap::new();
-    let mut always = build.matrix.empty();
-    let mut by_list: Vec<Vec<usize>> = Vec::new();
-    for (index, rule) in build.rules.iter().enumerate() {
-        let Some(accepted) = accepted(rule, build.field, &patterns, environment, notes) else {
-            set(&mut always, index);
-            continue;
+/// What each rule asks of the fields that are no addresses; equal conditions are one.
+#[derive(Debug)]
+pub(super) struct Conditions {
+    /// Per condition and field of [`Field::ALL`]: the accepted values, `None` for all.
+    pub(super) fields: Vec<Vec<Option<Vec<Range<u32>>>>>,
+    /// The condition of each rule.
+    pub(super) of_rule: Vec<u32>,
+}
+
+impl Conditions {
+    pub(super) fn gather(
+        rules: &[&Rule],
+        environment: &Environment,
+        notes: &mut Vec<String>,
+    ) -> Self {
+        let mut conditions = Self {
+            fields: Vec::new(),
+            of_rule: Vec::with_capacity(rules.len()),
         };
-        let list = *known.entry(accepted.clone()).or_insert_with(|| {
-            lists.push(accepted);
-            by_list.push(Vec::new());
-            lists.len() as u32 - 1
-        });
-        by_list[list as usize].push(index);
-    }
-    if lists.is_empty() && !build.needed {
-        return Ok(None);
-    }
-    let swept = sweep(&lists);
-    let mut rows = Rows::new(build.matrix);
-    let row_of: Vec<u32> = swept
-        .classes
-        .iter()
-        .map(|holding| {
-            let mut bits = always.clone();
-            for rule in holding.iter().flat_map(|&list| &by_list[list as usize]) {
-                set(&mut bits, *rule);
-            }
-            rows.id(bits)
-        })
-        .collect();
-    if rows.len() > 1 << 16 {
-        return Err(CompileError::TooManyRows {
-            direction: build.direction.name(),
-            field: name(build.field),
-            rows: rows.len(),
-        });
-    }
-    let values = build.field.values();
-    let table = image.len();
-    image.resize(table + values.div_ceil(4), 0);
-    let ends = swept
-        .stretches
-        .iter()
-        .skip(1)
-        .map(|next| next.start as usize)
-        .chain([usize::MAX]);
-    for (stretch, end) in swept.stretches.iter().zip(ends) {
-        for value in stretch.start as usize..end.min(values) {
-            image[table + value / 4] |= u64::from(row_of[stretch.class]) << (value % 4 * 16);
+        let patterns = Patterns::of(rules);
+        let mut known = HashMap::new();
+        for rule in rules {
+            let fields: Vec<_> = Field::ALL
+                .into_iter()
+                .map(|field| {
+                    let ranges = accepted(rule, field, &patterns, environment, notes)?;
+                    Some(super::sweep::merged(&ranges))
+                })
+                .collect();
+            let number = *known.entry(fields.clone()).or_insert_with(|| {
+                conditions.fields.push(fields);
+                conditions.fields.len() as u32 - 1
+            });
+            conditions.of_rule.push(number);
         }
+        conditions
     }
-    Ok(Some(Placed {
-        table: table as u32,
-        table_v6: 0,
-        rows: rows.place(image),
-    }))
+
+    pub(super) fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether every packet that meets `other` meets `condition`.
+    pub(super) fn covers(&self, condition: u32, other: u32) -> bool {
+        let within =
+            |wide: &Option<Vec<Range<u32>>>, narrow: &Option<Vec<Range<u32>>>| match (wide, narrow)
+            {
+                (None, _) => true,
+                (Some(_), None) => false,
+                (Some(wide), Some(narrow)) => narrow.iter().all(|range| {
+                    let after = wide.partition_point(|candidate| candidate.0 <= range.0);
+                    after > 0 && range.1 <= wide[after - 1].1
+                }),
+            };
+        self.fields[condition as usize]
+            .iter()
+            .zip(&self.fields[other as usize])
+            .all(|(wide, narrow)| within(wide, narrow))
+    }
+
+    /// The classes of a field's values; `None` when no condition looks at it.
+    pub(super) fn classes(&self, field: Field) -> Option<Values> {
+        let mut lists: Vec<Vec<Range<u32>>> = Vec::new();
+        let mut by_list: Vec<Vec<u32>> = Vec::new();
+        let mut known: HashMap<&[Range<u32>], usize> = HashMap::new();
+        let mut always = Vec::new();
+        for (condition, fields) in self.fields.iter().enumerate() {
+            let Some(accepted) = &fields[field as usize] else {
+                always.push(condition as u32);
+                continue;
+            };
+            let list = *known.entry(accepted).or_insert_with(|| {
+                lists.push(accepted.clone());
+                by_list.push(Vec::new());
+                lists.len() - 1
+            });
+            by_list[list].push(condition as u32);
+        }
+        if lists.is_empty() {
+            return None;
+        }
+        let swept = sweep(&lists);
+        let values = field.values();
+        let mut numbers: Vec<Option<u32>> = vec![None; swept.classes.len()];
+        let mut classes: Vec<Vec<u32>> = Vec::new();
+        let mut of_value = Vec::with_capacity(values);
+        let ends = swept
+            .stretches
+            .iter()
+            .skip(1)
+            .map(|next| next.start as usize);
+        for (stretch, end) in swept.stretches.iter().zip(ends.chain([usize::MAX])) {
+            if stretch.start as usize >= values {
+                break;
+            }
+            let number = *numbers[stretch.class].get_or_insert_with(|| {
+                let mut members = always.clone();
+                for &list in &swept.classes[stretch.class] {
+                    members.extend_from_slice(&by_list[list as usize]);
+                }
+                members.sort_unstable();
+                classes.push(members);
+                classes.len() as u32 - 1
+            });
+            of_value.resize(end.min(values), number);
+        }
+        Some(Values {
+            field,
+            of_value,
+            classes,
+        })
+    }
+}
+
+/// The classes of a field.
+#[derive(Debug)]
+pub(super) struct Values {
+    pub(super) field: Field,
+    /// The class of each value.
+    of_value: Vec<u32>,
+    /// The conditions that each class meets, ascending.
+    pub(super) classes: Vec<Vec<u32>>,
+}
+
+impl Values {
+    /// Puts the table of classes.
+    pub(super) fn place(&self, sink: &mut Sink) -> u32 {
+        let table = sink.place();
+        sink.narrow(self.of_value.iter().copied());
+        table
+    }
+
+    /// How many conditions a class meets on average.
+    pub(super) fn crowd(&self) -> usize {
+        self.classes.iter().map(Vec::len).sum::<usize>() / self.classes.len().max(1)
+    }
 }
 
 /// The values of a field that a rule accepts; `None` for all.
@@ -193,7 +265,7 @@ fn interfaces(
     Some(ranges)
 }
 
-const fn name(field: Field) -> &'static str {
+pub(super) const fn name(field: Field) -> &'static str {
     match field {
         Field::Source => "source address",
         Field::Destination => "destination address",

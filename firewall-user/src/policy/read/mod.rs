@@ -32,7 +32,7 @@ use super::model::*;
 use super::source::Source;
 
 /// Most rules in a policy.
-pub const MAX_RULES: usize = 4_096;
+pub const MAX_RULES: usize = 16_384;
 /// Most sets in a policy.
 pub const MAX_SETS: usize = 4_096;
 /// Largest policy file in bytes. Long lists of addresses belong in files of their own.

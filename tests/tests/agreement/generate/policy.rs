@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use firewall_common::image::MATRIX_RULES;
 use firewall_common::image::MAX_COUNTED;
 use firewall_user::policy::limit::{Per, SOURCE, Terms, Unit};
 use firewall_user::policy::{
-    Action, Addresses, DefaultAction, Defaults, Direction, Limit, MAX_RULES, Mode, Payload, Policy,
-    Rule, Set, TcpFlags,
+    Action, Addresses, DefaultAction, Defaults, Direction, Limit, Mode, Payload, Policy, Rule, Set,
+    TcpFlags,
 };
 use ipnet::IpNet;
 
@@ -71,7 +72,7 @@ impl Size {
     pub fn random(random: &mut Random, large: bool) -> Self {
         match random.below(LARGE_EVERY) {
             0 if large => Self {
-                rules: MAX_RULES,
+                rules: MATRIX_RULES,
                 prefixes: PREFIXES[1],
             },
             1 => Self {

@@ -1,0 +1,253 @@
+//! First match among classified rules: the classes of the addresses to a list of rules, and list and
+//! tail to the first of them (see [`crate::image`]).
+
+use super::{Circumstances, Step, Tables, limit};
+use crate::Direction;
+use crate::image::{
+    self, Field, GROUPS, PAGE, Plane, Record, constant, packed, packed_wide, record, result,
+};
+use crate::packet::Packet;
+
+/// The first rule that decides. Rules that count and go on are counted on the way when `count`
+/// is set; without it nothing is written.
+#[inline(always)]
+pub(super) fn first_match<T: Tables>(
+    packet: &Packet,
+    at: Circumstances,
+    direction: Direction,
+    count: bool,
+    tables: &mut T,
+) -> Record {
+    let classes = Selected::of(direction, tables);
+    let groups = tables.constant(direction, constant::GROUPS);
+    let mut heads = [Head::NONE; GROUPS];
+    for (group, head) in heads.iter_mut().enumerate() {
+        if (group as u32) < groups {
+            *head = Head::find(&classes, group, direction, tables);
+        }
+    }
+    let records = tables.constant(direction, constant::RECORDS);
+    if tables.constant(direction, constant::CHAINS) == 0 {
+        let first = lowest(&heads, groups);
+        if first == result::NONE {
+            return Record::NONE;
+        }
+        let rule = Record::read(tables, records, first);
+        if count {
+            tables.step(Step::Rule {
+                counter: rule.counter,
+                decided: true,
+            });
+            tables.hit(rule.counter, packet.length);
+        }
+        return rule;
+    }
+    for _ in 0..image::MAX_CHAIN {
+        for (group, head) in heads.iter_mut().enumerate() {
+            if (group as u32) < groups {
+                head.forget(tables);
+            }
+        }
+        let first = lowest(&heads, groups);
+        if first == result::NONE {
+            return Record::NONE;
+        }
+        let rule = Record::read(tables, records, first);
+        if at.now < rule.expires {
+            let decided = rule.flags & record::COUNT == 0;
+            if count {
+                tables.step(Step::Rule {
+                    counter: rule.counter,
+                    decided,
+                });
+                tables.hit(rule.counter, packet.length);
+                if !decided {
+                    limit::watch(rule.counter, packet, at, direction, tables);
+                }
+            }
+            if decided {
+                return rule;
+            }
+        }
+        for (group, head) in heads.iter_mut().enumerate() {
+            if (group as u32) < groups && head.rule == first {
+                head.advance(group, direction, tables);
+            }
+        }
+    }
+    Record::NONE
+}
+
+/// The lowest rule among those of the groups.
+#[inline(always)]
+fn lowest(heads: &[Head; GROUPS], groups: u32) -> u32 {
+    let mut lowest = heads[0].rule;
+    for (group, head) in heads.iter().enumerate().skip(1) {
+        if (group as u32) < groups && head.rule < lowest {
+            lowest = head.rule;
+        }
+    }
+    lowest
+}
+
+/// Where one group stands: its first rule that is still to be looked at.
+#[derive(Clone, Copy)]
+struct Head {
+    /// [`result::NONE`] when there is none.
+    rule: u32,
+    /// The list that the addresses selected.
+    list: u32,
+    /// The place of the next result of its chain.
+    next: u32,
+}
+
+impl Head {
+    const NONE: Self = Self {
+        rule: result::NONE,
+        list: 0,
+        next: 0,
+    };
+
+    #[inline(always)]
+    fn find<T: Tables>(classes: &Selected, group: usize, direction: Direction, tables: &T) -> Self {
+        let plane = plane(at(group, constant::group::LISTS), direction, tables);
+        let list = if plane.table == 0 {
+            tables.constant(direction, at(group, constant::group::LIST))
+        } else {
+            // Of a single group these are the classes themselves, which have 16 bits too.
+            let shift = group * 16;
+            let source = (classes.source >> shift) as u32 & 0xffff;
+            let destination = (classes.destination >> shift) as u32 & 0xffff;
+            plane.wide_cell(tables, source, destination)
+        };
+        let row = if tables.constant(direction, at(group, constant::group::NAMED)) != 0 {
+            tables.word(list) as u32
+        } else {
+            list
+        };
+        let found = if tables.constant(direction, at(group, constant::group::PAGED)) != 0 {
+            let page = packed_wide(tables, row, classes.tail / PAGE);
+            packed(tables, page, classes.tail % PAGE)
+        } else {
+            packed(tables, row, classes.tail)
+        };
+        if tables.constant(direction, constant::CHAINS) == 0 {
+            let rule = rule(found, list, group, direction, tables);
+            return Self {
+                rule,
+                list,
+                next: 0,
+            };
+        }
+        if found == result::NONE {
+            return Self::NONE;
+        }
+        let mut head = Self {
+            rule: 0,
+            list,
+            next: found * 4,
+        };
+        head.advance(group, direction, tables);
+        head
+    }
+
+    /// Goes on to the next rule of the chain.
+    #[inline(always)]
+    fn advance<T: Tables>(&mut self, group: usize, direction: Direction, tables: &T) {
+        let chains = tables.constant(direction, at(group, constant::group::CHAINS));
+        let found = packed(tables, chains, self.next);
+        self.next += 1;
+        self.rule = rule(found, self.list, group, direction, tables);
+    }
+
+    /// See [`Tables::opaque`].
+    #[inline(always)]
+    fn forget<T: Tables>(&mut self, tables: &mut T) {
+        self.rule = tables.opaque(self.rule as u64) as u32;
+        self.list = tables.opaque(self.list as u64) as u32;
+        self.next = tables.opaque(self.next as u64) as u32;
+    }
+}
+
+/// The place of a group's constant.
+#[inline(always)]
+const fn at(group: usize, index: usize) -> usize {
+    constant::GROUP + group * constant::group::COUNT + index
+}
+
+/// The rule that a result stands for.
+#[inline(always)]
+fn rule<T: Tables>(found: u32, list: u32, group: usize, direction: Direction, tables: &T) -> u32 {
+    if found == result::NONE || tables.constant(direction, at(group, constant::group::NAMED)) == 0 {
+        return found;
+    }
+    packed(tables, list + 1, found)
+}
+
+/// What a packet's fields select.
+struct Selected {
+    /// Of the addresses: a word with the class in each group, or the class when there is one group.
+    source: u64,
+    destination: u64,
+    tail: u32,
+}
+
+impl Selected {
+    #[inline(always)]
+    fn of<T: Tables>(direction: Direction, tables: &T) -> Self {
+        Self {
+            source: in_groups(Field::Source, constant::SOURCE_CLASSES, direction, tables),
+            destination: in_groups(
+                Field::Destination,
+                constant::DESTINATION_CLASSES,
+                direction,
+                tables,
+            ),
+            tail: tail(direction, tables),
+        }
+    }
+}
+
+/// The class of an address in each group; 0 when no rule looks at it.
+#[inline(always)]
+fn in_groups<T: Tables>(field: Field, words: usize, direction: Direction, tables: &T) -> u64 {
+    if tables.constant(direction, constant::TABLES + field as usize) == 0 {
+        return 0;
+    }
+    let class = tables.class(field as usize);
+    match tables.constant(direction, words) {
+        0 => class as u64,
+        words => tables.word(words + class),
+    }
+}
+
+/// The class of all fields but the addresses. Which fields there are and in which order they are
+/// combined is known when a program is loaded.
+#[inline(always)]
+fn tail<T: Tables>(direction: Direction, tables: &T) -> u32 {
+    let first = tables.constant(direction, constant::ORDER);
+    if first == 0 {
+        return 0;
+    }
+    let mut tail = tables.class(first as usize - 1);
+    for step in 1..image::FIELDS {
+        let field = tables.constant(direction, constant::ORDER + step);
+        if field == 0 {
+            break;
+        }
+        let first = constant::COMBINE + step * image::PLANE_CONSTANTS;
+        let plane = plane(first, direction, tables);
+        tail = plane.cell(tables, tail, tables.class(field as usize - 1));
+    }
+    tail
+}
+
+/// The plane whose constants begin at `first`.
+#[inline(always)]
+fn plane<T: Tables>(first: usize, direction: Direction, tables: &T) -> Plane {
+    Plane {
+        table: tables.constant(direction, first),
+        width: tables.constant(direction, first + 1),
+        paged: tables.constant(direction, first + 2) != 0,
+    }
+}
