@@ -99,10 +99,9 @@ fn build() -> Result<()> {
         features: trace,
         ..Package::default()
     };
-    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain))
-        .with_context(|| {
-            format!("the kernel programs do not build with `{toolchain}` ({version})")
-        })?;
+    aya_build::build_ebpf([package], Toolchain::Custom(&toolchain)).with_context(|| {
+        format!("the kernel programs do not build with `{toolchain}` ({version})")
+    })?;
     close_loops()
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::namespace::{Namespace, join};
+use crate::patience::stretched;
 use crate::process::{Background, Finished, finish, wait_until};
 use crate::servers::is_timeout;
 
@@ -25,7 +26,10 @@ pub fn curl(
         namespace
             .command("curl")
             .args(["--silent", "--show-error", "--noproxy", "*"])
-            .args(["--max-time", &format!("{:.1}", patience.as_secs_f64())])
+            .args([
+                "--max-time",
+                &format!("{:.1}", stretched(patience).as_secs_f64()),
+            ])
             .args(["--interface", &from.to_string()])
             .arg(format!("http://{}/", SocketAddr::new(to, port))),
     )
@@ -53,6 +57,9 @@ pub fn ping(
     read_ping(&finished.stdout).with_context(|| format!("ping said: {finished}"))
 }
 
+/// How long ping waits for the last answer.
+const ANSWER: Duration = Duration::from_millis(500);
+
 fn ping_command(
     namespace: &Namespace,
     from: IpAddr,
@@ -60,9 +67,17 @@ fn ping_command(
     count: u32,
     interval: Duration,
 ) -> Command {
+    let answer = stretched(ANSWER);
     let mut command = namespace.command("ping");
     command
-        .args(["-n", "-q", "-W", "0.5", "-I", &from.to_string()])
+        .args([
+            "-n",
+            "-q",
+            "-W",
+            &format!("{:.1}", answer.as_secs_f64()),
+            "-I",
+            &from.to_string(),
+        ])
         .args(["-c", &count.to_string()])
         .args(["-i", &format!("{:.4}", interval.as_secs_f64())])
         .arg(to.to_string());
@@ -138,6 +153,7 @@ pub enum Connect {
 
 /// Tries a TCP connection from within `namespace`.
 pub fn connect(namespace: &Namespace, to: SocketAddr, patience: Duration) -> Result<Connect> {
+    let patience = stretched(patience);
     namespace.inside(move || match TcpStream::connect_timeout(&to, patience) {
         Ok(_) => Ok(Connect::Accepted),
         Err(error) if is_timeout(&error) => Ok(Connect::Silent),
@@ -156,7 +172,7 @@ pub fn udp_exchange(
     namespace.inside(move || {
         let socket = UdpSocket::bind(any_address(to.ip(), 0))?;
         socket.connect(to)?;
-        socket.set_read_timeout(Some(patience))?;
+        socket.set_read_timeout(Some(stretched(patience)))?;
         let datagram: Vec<u8> = (0..length).map(|index| index as u8).collect();
         socket.send(&datagram)?;
         let mut answer = vec![0; length + 1];
@@ -237,7 +253,7 @@ pub fn settle(mut count: impl FnMut() -> u64) -> Result<u64> {
         if now != before {
             (before, since) = (now, Instant::now());
         }
-        Ok(since.elapsed() > Duration::from_millis(60))
+        Ok(since.elapsed() > stretched(Duration::from_millis(60)))
     })?;
     Ok(before)
 }

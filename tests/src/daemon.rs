@@ -14,6 +14,7 @@ use tempfile::TempDir;
 
 use crate::leftovers::{BPF_FOLDER, PIN_PREFIX, remove_pins};
 use crate::namespace::Namespace;
+use crate::patience::stretched;
 use crate::process::{Background, Finished, finish};
 use crate::topology::EDGE;
 
@@ -159,7 +160,7 @@ impl Daemon {
             if !running.runs()? {
                 bail!("the daemon ended at once: {}", self.log());
             }
-            if started.elapsed() > START {
+            if started.elapsed() > stretched(START) {
                 bail!(
                     "the daemon's socket does not answer within {START:?}: {}",
                     self.log()
@@ -237,7 +238,7 @@ impl Daemon {
             "--noproxy",
             "*",
             "--max-time",
-            "5",
+            &stretched(Duration::from_secs(5)).as_secs().to_string(),
             METRICS,
         ]))
     }

@@ -10,6 +10,7 @@ pub mod frames;
 pub mod kernel;
 pub mod leftovers;
 pub mod namespace;
+pub mod patience;
 pub mod policies;
 pub mod process;
 pub mod relay;
@@ -19,6 +20,7 @@ pub mod topology;
 
 pub use daemon::Daemon;
 pub use namespace::Namespace;
+pub use patience::stretched;
 pub use process::Background;
-pub use tools::{need_tools, skip_unless_root, skipped};
+pub use tools::{need_tools, note, skip_unless_root, skipped};
 pub use topology::Topology;

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use crate::patience::stretched;
+
 /// What a program that ran to its end left.
 #[derive(Clone, Debug)]
 pub struct Finished {
@@ -115,6 +117,7 @@ impl Background {
 
     /// Waits for its own end; an error if that does not come in time.
     pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+        let patience = stretched(patience);
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait()? {
@@ -142,6 +145,7 @@ pub fn wait_until(
     patience: Duration,
     mut condition: impl FnMut() -> Result<bool>,
 ) -> Result<Duration> {
+    let patience = stretched(patience);
     let started = Instant::now();
     loop {
         if condition()? {

@@ -13,10 +13,12 @@
 //! kernel has no VLAN devices.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::process::Command;
 
 use anyhow::Result;
 
 use crate::namespace::Namespace;
+use crate::process::succeed;
 use crate::relay::TagRelay;
 
 /// The interface that the fence stands on.
@@ -66,6 +68,29 @@ impl Topology {
         let inside = Namespace::create("inside")?;
         let outside = Namespace::create("outside")?;
         join((&inside, EDGE), (&outside, WIRE))?;
+        give_addresses(&inside, EDGE, &outside)?;
+        Ok(Self {
+            relays: Vec::new(),
+            inside,
+            outside,
+            far: None,
+            trunk: None,
+        })
+    }
+
+    /// A plain wire whose ends are network cards that are joined somewhere out of sight. They go back
+    /// to where they came from when the namespaces go.
+    pub fn between_cards(inside_card: &str, outside_card: &str) -> Result<Self> {
+        let inside = Namespace::create("inside")?;
+        let outside = Namespace::create("outside")?;
+        for (namespace, card, name) in
+            [(&inside, inside_card, EDGE), (&outside, outside_card, WIRE)]
+        {
+            succeed(Command::new("ip").args(["link", "set", card, "down"]))?;
+            let into = ["netns", namespace.name(), "name", name];
+            succeed(Command::new("ip").args(["link", "set", card]).args(into))?;
+            namespace.run(&format!("ip link set {name} up"))?;
+        }
         give_addresses(&inside, EDGE, &outside)?;
         Ok(Self {
             relays: Vec::new(),

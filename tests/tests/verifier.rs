@@ -6,9 +6,10 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use firewall_common::Direction;
 use firewall_user::datapath::TestRun;
 use firewall_user::policy::{Environment, MAX_RULES, Policy};
-use palisade_tests::skip_unless_root;
+use palisade_tests::{note, skip_unless_root};
 
 /// A policy whose rules look at every field, in both directions.
 fn every_field(rules: usize, expiring: bool) -> String {
@@ -41,13 +42,20 @@ fn every_field(rules: usize, expiring: bool) -> String {
     text
 }
 
-fn loads(text: &str) {
+/// Loads the policy, and says how many instructions the verifier walked through (inbound, then
+/// outbound): it gives up at a million, and each kernel walks differently.
+fn loads(what: &str, text: &str) {
     let (policy, _) =
         Policy::parse(text, "policy.toml", Path::new(".")).expect("the policy is valid");
     let compiled = policy
         .compile(&Environment::default())
         .expect("it compiles");
-    TestRun::live(compiled).expect("the verifier takes the programs");
+    let mut run = TestRun::live(compiled).expect("the verifier takes the programs");
+    let [inbound, outbound] = [Direction::Inbound, Direction::Outbound].map(|direction| {
+        run.verified_instructions(direction)
+            .expect("the kernel tells of its own programs")
+    });
+    note(&format!("verified: {what}: {inbound} {outbound}"));
 }
 
 #[test]
@@ -55,7 +63,7 @@ fn the_smallest_policy_loads() {
     if skip_unless_root() {
         return;
     }
-    loads("version = 1\n");
+    loads("the smallest policy", "version = 1\n");
 }
 
 #[test]
@@ -63,8 +71,8 @@ fn rules_of_one_word_and_one_more_load() {
     if skip_unless_root() {
         return;
     }
-    loads(&every_field(128, false));
-    loads(&every_field(130, false));
+    loads("128 rules", &every_field(128, false));
+    loads("130 rules", &every_field(130, false));
 }
 
 #[test]
@@ -72,7 +80,10 @@ fn as_many_rules_as_are_allowed_load_whatever_they_look_at() {
     if skip_unless_root() {
         return;
     }
-    loads(&every_field(MAX_RULES, false));
+    loads(
+        "as many rules as are allowed",
+        &every_field(MAX_RULES, false),
+    );
 }
 
 #[test]
@@ -80,7 +91,7 @@ fn as_many_rules_as_are_allowed_load_when_all_of_them_will_expire() {
     if skip_unless_root() {
         return;
     }
-    loads(&every_field(MAX_RULES, true));
+    loads("as many expiring rules", &every_field(MAX_RULES, true));
 }
 
 #[test]
@@ -100,5 +111,5 @@ fn limits_on_every_rule_load_also_where_eight_of_them_only_watch() {
         )
         .expect("a string takes everything");
     }
-    loads(&text.replace("\"00/m\"", "\"5/m\""));
+    loads("limits", &text.replace("\"00/m\"", "\"5/m\""));
 }

@@ -1,10 +1,11 @@
 //! What a developer or CI does with Palisade, in one place and in the project's own language:
-//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `fuzz`, `agree`. One subcommand, one file.
+//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `fuzz`, `agree`, `kernels`. One subcommand, one file.
 
 mod agree;
 mod bench;
 mod build;
 mod fuzz;
+mod kernels;
 mod run;
 mod sandbox;
 mod setup;
@@ -39,6 +40,8 @@ enum Task {
     Fuzz(fuzz::Arguments),
     /// Compare kernel programs, host engine and oracle on millions of pairs of policy and packet
     Agree(agree::Arguments),
+    /// Run the whole-system tests on Debian's kernels, in virtual machines
+    Kernels(kernels::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Task::Bench(arguments) => bench::main(arguments),
         Task::Fuzz(arguments) => fuzz::main(&arguments),
         Task::Agree(arguments) => agree::main(&arguments),
+        Task::Kernels(arguments) => kernels::main(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -142,6 +142,16 @@ impl TestRun {
         Ok(program?.as_fd())
     }
 
+    /// How many instructions the verifier walked through to take the program of a direction; 0 where
+    /// the kernel does not tell (before 5.16).
+    pub fn verified_instructions(&mut self, direction: Direction) -> anyhow::Result<u32> {
+        let info = match direction {
+            Direction::Inbound => self.programs.ingress()?.info()?,
+            Direction::Outbound => self.programs.egress()?.info()?,
+        };
+        Ok(info.verified_instruction_count().unwrap_or(0))
+    }
+
     /// Bans a prefix for `duration` on the machine's own clock; `None` is without end.
     pub fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
         self.maps.bans().ban(prefix, duration)

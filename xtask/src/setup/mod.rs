@@ -24,6 +24,8 @@ pub enum Need {
     Run,
     /// Measure
     Bench,
+    /// Run the tests on other kernels in virtual machines
+    Kernels,
 }
 
 #[derive(clap::Args)]
@@ -35,7 +37,13 @@ pub struct Arguments {
 
 pub fn main(arguments: &Arguments) -> Result<()> {
     if arguments.needs.is_empty() {
-        ensure_all(&[Need::Build, Need::Test, Need::Run, Need::Bench])
+        ensure_all(&[
+            Need::Build,
+            Need::Test,
+            Need::Run,
+            Need::Bench,
+            Need::Kernels,
+        ])
     } else {
         ensure_all(&arguments.needs)
     }
@@ -46,7 +54,8 @@ pub fn ensure(need: Need) -> Result<()> {
     ensure_all(&[need])
 }
 
-fn ensure_all(needs: &[Need]) -> Result<()> {
+/// The same for several needs.
+pub fn ensure_all(needs: &[Need]) -> Result<()> {
     services::restore_leftovers()?;
     let toolchain = toolchain::ensure()?;
     linker::ensure(&toolchain)?;

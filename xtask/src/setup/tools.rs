@@ -3,7 +3,7 @@
 use anyhow::{Result, bail};
 
 use super::{Need, apt, there};
-use crate::shell;
+use crate::{kernels::file_server, shell};
 
 /// A program and the Debian package that has it.
 struct Tool {
@@ -25,6 +25,7 @@ const TRAFFIC: &[Need] = &[Need::Test, Need::Run];
 const TEST: &[Need] = &[Need::Test];
 const MEASURED: &[Need] = &[Need::Test, Need::Bench];
 const BENCH: &[Need] = &[Need::Bench];
+const KERNELS: &[Need] = &[Need::Kernels];
 
 const TOOLS: &[Tool] = &[
     tool("ip", "iproute2", ALL),
@@ -47,8 +48,15 @@ const TOOLS: &[Tool] = &[
     tool("ipset", "ipset", BENCH),
     tool("nginx", "nginx-light", BENCH),
     tool("wrk", "wrk", BENCH),
+    tool("qemu-system-x86_64", "qemu-system-x86", KERNELS),
+    tool("busybox", "busybox-static", KERNELS),
+    tool("cpio", "cpio", KERNELS),
+    tool("xz", "xz-utils", KERNELS),
+    tool("depmod", "kmod", KERNELS),
 ];
 
+/// Debian 12 has it in a package that qemu needs; later ones have it alone.
+const FILE_SERVER: &str = "virtiofsd";
 const SCAPY: &str = "python3-scapy";
 
 pub fn ensure(needs: &[Need]) -> Result<()> {
@@ -70,6 +78,10 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
             packages.push(SCAPY);
         }
     }
+    let shares = needs.contains(&Need::Kernels);
+    if shares && file_server().is_none() && apt::offers(FILE_SERVER) {
+        packages.push(FILE_SERVER);
+    }
     packages.dedup();
     if !names.is_empty() {
         there(&names.join(" "));
@@ -86,6 +98,9 @@ pub fn ensure(needs: &[Need]) -> Result<()> {
                 tool.package
             );
         }
+    }
+    if shares && file_server().is_none() {
+        bail!("there is no {FILE_SERVER} although qemu is installed: install what has it");
     }
     if scapy && !has_scapy() {
         bail!("/usr/bin/python3 cannot import scapy although {SCAPY} is installed");

@@ -90,6 +90,27 @@ impl Executables {
         }
     }
 
+    /// The program under test.
+    pub fn program(&self) -> Result<&Path> {
+        self.program
+            .as_deref()
+            .with_context(|| format!("cargo has not built `{PROGRAM}`"))
+    }
+
+    /// Name, file and folder of each program with whole-system tests.
+    pub fn system_tests(&self) -> impl Iterator<Item = (&str, &Path, &Path)> {
+        self.tests
+            .iter()
+            .filter(|test| test.is_system())
+            .map(|test| {
+                (
+                    test.target.as_str(),
+                    test.file.as_path(),
+                    test.folder.as_path(),
+                )
+            })
+    }
+
     pub fn run_unit(&self, filter: &[String], counts: &mut Counts) -> Result<()> {
         self.run(|test| !test.is_system(), filter, &[], counts)
     }
@@ -115,10 +136,7 @@ impl Executables {
         options: &[&str],
         counts: &mut Counts,
     ) -> Result<()> {
-        let program = self
-            .program
-            .as_ref()
-            .with_context(|| format!("cargo has not built `{PROGRAM}`"))?;
+        let program = self.program()?;
         let mut failed = Vec::new();
         for test in self.tests.iter().filter(|test| chosen(test)) {
             println!("--- {}", test.name());

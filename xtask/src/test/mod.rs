@@ -14,8 +14,8 @@ use crate::{
     setup::{self, Need},
     shell,
 };
-use counts::Counts;
-use executables::Executables;
+pub use counts::Counts;
+pub use executables::Executables;
 use stage::Stage;
 
 #[derive(clap::Args)]
