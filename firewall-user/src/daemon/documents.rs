@@ -285,6 +285,9 @@ pub struct RuleDocument {
     /// What it matched while it was only observed; null if nothing.
     #[serde(default)]
     pub observed: Option<Observed>,
+    /// What was over the rule's limit, dropped or only counted; of rules that have one.
+    #[serde(default)]
+    pub limited: Option<Count>,
 }
 
 /// `GET /v1/alerts`.

@@ -248,6 +248,7 @@ mod tests {
                 packets,
                 bytes: packets * 60,
             },
+            limited: Counter::default(),
         }]
     }
 

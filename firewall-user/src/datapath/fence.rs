@@ -281,6 +281,7 @@ impl Datapath {
                 Ok(RuleHits {
                     rule,
                     counter: self.maps.rule_hits(counter)?,
+                    limited: self.maps.limited(counter)?,
                 })
             })
             .collect()

@@ -6,12 +6,14 @@ use anyhow::Context;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::layout::{
-    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, SOURCE_BUCKETS, SOURCE_WAYS,
-    SourceBucket, TRAFFIC_KINDS,
+    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SOURCE_BUCKETS,
+    SOURCE_WAYS, SourceBucket, TRAFFIC_KINDS,
 };
+use firewall_common::limit::table::WAYS;
 use memmap2::MmapMut;
 
 use super::bans::BanTable;
+use super::limits::LimitUse;
 use super::object::{map_memory, source_buckets};
 use super::{MapUse, sys};
 use crate::detect::{SourceSample, Time};
@@ -23,6 +25,7 @@ pub(super) struct Maps {
     verdicts: PerCpuArray<MapData, Counter>,
     rule_hits: PerCpuArray<MapData, Counter>,
     limited: PerCpuArray<MapData, Counter>,
+    limits: LimitUse,
     host_kinds: PerCpuArray<MapData, HostKinds>,
     health: PerCpuArray<MapData, Health>,
     connections: MapData,
@@ -53,6 +56,7 @@ impl Maps {
             verdicts: open("VERDICTS")?.try_into()?,
             rule_hits: open("RULE_HITS")?.try_into()?,
             limited: open("LIMITED")?.try_into()?,
+            limits: LimitUse::of(open("LIMIT_TABLE")?)?,
             host_kinds: open("HOST_KINDS")?.try_into()?,
             health: open("HEALTH")?.try_into()?,
             connections,
@@ -209,6 +213,11 @@ impl Maps {
                 map: "sources",
                 entries: self.source_entries(),
                 capacity: (SOURCE_BUCKETS as usize * self.stripes * SOURCE_WAYS) as u64,
+            },
+            MapUse {
+                map: "limits",
+                entries: self.limits.in_use(),
+                capacity: u64::from(LIMIT_LINES) * WAYS as u64,
             },
         ])
     }

@@ -6,6 +6,7 @@ pub mod clock;
 mod events;
 mod fence;
 mod interface;
+mod limits;
 mod maps;
 mod object;
 mod pins;
@@ -93,6 +94,8 @@ pub struct Total {
 pub struct RuleHits {
     pub rule: String,
     pub counter: Counter,
+    /// What was over the rule's limit.
+    pub limited: Counter,
 }
 
 /// A ban in force.

@@ -95,7 +95,28 @@ fn traffic(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
         "Bytes of the packets that a rule matched.",
         &["rule", "mode"],
     )?;
+    let limited_packets = counters(
+        registry,
+        "palisade_rule_limited_packets_total",
+        "Packets over a rule's limit: dropped, or counted only where the rule or the policy observes.",
+        &["rule"],
+    )?;
+    let limited_bytes = counters(
+        registry,
+        "palisade_rule_limited_bytes_total",
+        "Bytes of the packets over a rule's limit.",
+        &["rule"],
+    )?;
     for rule in &reading.rules {
+        if let Some(limited) = rule.limited {
+            let values = [rule.rule.as_str()];
+            limited_packets
+                .get_metric_with_label_values(&values)?
+                .inc_by(limited.packets);
+            limited_bytes
+                .get_metric_with_label_values(&values)?
+                .inc_by(limited.bytes);
+        }
         if rule.built_in {
             let values = [rule.rule.as_str(), rule.mode.as_str()];
             packets
@@ -308,6 +329,10 @@ mod tests {
                 rule: "shop \"quoted\"".to_owned(),
                 built_in: false,
                 mode: "enforce".to_owned(),
+                limited: Some(Count {
+                    packets: 1,
+                    bytes: 60,
+                }),
                 packets: 5,
                 bytes: 300,
                 observed: Some(Observed {
@@ -344,6 +369,8 @@ mod tests {
             "palisade_rule_packets_total{mode=\"enforce\",rule=\"shop \\\"quoted\\\"\"} 2",
             "palisade_rule_bytes_total{mode=\"enforce\",rule=\"shop \\\"quoted\\\"\"} 120",
             "palisade_rule_packets_total{mode=\"observe\",rule=\"shop \\\"quoted\\\"\"} 3",
+            "palisade_rule_limited_packets_total{rule=\"shop \\\"quoted\\\"\"} 1",
+            "palisade_rule_limited_bytes_total{rule=\"shop \\\"quoted\\\"\"} 60",
             "palisade_bans{origin=\"manual\"} 1",
             "palisade_bans{origin=\"automatic\"} 0",
             "palisade_sources_tracked 7",

@@ -11,7 +11,7 @@ use super::mode::would_have;
 use crate::cli::client::{Client, NoDaemon, read};
 use crate::cli::policy_file::PolicyFile;
 use crate::cli::{EXIT_FAILED, Global, output};
-use crate::daemon::documents::{Observed, RuleDocument, Rules};
+use crate::daemon::documents::{Count, Observed, RuleDocument, Rules};
 use crate::policy::Mode;
 use crate::policy::describe::{summary, to_json};
 use crate::policy::edit::{EditError, rule_text};
@@ -67,6 +67,18 @@ impl Hits {
         }
     }
 
+    /// Packets and bytes over a rule's limit, for people.
+    fn limited(&self, rule: &str) -> Option<String> {
+        let Count { packets, bytes } = self.rules.get(rule)?.limited?;
+        Some(format!("over the limit: packets {packets}, bytes {bytes}"))
+    }
+
+    /// Packets over a rule's limit, for the table.
+    fn limited_cell(&self, rule: &str) -> String {
+        let limited = self.rules.get(rule).and_then(|rule| rule.limited);
+        limited.map_or_else(|| "-".to_owned(), |limited| limited.packets.to_string())
+    }
+
     fn cells(&self, rule: &str) -> [String; 2] {
         match self.rules.get(rule) {
             Some(hits) => [hits.packets.to_string(), hits.bytes.to_string()],
@@ -81,6 +93,9 @@ impl Hits {
         document.insert("bytes".to_owned(), json!(hits.map(|hits| hits.bytes)));
         let observed = hits.and_then(|hits| hits.observed);
         document.insert("observed".to_owned(), json!(observed));
+        if let Some(limited) = hits.and_then(|hits| hits.limited) {
+            document.insert("limited".to_owned(), json!(limited));
+        }
     }
 }
 
@@ -114,6 +129,7 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
         "PACKETS",
         "BYTES",
         "OBSERVED",
+        "LIMITED",
         "OWNER",
         "EXPIRES",
     ];
@@ -122,8 +138,8 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
         let [packets, bytes] = hits.cells(rule.name());
         let cells = [rule.name(), "accept", "both", "enforce", rule.describe()];
         let mut row: Vec<String> = cells.map(str::to_owned).to_vec();
-        let nothing = || "-".to_owned();
-        row.extend([packets, bytes, nothing(), nothing(), nothing()]);
+        row.extend([packets, bytes]);
+        row.extend(["-"; 4].map(str::to_owned));
         table.row(row);
     }
     for rule in &policy.rules {
@@ -137,6 +153,7 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
             packets,
             bytes,
             hits.observed_cell(&rule.name),
+            hits.limited_cell(&rule.name),
             output::optional(rule.owner.as_deref()),
             output::optional(rule.expires.map(|expires| expires.to_string()).as_deref()),
         ]);
@@ -188,6 +205,9 @@ pub fn show(global: &Global, file: &PolicyFile, name: &str) -> anyhow::Result<Ex
         if observed.is_some() || rule.mode == Mode::Observe {
             let told = would_have(rule, hits.is_known(), observed.as_ref());
             output::line(&format!("# {told}"))?;
+        }
+        if let Some(limited) = hits.limited(name) {
+            output::line(&format!("# {limited}"))?;
         }
         output::line(text.trim_end())?;
     }

@@ -16,7 +16,7 @@ use crate::daemon::failure::Failure;
 use crate::daemon::ledger::Count;
 use crate::datapath::{AttachMode, RuleHits};
 use crate::export::{self, Reading};
-use crate::policy::Mode;
+use crate::policy::{Mode, Rule};
 use crate::respond::Origin;
 
 /// Sources in the metrics.
@@ -104,18 +104,18 @@ impl Keeper {
 
     /// Hits of every rule, built-in ones included.
     pub fn rules(&self) -> Result<Rules, Failure> {
-        let modes: HashMap<&str, Mode> = self
+        let rules: HashMap<&str, &Rule> = self
             .policy
             .rules
             .iter()
-            .map(|rule| (rule.name.as_str(), rule.mode))
+            .map(|rule| (rule.name.as_str(), rule))
             .collect();
         let now = Timestamp::now();
         let observing = self.policy.defaults.mode == Mode::Observe;
         let document = |hits: RuleHits| {
-            let mode = modes.get(hits.rule.as_str());
-            let observed = match mode {
-                Some(mode) => observing || *mode == Mode::Observe,
+            let rule = rules.get(hits.rule.as_str());
+            let observed = match rule {
+                Some(rule) => observing || rule.mode == Mode::Observe,
                 // Built-in counters of what would have been done.
                 None => hits.rule.starts_with("observe:"),
             };
@@ -125,7 +125,11 @@ impl Keeper {
             };
             let total = self.ledger.total(&hits.rule, reading);
             RuleDocument {
-                built_in: mode.is_none(),
+                built_in: rule.is_none(),
+                limited: rule.and_then(|rule| rule.limit).map(|_| Count {
+                    packets: hits.limited.packets,
+                    bytes: hits.limited.bytes,
+                }),
                 mode: mode_of(observed).to_owned(),
                 packets: total.packets,
                 bytes: total.bytes,

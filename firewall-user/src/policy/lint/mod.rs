@@ -1,6 +1,7 @@
 //! Warnings about policies that are valid and yet probably not what was meant.
 
 mod coverage;
+mod limits;
 mod shadow;
 
 use jiff::Timestamp;
@@ -36,6 +37,7 @@ pub(super) fn lint(policy: &Policy, source: &Source<'_>, now: Timestamp, finding
         .collect();
     linter.shadowed(&usable);
     linter.protected();
+    linter.limits();
     linter.unexplained();
 }
 

@@ -171,3 +171,32 @@ fn a_policy_that_only_observes_says_so() {
         ["note: the policy observes: it counts what it would drop and drops nothing"]
     );
 }
+
+#[test]
+fn limits_that_do_not_do_what_they_seem_to_are_named() {
+    for (keys, expected) in [
+        (
+            "limit = { rate = \"1MB/s\", burst = \"1kB\" }",
+            "warning: the limit of rule \"a\" has a burst of 1kB, less than a full frame: such a frame passes only after a pause",
+        ),
+        (
+            "protocol = \"gre\"\nlimit = { rate = \"9/s\", unit = \"requests\" }",
+            "warning: the limit of rule \"a\" counts requests, and no protocol of the rule has any that are known",
+        ),
+        (
+            "protocol = \"tcp\"\nport = 80\nto = \"198.51.100.1\"\nlimit = { rate = \"9/s\", per = \"service\" }",
+            "warning: the limit of rule \"a\" is per service, and the rule has one service only",
+        ),
+    ] {
+        let text = rule("a", &format!("action = \"accept\"\n{keys}"));
+        assert_eq!(findings(&text), [expected], "{keys}");
+    }
+    for keys in [
+        "limit = { rate = \"1MB/s\" }",
+        "protocol = [\"gre\", \"udp\"]\nlimit = { rate = \"9/s\", unit = \"requests\" }",
+        "protocol = \"tcp\"\nport = 80\nlimit = { rate = \"9/s\", per = \"service\" }",
+    ] {
+        let text = rule("a", &format!("action = \"accept\"\n{keys}"));
+        assert_eq!(findings(&text), [""; 0], "{keys}");
+    }
+}

@@ -51,3 +51,46 @@ fn lacking(ticks: u64) -> String {
     let time = Duration::from_nanos(ticks >> TICK_SHIFT);
     format!("which was {:.3} s from being unused", time.as_secs_f64())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use firewall_common::Direction;
+    use firewall_common::packet::flag;
+
+    use crate::packet_build::PacketBuilder;
+    use crate::policy::Policy;
+    use crate::replay::explain::{Question, explain};
+
+    #[test]
+    fn a_limit_is_a_step_that_tells_what_it_counts_and_for_whom() {
+        let text = "version = 1\n[[rule]]\nname = \"shop\"\naction = \"accept\"\n\
+                    limit = { rate = \"2/s\", burst = 5, unit = \"connections\" }\n";
+        let (policy, _) = Policy::parse(text, "p", Path::new("")).unwrap();
+        let between = ["198.51.100.7", "203.0.113.1"].map(|address| address.parse().unwrap());
+        for (flags, detail) in [
+            (
+                flag::SYN,
+                "it takes 1 from the limit of 2/s connections per source, burst 5, of which nothing was used",
+            ),
+            (
+                flag::ACK,
+                "the limit of 2/s connections per source, burst 5 counts connections, and this is none",
+            ),
+        ] {
+            let builder = PacketBuilder::new(between[0], between[1]).unwrap();
+            let question = Question {
+                frame: &builder.tcp(40_000, 443, flags).build(),
+                direction: Direction::Inbound,
+                interface: None,
+                now: 1_900_000_000_000_000_000,
+                bans: &[],
+            };
+            let explanation = explain(&policy, &question).unwrap();
+            let last = explanation.steps.last().unwrap();
+            assert_eq!((last.step, last.rule.as_deref()), ("limit", Some("shop")));
+            assert_eq!(last.detail, detail);
+        }
+    }
+}
