@@ -15,6 +15,7 @@ pub mod policies;
 pub mod process;
 pub mod relay;
 pub mod servers;
+pub mod storm;
 pub mod tools;
 pub mod topology;
 
