@@ -15,6 +15,7 @@ pub mod layout;
 pub mod limit;
 pub mod packet;
 pub mod sources;
+pub mod trial;
 pub mod verdict;
 
 pub use address::Address;

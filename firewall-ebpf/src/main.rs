@@ -13,6 +13,7 @@ mod frame;
 mod limits;
 mod maps;
 mod tables;
+mod trial;
 
 use core::arch::asm;
 

@@ -13,7 +13,7 @@ use firewall_common::layout::{
     RULE_COUNTERS, SourceBucket, TOTALS,
 };
 
-const BPF_F_MMAPABLE: usize = 1 << 10;
+pub const BPF_F_MMAPABLE: usize = 1 << 10;
 
 /// The compiled policy, in cache lines; its size is set when it is loaded.
 #[btf_map]

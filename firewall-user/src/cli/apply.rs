@@ -7,8 +7,9 @@ use anyhow::Context;
 
 use super::client::{Client, NoDaemon, read};
 use super::{Global, output};
-use crate::daemon::documents::{ApplyReport, ApplyRequest};
+use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
 use crate::policy::{Environment, Policy};
+use crate::respond::BanDuration;
 
 /// Arguments of `palisade apply`.
 #[derive(Debug, clap::Args)]
@@ -18,6 +19,10 @@ pub struct Args {
     /// Read, check and compile, but change nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Put it on trial: unless `palisade confirm` comes within this time (60s, 10m, 1h30m), the kernel
+    /// goes back to the policy before by itself
+    #[arg(long, value_name = "DURATION", value_parser = trial_length, conflicts_with = "dry_run")]
+    pub confirm: Option<u64>,
 }
 
 /// Runs the verb.
@@ -33,6 +38,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         text: None,
         path,
         dry_run: arguments.dry_run,
+        confirm_seconds: arguments.confirm,
     };
     let answer = Client::new(&global.socket)?.post("/v1/apply", &request);
     let document = match (answer, &arguments.file) {
@@ -56,8 +62,12 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
             report.source, report.generation
         ))?;
     } else {
+        let standing = match report.trial {
+            Some(_) => "is in force on trial",
+            None => "is in force",
+        };
         output::line(&format!(
-            "generation {} is in force: {content}, from {} (compiled in {:.1} ms, loaded in {:.1} ms, swapped in {:.1} ms)",
+            "generation {} {standing}: {content}, from {} (compiled in {:.1} ms, loaded in {:.1} ms, swapped in {:.1} ms)",
             report.generation,
             report.source,
             report.compile_seconds * 1e3,
@@ -66,6 +76,15 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         ))?;
         for prefix in &report.bans_lifted {
             output::line(&format!("ban of {prefix} lifted: it is protected now"))?;
+        }
+        if let Some(trial) = &report.trial {
+            output::line(&format!(
+                "keep it with `palisade confirm` within {}, before {}; otherwise generation {} is back by \
+                 itself (`palisade rollback`: at once)",
+                output::seconds(trial.remaining_seconds),
+                output::whole_seconds(trial.deadline),
+                trial.previous_generation
+            ))?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -97,6 +116,19 @@ fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the length of a trial, in seconds.
+fn trial_length(text: &str) -> Result<u64, String> {
+    let BanDuration(length) = text
+        .parse()
+        .map_err(|_| format!("`{text}` is no length of time: write e.g. 60s, 10m or 1h30m"))?;
+    match length.map(|length| length.as_secs()) {
+        Some(seconds) if seconds <= LONGEST_TRIAL_SECONDS => Ok(seconds),
+        _ => {
+            Err("a trial lasts at most 7d: what is to stay is applied without --confirm".to_owned())
+        }
+    }
 }
 
 fn content(rules: usize, sets: usize) -> String {

@@ -7,6 +7,7 @@ mod bans;
 mod check;
 pub mod client;
 mod completions;
+mod confirm;
 mod daemon;
 mod detach;
 mod endpoint;
@@ -16,6 +17,7 @@ mod man;
 pub mod output;
 mod policy_file;
 mod replay;
+mod rollback;
 mod rule;
 mod set;
 mod status;
@@ -63,8 +65,12 @@ pub enum Command {
     Daemon(daemon::Args),
     /// What is attached where, which generation, totals
     Status(status::Args),
-    /// Put a policy in force
+    /// Put a policy in force, at once or on trial
     Apply(apply::Args),
+    /// Keep the policy that is on trial
+    Confirm(confirm::Args),
+    /// Go back to the policy before
+    Rollback(rollback::Args),
     /// Take the fence down (stopping the daemon leaves it up)
     Detach(detach::Args),
     /// List, show, add or remove rules
@@ -111,6 +117,8 @@ pub fn main() -> ExitCode {
         Command::Daemon(arguments) => daemon::run(&global, arguments),
         Command::Status(arguments) => status::run(&global, arguments),
         Command::Apply(arguments) => apply::run(&global, arguments),
+        Command::Confirm(arguments) => confirm::run(&global, arguments),
+        Command::Rollback(arguments) => rollback::run(&global, arguments),
         Command::Detach(arguments) => detach::run(&global, arguments),
         Command::Rule(arguments) => rule::run(&global, arguments),
         Command::Set(arguments) => set::run(&global, arguments),

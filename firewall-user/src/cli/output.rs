@@ -93,6 +93,11 @@ pub fn line(text: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A moment, to the second.
+pub fn whole_seconds(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// A count of seconds as people write it.
 pub fn seconds(seconds: u64) -> String {
     BanDuration(Some(Duration::from_secs(seconds))).to_string()

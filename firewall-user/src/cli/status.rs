@@ -38,7 +38,7 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         status.version,
         status.revision,
         status.pid,
-        whole_seconds(status.started)
+        output::whole_seconds(status.started)
     ))?;
     output::line(&format!(
         "policy: {}, generation {}, {}, {}, mode {}, applied {}",
@@ -47,7 +47,7 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         output::counted(policy.rules, "rule"),
         output::counted(policy.sets, "set"),
         policy.mode,
-        whole_seconds(policy.applied)
+        output::whole_seconds(policy.applied)
     ))?;
     if !policy.observed.is_empty() {
         output::line(&format!(
@@ -55,9 +55,28 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
             listed(&policy.observed)
         ))?;
     }
+    if let Some(trial) = &policy.trial {
+        output::line(&format!(
+            "on trial for another {}, until {}: `palisade confirm` keeps it, otherwise generation {} is back",
+            output::seconds(trial.remaining_seconds),
+            output::whole_seconds(trial.deadline),
+            trial.previous_generation
+        ))?;
+    }
+    if let Some(given) = &policy.given_back {
+        output::line(&format!(
+            "given back: generation {} of {}, {}: {}; its text is in {}",
+            given.generation,
+            given.source,
+            output::whole_seconds(given.time),
+            given.reason,
+            given.text.display()
+        ))?;
+    }
     if let Some(error) = &policy.error {
         output::line(&format!(
-            "policy offered last was refused, the one before stays: {error}"
+            "{} is not in force as it stands: {error}",
+            policy.file.display()
         ))?;
     }
     for interface in &status.interfaces {
@@ -128,8 +147,4 @@ fn interface_line(interface: &InterfaceStatus) -> String {
         text.push_str(", taken over from an earlier daemon");
     }
     text
-}
-
-fn whole_seconds(time: jiff::Timestamp) -> String {
-    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }

@@ -48,6 +48,35 @@ pub struct PolicyStatus {
     /// Names of the rules that are only observed.
     #[serde(default)]
     pub observed: Vec<String>,
+    /// Set while the policy in force is on trial.
+    #[serde(default)]
+    pub trial: Option<TrialStatus>,
+    /// The latest policy that was in force and was not to stay, until another one is.
+    #[serde(default)]
+    pub given_back: Option<GivenBackStatus>,
+}
+
+/// A policy that goes away again unless it is confirmed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TrialStatus {
+    pub generation: u64,
+    /// The generation that is back in force otherwise.
+    pub previous_generation: u64,
+    pub deadline: Timestamp,
+    pub remaining_seconds: u64,
+}
+
+/// A policy that went away again: not confirmed in time, or rolled back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GivenBackStatus {
+    pub source: String,
+    pub generation: u64,
+    pub reason: String,
+    pub time: Timestamp,
+    /// The file in which its text is kept.
+    pub text: PathBuf,
+    /// The file with the text of the policy that is in force instead.
+    pub in_force_text: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -104,7 +133,13 @@ pub struct ApplyRequest {
     /// Check and compile, but change nothing.
     #[serde(default)]
     pub dry_run: bool,
+    /// Put it on trial: the policy before is back after so many seconds unless it is confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seconds: Option<u64>,
 }
+
+/// Longest trial.
+pub const LONGEST_TRIAL_SECONDS: u64 = 7 * 86_400;
 
 /// What came of it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,6 +156,31 @@ pub struct ApplyReport {
     pub swap_seconds: f64,
     /// Bans that ended because the new policy protects their source.
     pub bans_lifted: Vec<IpNet>,
+    /// Set if it is in force on trial.
+    #[serde(default)]
+    pub trial: Option<TrialStatus>,
+}
+
+/// `POST /v1/confirm`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConfirmReport {
+    /// The generation that stays.
+    pub generation: u64,
+    pub source: String,
+}
+
+/// `POST /v1/rollback`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RollbackReport {
+    /// The generation that is gone.
+    pub from_generation: u64,
+    /// The generation in force now.
+    pub generation: u64,
+    pub source: String,
+    /// The file in which the text of the policy that is gone is kept.
+    pub text: PathBuf,
+    /// The interfaces that are protected now.
+    pub attached: Vec<String>,
 }
 
 /// `POST /v1/detach`.

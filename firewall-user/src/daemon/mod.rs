@@ -12,6 +12,7 @@ mod keeper;
 mod ledger;
 mod lock;
 mod logs;
+mod memory;
 mod offer;
 mod privilege;
 mod pulse;
@@ -24,7 +25,7 @@ mod warden;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, mpsc};
 use tracing::{error, info, warn};
@@ -32,7 +33,6 @@ use tracing::{error, info, warn};
 pub use logs::LogFormat;
 pub use pulse::Pulse;
 
-use crate::datapath::Datapath;
 use crate::export;
 use crate::settings::Settings;
 use control::Control;
@@ -40,7 +40,7 @@ use events::EventRing;
 use fence::Fence;
 use keeper::Keeper;
 use offer::{Offer, Origin};
-use reload::Reloader;
+use reload::{Orders, Reloader};
 
 /// Runs in the foreground until told to stop.
 pub fn run(config: &Path, format: LogFormat) -> anyhow::Result<()> {
@@ -66,7 +66,8 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
-    let offer = first_policy(&settings).await?;
+    let origin = Origin::Own(settings.policy.clone());
+    let offered = tokio::task::spawn_blocking(move || Offer::read(&origin)).await?;
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
     let building = settings.clone();
@@ -74,7 +75,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     let beating = pulse.clone();
     let (streams, opened) = mpsc::unbounded_channel();
     let (fence, warden, thread) = Fence::start(move || {
-        let keeper = Keeper::start(building, offer, beating, streams)?;
+        let keeper = Keeper::start(building, offered, beating, streams)?;
         let warden = keeper.warden().clone();
         Ok((keeper, warden))
     })
@@ -130,30 +131,13 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     result
 }
 
-async fn first_policy(settings: &Settings) -> anyhow::Result<Offer> {
-    let origin = Origin::File(settings.policy.clone());
-    let read = tokio::task::spawn_blocking(move || Offer::read(&origin)).await?;
-    match read {
-        Ok(offer) => Ok(offer),
-        Err(error) => {
-            if Datapath::stands(&settings.pin_dir) {
-                bail!(
-                    "{error}\nthe daemon does not start with this policy; the fence pinned under {} \
-                     stands as it was",
-                    settings.pin_dir.display()
-                );
-            }
-            bail!("{error}\nthe daemon does not start with this policy; nothing is protected")
-        }
-    }
-}
-
 /// Reads the daemon's own policy file again.
 async fn reload(reloader: &Mutex<Reloader>, settings: &Settings) {
     service::reloading();
-    let origin = Origin::File(settings.policy.clone());
+    let origin = Origin::Own(settings.policy.clone());
     // What went wrong is in the log and in the status: the fence stays as it was.
-    if let Err(failure) = reloader.lock().await.apply(origin, false).await {
+    let orders = Orders::default();
+    if let Err(failure) = reloader.lock().await.apply(origin, orders).await {
         error!("reload failed: {failure}");
     }
     service::ready();

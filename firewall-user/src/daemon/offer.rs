@@ -8,6 +8,8 @@ use crate::policy::Policy;
 /// Where an offered policy comes from.
 #[derive(Clone, Debug)]
 pub enum Origin {
+    /// The daemon's own policy file.
+    Own(PathBuf),
     File(PathBuf),
     /// A text whose files are relative to `base`.
     Text {
@@ -20,31 +22,51 @@ pub enum Origin {
 #[derive(Debug)]
 pub struct Offer {
     pub policy: Policy,
-    /// For people: the file, or "a request".
+    /// For people: the file, or "the policy sent".
     pub source: String,
     pub warnings: Vec<String>,
+    pub text: String,
+    /// The folder against which it names its files.
+    pub base: PathBuf,
+    /// Whether it is the daemon's own policy file.
+    pub own: bool,
+}
+
+impl Origin {
+    /// Whether it is the daemon's own policy file.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Own(_))
+    }
 }
 
 impl Offer {
     /// Reads and checks. Blocks: lists of sets may be long.
     pub fn read(origin: &Origin) -> Result<Self, String> {
-        let (read, source) = match origin {
-            Origin::File(path) => (Policy::load(path), path.display().to_string()),
+        let (text, source, base) = match origin {
+            Origin::Own(path) | Origin::File(path) => (
+                Policy::text_of(path).map_err(|errors| errors.to_string())?,
+                path.display().to_string(),
+                // Remembered beyond this process, which may have another working directory then.
+                std::path::absolute(base_of(path)).map_err(|error| error.to_string())?,
+            ),
             Origin::Text { text, base } => {
-                let name = "the policy sent".to_owned();
-                (Policy::parse(text, &name, base), name)
+                (text.clone(), "the policy sent".to_owned(), base.clone())
             }
         };
-        let (policy, findings) = read.map_err(|errors| errors.to_string())?;
+        let (policy, findings) =
+            Policy::parse(&text, &source, &base).map_err(|errors| errors.to_string())?;
         Ok(Self {
             policy,
             source,
             warnings: findings.iter().map(ToString::to_string).collect(),
+            text,
+            base,
+            own: origin.is_own(),
         })
     }
 }
 
-/// The folder against which a sent text names its files.
+/// The folder against which a policy names its files.
 pub fn base_of(policy_file: &Path) -> PathBuf {
     match policy_file.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),

@@ -1,10 +1,21 @@
 //! Putting a new policy in force, one at a time: read and checked off the reactor and off the fence
 //! thread, so that bans do not wait for a long list to be read.
 
+use std::time::Duration;
+
 use super::documents::ApplyReport;
 use super::failure::Failure;
 use super::fence::Fence;
 use super::offer::{Offer, Origin};
+
+/// How a policy is to be put in force.
+#[derive(Clone, Debug, Default)]
+pub struct Orders {
+    /// Say what would be, and change nothing.
+    pub dry_run: bool,
+    /// On trial: goes back by itself unless it is confirmed within this time.
+    pub confirm: Option<Duration>,
+}
 
 /// Applies policies; behind a lock, so that the one asked for last is the one in force.
 #[derive(Debug)]
@@ -18,25 +29,36 @@ impl Reloader {
     }
 
     /// Reads, checks and, unless it is a dry run, puts in force. On any error the policy in force stays.
-    pub async fn apply(&self, origin: Origin, dry_run: bool) -> Result<ApplyReport, Failure> {
+    pub async fn apply(&self, origin: Origin, orders: Orders) -> Result<ApplyReport, Failure> {
+        let own = origin.is_own();
         let read = tokio::task::spawn_blocking(move || Offer::read(&origin)).await;
         let read = read.map_err(|error| Failure::Unavailable(error.to_string()))?;
         match read {
             Ok(offer) => {
                 self.fence
-                    .call(move |keeper| keeper.apply(offer, dry_run))
+                    .call(move |keeper| keeper.apply(offer, &orders))
                     .await?
             }
             Err(error) => {
-                if !dry_run {
+                if !orders.dry_run {
                     tracing::error!("the policy in force stays: {error}");
                     let reason = error.clone();
                     self.fence
-                        .call(move |keeper| keeper.refuse_policy(reason))
+                        .call(move |keeper| keeper.refuse_policy(own, reason))
                         .await?;
                 }
                 Err(Failure::Refused(error))
             }
         }
+    }
+
+    /// Keeps the policy on trial.
+    pub async fn confirm(&self) -> Result<super::documents::ConfirmReport, Failure> {
+        self.fence.call(|keeper| keeper.confirm()).await?
+    }
+
+    /// Goes back to the policy before.
+    pub async fn roll_back(&self) -> Result<super::documents::RollbackReport, Failure> {
+        self.fence.call(|keeper| keeper.roll_back()).await?
     }
 }

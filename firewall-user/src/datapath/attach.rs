@@ -1,16 +1,17 @@
 //! Puts a generation's programs on an interface: into the pinned links where there are any, so
 //! that no packet falls between two generations, and anew where there are none.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use anyhow::{Context, anyhow, bail};
-use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::links::{FdLink, LinkOrder};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, qdisc_add_clsact};
-use aya::programs::{ProgramError, TcAttachType, XdpMode};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode};
+use aya_obj::programs::XdpAttachType;
 
-use super::object::{Programs, is_errno};
-use super::pins::{Pins, Side, remove};
+use super::object::is_errno;
+use super::pins::{Pins, Shelf, Side, remove};
 use super::state::Attached;
 use super::{AttachMode, Egress, InterfaceSettings, sys};
 
@@ -18,6 +19,28 @@ use super::{AttachMode, Egress, InterfaceSettings, sys};
 /// by hand, and replaced in place.
 const CLSACT_PRIORITY: u16 = 49_000;
 const CLSACT_HANDLE: u32 = 1;
+
+/// The programs of one interface, loaded and pinned.
+pub(super) struct Pair {
+    pub(super) ingress: Xdp,
+    pub(super) egress: SchedClassifier,
+}
+
+impl Pair {
+    /// Opens what is pinned for an interface.
+    pub(super) fn open(pins: &Pins, shelf: Shelf, interface: &str) -> anyhow::Result<Self> {
+        let (ingress, egress) = (
+            pins.program(shelf, interface, Side::In),
+            pins.program(shelf, interface, Side::Out),
+        );
+        Ok(Self {
+            ingress: Xdp::from_pin(&ingress, XdpAttachType::Interface)
+                .with_context(|| format!("pinned program {}", ingress.display()))?,
+            egress: SchedClassifier::from_pin(&egress)
+                .with_context(|| format!("pinned program {}", egress.display()))?,
+        })
+    }
+}
 
 /// The outcome for one interface.
 pub(super) struct Outcome {
@@ -28,7 +51,7 @@ pub(super) struct Outcome {
 
 /// Puts the programs on the interface. `before` is how it was attached last.
 pub(super) fn put(
-    programs: &mut Programs,
+    programs: &mut Pair,
     interface: &InterfaceSettings,
     index: u32,
     pins: &Pins,
@@ -85,7 +108,7 @@ pub(super) fn take_off(
 
 /// `None` when a pinned link took the program over.
 fn put_ingress(
-    programs: &mut Programs,
+    programs: &mut Pair,
     interface: &InterfaceSettings,
     index: u32,
     pins: &Pins,
@@ -96,17 +119,8 @@ fn put_ingress(
         |before: &Attached| interface.mode == AttachMode::Auto || interface.mode == before.mode();
     let stands = is_linked_to(&pin, index);
     if stands && before.is_none_or(wanted) {
-        let program = programs.ingress()?;
-        let replaced = PinnedLink::from_pin(&pin)
-            .map_err(anyhow::Error::from)
-            .and_then(|link| Ok(program.attach_to_link(FdLink::from(link).try_into()?)?))
-            .and_then(|id| Ok(program.take_link(id)?));
-        match replaced {
-            Ok(_) => return Ok(None),
-            Err(error) => {
-                tracing::warn!(interface = interface.name, %error, "the pinned link cannot be updated; attaching anew");
-            }
-        }
+        replace(&pin, programs.ingress.fd()?.as_fd())?;
+        return Ok(None);
     }
     // Native and generic programs cannot stand on one interface at the same time, so the old one has
     // to go first.
@@ -126,7 +140,7 @@ fn put_ingress(
 /// After a change of mode was refused: attaches in any mode, so that an interface that was
 /// protected is not left open. Still an error, which says how the interface was left.
 fn stand_again(
-    programs: &mut Programs,
+    programs: &mut Pair,
     interface: &InterfaceSettings,
     pin: &Path,
     error: anyhow::Error,
@@ -145,14 +159,12 @@ fn stand_again(
 /// Attaches anew: native first, generic where that is refused and allowed. Whether it is generic,
 /// and why.
 fn attach_xdp(
-    programs: &mut Programs,
+    programs: &mut Pair,
     interface: &InterfaceSettings,
     pin: &Path,
 ) -> anyhow::Result<(bool, Option<String>)> {
     let mut attach = |mode: XdpMode| -> Result<(), ProgramError> {
-        let program = programs
-            .ingress()
-            .map_err(|error| ProgramError::IOError(std::io::Error::other(error.to_string())))?;
+        let program = &mut programs.ingress;
         let id = program.attach(&interface.name, mode)?;
         let link: FdLink = program
             .take_link(id)?
@@ -201,7 +213,7 @@ struct Outward {
 }
 
 fn put_egress(
-    programs: &mut Programs,
+    programs: &mut Pair,
     interface: &InterfaceSettings,
     index: u32,
     pins: &Pins,
@@ -238,23 +250,15 @@ fn put_egress(
 
 /// Puts the program into the pinned tcx link, or into a new one; whether there was one.
 fn put_tcx(
-    programs: &mut Programs,
+    programs: &mut Pair,
     interface: &InterfaceSettings,
     index: u32,
     pin: &Path,
 ) -> anyhow::Result<bool> {
-    let program = programs.egress()?;
+    let program = &mut programs.egress;
     if is_linked_to(pin, index) {
-        let replaced = PinnedLink::from_pin(pin)
-            .map_err(anyhow::Error::from)
-            .and_then(|link| Ok(program.attach_to_link(FdLink::from(link).try_into()?)?))
-            .and_then(|id| Ok(program.take_link(id)?));
-        match replaced {
-            Ok(_) => return Ok(true),
-            Err(error) => {
-                tracing::warn!(interface = interface.name, %error, "the pinned link cannot be updated; attaching anew");
-            }
-        }
+        replace(pin, program.fd()?.as_fd())?;
+        return Ok(true);
     }
     remove(pin)?;
     let id = program.attach_with_options(
@@ -269,8 +273,8 @@ fn put_tcx(
 
 /// Puts the program into the filter that is there, which the kernel does between two packets, or
 /// into a new one; whether there was one.
-fn put_filter(programs: &mut Programs, interface: &str) -> anyhow::Result<bool> {
-    let program = programs.egress()?;
+fn put_filter(programs: &mut Pair, interface: &str) -> anyhow::Result<bool> {
+    let program = &mut programs.egress;
     // What keeps it from being replaced keeps a new one from being attached, or is that it is not
     // there.
     let replaced = filter(interface, CLSACT_PRIORITY)
@@ -306,6 +310,19 @@ fn remove_filter(interface: &str, priority: u16) {
 fn filter(interface: &str, priority: u16) -> std::io::Result<SchedClassifierLink> {
     let handle = CLSACT_HANDLE.into();
     SchedClassifierLink::attached(interface, TcAttachType::Egress, priority, handle, None)
+}
+
+/// Puts a program into a pinned link that stands. If the kernel refuses, what was there goes on.
+fn replace(pin: &Path, program: BorrowedFd<'_>) -> anyhow::Result<()> {
+    sys::open_pin(pin)
+        .and_then(|link| sys::update_link(link.as_fd(), program))
+        .with_context(|| format!("pinned link {} cannot be updated", pin.display()))
+}
+
+/// Whether there is a link at `pin` that runs the program pinned at `program`.
+pub(super) fn runs(pin: &Path, program: &Xdp) -> bool {
+    let running = sys::open_pin(pin).and_then(|link| sys::link_program(link.as_fd()));
+    running.is_ok_and(|running| program.info().is_ok_and(|info| info.id() == running))
 }
 
 /// Whether there is a link at `pin` that is attached to the interface with this index: a device

@@ -10,25 +10,26 @@ use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
 use super::maps::Maps;
-use super::object::{self, Purpose};
+use super::object;
 use super::pins::{Pins, Side};
 use super::state::State;
+use super::swap::{Swap, environment};
 use super::{
-    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, Events, InterfaceSettings, MapUse,
-    RuleHits, Total, attach, clock, interface,
+    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, Events, MapUse, RuleHits, Total,
+    attach, clock, interface,
 };
 use crate::detect::{HostCounts, SourceSample};
 use crate::engine::builtin_name;
-use crate::policy::{Counters, Environment, Policy};
+use crate::policy::{Counters, Policy};
 
 /// The fence itself. Dropping it leaves everything attached: links and maps are pinned.
 #[derive(Debug)]
 pub struct Datapath {
-    settings: DatapathSettings,
-    pins: Pins,
-    state: State,
+    pub(super) settings: DatapathSettings,
+    pub(super) pins: Pins,
+    pub(super) state: State,
     counters: Counters,
-    attachments: Vec<Attachment>,
+    pub(super) attachments: Vec<Attachment>,
     maps: Maps,
     events: Option<Events>,
 }
@@ -50,13 +51,14 @@ impl Datapath {
             pins.forget_counts()?;
         }
         object::check_pins(&pins)?;
-        let mut prepared = Prepared {
+        let mut swap = Swap {
             settings: &settings,
             pins: &pins,
             state,
+            stuck: false,
         };
-        let applied = prepared.apply(policy, &[]);
-        let state = prepared.state;
+        let applied = swap.apply(policy, &[]);
+        let state = swap.state;
         let (attachments, applied) = match applied {
             Ok(done) => done,
             Err(error) => {
@@ -67,20 +69,27 @@ impl Datapath {
                 return Err(error);
             }
         };
-        let maps = Maps::open(|name| object::open_map(&pins, name))?;
-        let events = Some(Events::open(&pins)?);
-        let counters = state.counters();
-        let mut fence = Self {
+        let mut fence = Self::open(settings, pins, state, attachments)?;
+        fence.take_off_strangers()?;
+        Ok((fence, applied))
+    }
+
+    /// Opens the state of a fence that stands.
+    pub(super) fn open(
+        settings: DatapathSettings,
+        pins: Pins,
+        state: State,
+        attachments: Vec<Attachment>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            maps: Maps::open(|name| object::open_map(&pins, name))?,
+            events: Some(Events::open(&pins)?),
+            counters: state.counters(),
             settings,
             pins,
             state,
-            counters,
             attachments,
-            maps,
-            events,
-        };
-        fence.take_off_strangers()?;
-        Ok((fence, applied))
+        })
     }
 
     /// Compiles a policy as [`Self::apply`] would, and changes nothing; how long it took.
@@ -98,21 +107,41 @@ impl Datapath {
         Pins::any_link(pin_dir)
     }
 
-    /// Swaps in a new policy on all interfaces, atomically per packet.
+    /// Swaps in a new policy on all interfaces, atomically per packet. Ends a trial, if there is one.
     pub fn apply(&mut self, policy: &Policy) -> anyhow::Result<Applied> {
+        self.swap(|swap, current| swap.apply(policy, current))
+    }
+
+    /// As [`Self::apply`], on trial: unless [`Self::confirm`] comes within `duration`, the kernel
+    /// goes back to the generation before, whatever has become of this process.
+    pub fn apply_on_trial(
+        &mut self,
+        policy: &Policy,
+        duration: Duration,
+    ) -> anyhow::Result<Applied> {
+        if self.state.trial.is_some() {
+            bail!("a policy is on trial already");
+        }
+        self.swap(|swap, current| swap.apply_on_trial(policy, duration, current))
+    }
+
+    fn swap(
+        &mut self,
+        change: impl FnOnce(&mut Swap<'_>, &[Attachment]) -> anyhow::Result<(Vec<Attachment>, Applied)>,
+    ) -> anyhow::Result<Applied> {
         let anew = self.attachments.is_empty() || !Pins::any_link(&self.settings.pin_dir);
         if anew {
             // Taking the whole fence down removed the pin folder; or somebody else did.
             self.pins = Pins::open(&self.settings.pin_dir)?;
         }
-        let state = std::mem::take(&mut self.state);
-        let mut prepared = Prepared {
+        let mut swap = Swap {
             settings: &self.settings,
             pins: &self.pins,
-            state,
+            state: std::mem::take(&mut self.state),
+            stuck: false,
         };
-        let result = prepared.apply(policy, &self.attachments);
-        self.state = prepared.state;
+        let result = change(&mut swap, &self.attachments);
+        self.state = swap.state;
         let (attachments, applied) = result?;
         self.attachments = attachments;
         self.counters = self.state.counters();
@@ -153,6 +182,7 @@ impl Datapath {
             match attach::take_off(name, &self.pins, self.state.attached.get(name)) {
                 Ok(_) => {
                     self.state.attached.remove(name);
+                    self.pins.forget_programs(name)?;
                     detached.push(name.clone());
                 }
                 // It is still there, and so are others that can be taken off.
@@ -182,6 +212,7 @@ impl Datapath {
         strangers.retain(|name| !protects(name));
         for name in strangers {
             let before = self.state.attached.remove(&name);
+            self.pins.forget_programs(&name)?;
             if attach::take_off(&name, &self.pins, before.as_ref())? {
                 tracing::warn!(
                     interface = name,
@@ -196,8 +227,8 @@ impl Datapath {
         &self.attachments
     }
 
-    /// Interfaces that should be protected and are not: their device was made anew, or their pinned
-    /// link was removed by somebody.
+    /// Interfaces that should be protected and are not: their device was made anew, or somebody
+    /// removed their pinned link or what a trial's gate chooses between.
     pub fn lost(&self) -> Vec<String> {
         self.attachments
             .iter()
@@ -205,7 +236,9 @@ impl Datapath {
                 let name = &attachment.interface;
                 let index = interface::ethernet_index(name).ok();
                 let pin = self.pins.link(name, Side::In);
-                index != Some(attachment.index) || !attach::is_linked_to(&pin, attachment.index)
+                index != Some(attachment.index)
+                    || !attach::is_linked_to(&pin, attachment.index)
+                    || (self.state.trial.is_some() && !self.pins.can_choose(name))
             })
             .map(|attachment| attachment.interface.clone())
             .collect()
@@ -340,146 +373,5 @@ impl Datapath {
     /// The folder for the datapath's own state.
     pub fn state_dir(&self) -> &Path {
         &self.settings.state_dir
-    }
-}
-
-/// What a policy is compiled for.
-fn environment(interfaces: &[InterfaceSettings], counters: Counters) -> Environment {
-    Environment {
-        interfaces: interfaces
-            .iter()
-            .map(|interface| interface.name.clone())
-            .collect(),
-        clock_offset: clock::offset(),
-        counters,
-        now: Some(jiff::Timestamp::now()),
-    }
-}
-
-/// What it takes to put a policy in force.
-struct Prepared<'a> {
-    settings: &'a DatapathSettings,
-    pins: &'a Pins,
-    state: State,
-}
-
-impl Prepared<'_> {
-    /// Loads everything before anything is swapped: a policy that the kernel refuses changes
-    /// nothing.
-    fn apply(
-        &mut self,
-        policy: &Policy,
-        current: &[Attachment],
-    ) -> anyhow::Result<(Vec<Attachment>, Applied)> {
-        let started = Instant::now();
-        let interfaces = &self.settings.interfaces;
-        // One that has gone must not stop a swap halfway, with two policies in force.
-        for wanted in interfaces {
-            interface::ethernet_index(&wanted.name)?;
-        }
-        let environment = environment(interfaces, self.state.counters());
-        let compiled = policy.compile(&environment)?;
-        for note in &compiled.notes {
-            tracing::warn!("{note}");
-        }
-        let compile = started.elapsed();
-
-        let started = Instant::now();
-        let looks_at_vlans = policy.rules.iter().any(|rule| !rule.vlans.is_empty());
-        if looks_at_vlans {
-            for wanted in interfaces {
-                interface::show_vlan_tags(&wanted.name)?;
-            }
-        }
-        let purposes: Vec<Purpose> = (0..interfaces.len() as u32)
-            .map(|interface| Purpose {
-                interface,
-                source_seed: self.state.source_seed,
-                replay: false,
-            })
-            .collect();
-        let mut loaded = object::load(&compiled, &purposes, Some(self.pins))?;
-        self.state.remember(&compiled.counters);
-        let load = started.elapsed();
-
-        let started = Instant::now();
-        let mut attachments = Vec::new();
-        for (wanted, programs) in interfaces.iter().zip(&mut loaded) {
-            match self.put(wanted, programs, current) {
-                Ok(attachment) => attachments.push(attachment),
-                Err(error) => {
-                    self.take_back(&attachments, current);
-                    return Err(error);
-                }
-            }
-        }
-        let swap = started.elapsed();
-        self.state.generation += 1;
-        self.state.store()?;
-        Ok((
-            attachments,
-            Applied {
-                generation: self.state.generation,
-                compile,
-                load,
-                swap,
-                anew: false,
-            },
-        ))
-    }
-
-    /// Takes the fence off interfaces where it did not stand before: either all get it or none.
-    fn take_back(&mut self, attachments: &[Attachment], current: &[Attachment]) {
-        let stood = |fresh: &Attachment| {
-            fresh.taken_over
-                || current
-                    .iter()
-                    .any(|known| known.interface == fresh.interface)
-        };
-        for fresh in attachments.iter().filter(|fresh| !stood(fresh)) {
-            let before = self.state.attached.remove(&fresh.interface);
-            if let Err(error) = attach::take_off(&fresh.interface, self.pins, before.as_ref()) {
-                tracing::error!(interface = fresh.interface, "the fence stays: {error:#}");
-            }
-        }
-    }
-
-    fn put(
-        &mut self,
-        wanted: &InterfaceSettings,
-        programs: &mut object::Programs,
-        current: &[Attachment],
-    ) -> anyhow::Result<Attachment> {
-        let index = interface::ethernet_index(&wanted.name)?;
-        let before = self.state.attached.get(&wanted.name);
-        let outcome = attach::put(programs, wanted, index, self.pins, before)?;
-        let attachment = Attachment {
-            interface: wanted.name.clone(),
-            index,
-            mode: outcome.attached.mode(),
-            fallback: outcome.attached.fallback.clone(),
-            egress: if outcome.attached.clsact.is_some() {
-                "clsact"
-            } else {
-                "tcx"
-            },
-            taken_over: match current.iter().find(|known| known.interface == wanted.name) {
-                Some(known) => known.taken_over,
-                None => outcome.taken_over,
-            },
-        };
-        if let Some(why) = &attachment.fallback
-            && !outcome.taken_over
-        {
-            tracing::warn!(
-                interface = wanted.name,
-                why,
-                "native XDP is refused; generic mode it is"
-            );
-        }
-        self.state
-            .attached
-            .insert(wanted.name.clone(), outcome.attached);
-        Ok(attachment)
     }
 }

@@ -11,10 +11,12 @@ mod maps;
 mod object;
 mod pins;
 mod state;
+mod swap;
 mod sys;
 mod test_run;
 #[cfg(feature = "trace")]
 mod trace;
+mod trial;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -27,6 +29,7 @@ pub use bans::BanTable;
 pub use events::Events;
 pub use fence::Datapath;
 pub use test_run::{Cannot, TestRun};
+pub use trial::{Failed, Resumed, TrialView};
 
 /// Where and how to attach.
 #[derive(Clone, Debug)]
@@ -77,6 +80,23 @@ pub struct Attachment {
     pub egress: &'static str,
     /// Whether it was taken over from an earlier daemon rather than attached anew.
     pub taken_over: bool,
+}
+
+impl Attachment {
+    fn new(interface: &str, index: u32, attached: &state::Attached, taken_over: bool) -> Self {
+        Self {
+            interface: interface.to_owned(),
+            index,
+            mode: attached.mode(),
+            fallback: attached.fallback.clone(),
+            egress: if attached.clsact.is_some() {
+                "clsact"
+            } else {
+                "tcx"
+            },
+            taken_over,
+        }
+    }
 }
 
 /// Packets and bytes for one (interface, direction, verdict, reason).

@@ -8,8 +8,8 @@ use std::os::fd::AsFd;
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use aya::maps::{Map, MapData};
-use aya::programs::{ProgramError, SchedClassifier, Xdp};
+use aya::maps::{Map, MapData, ProgramArray};
+use aya::programs::{ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use firewall_common::decide::Scratch;
 use firewall_common::image::LINE_WORDS;
@@ -19,7 +19,7 @@ use firewall_common::layout::{
 };
 use memmap2::{MmapMut, MmapOptions};
 
-use super::pins::{Pins, Shape, remove};
+use super::pins::{Pins, Shape, Shelf, Side, remove};
 use crate::bans;
 use crate::policy::Compiled;
 
@@ -166,6 +166,16 @@ impl Programs {
         Ok(programs)
     }
 
+    /// Pins both programs, to be attached and kept.
+    pub(super) fn pin(&mut self, pins: &Pins, shelf: Shelf, name: &str) -> anyhow::Result<()> {
+        self.ingress()?
+            .pin(pins.program(shelf, name, Side::In))
+            .with_context(|| format!("pinning the programs of {name}"))?;
+        self.egress()?
+            .pin(pins.program(shelf, name, Side::Out))
+            .with_context(|| format!("pinning the programs of {name}"))
+    }
+
     fn fill_image(&mut self, image: &[u64]) -> anyhow::Result<()> {
         let Some(Map::Array(data)) = self.ebpf.map("IMAGE") else {
             return Err(anyhow!("the kernel programs have no map IMAGE"));
@@ -198,6 +208,67 @@ impl Programs {
         self.ebpf
             .take_map(name)
             .with_context(|| format!("the kernel programs have no map {name}"))
+    }
+}
+
+/// The gate of one interface, loaded and not attached: it chooses between two generations.
+pub(super) struct Gate {
+    ebpf: Ebpf,
+}
+
+impl Gate {
+    /// Loads the gate and pins it with its maps. It goes back at `deadline` on the packet clock.
+    pub(super) fn load(pins: &Pins, interface: &str, deadline: u64) -> anyhow::Result<Self> {
+        let mut loader = EbpfLoader::new();
+        loader
+            .override_global("TRIAL_DEADLINE", &deadline, true)
+            .map_max_entries("SOURCES", source_buckets()?);
+        for (name, _) in shared_maps()? {
+            loader.map_pin_path(name, pins.map(name));
+        }
+        loader
+            .map_pin_path("TRIAL_WORD", pins.word())
+            .map_pin_path("TRIAL_IN", pins.choice(interface, Side::In))
+            .map_pin_path("TRIAL_OUT", pins.choice(interface, Side::Out));
+        let mut ebpf = loader
+            .load(OBJECT)
+            .map_err(|error| refused("the gate of a trial", &error))?;
+        let ingress: &mut Xdp = ebpf
+            .program_mut("trial_in")
+            .context("no program trial_in")?
+            .try_into()?;
+        ingress
+            .load()
+            .map_err(|error| refused("program trial_in", &error))?;
+        ingress.pin(pins.program(Shelf::Gate, interface, Side::In))?;
+        let egress: &mut SchedClassifier = ebpf
+            .program_mut("trial_out")
+            .context("no program trial_out")?
+            .try_into()?;
+        egress
+            .load()
+            .map_err(|error| refused("program trial_out", &error))?;
+        egress.pin(pins.program(Shelf::Gate, interface, Side::Out))?;
+        Ok(Self { ebpf })
+    }
+
+    /// Puts a generation's programs into a slot.
+    pub(super) fn set(
+        &mut self,
+        slot: u32,
+        ingress: &ProgramFd,
+        egress: &ProgramFd,
+    ) -> anyhow::Result<()> {
+        for (name, program) in [("TRIAL_IN", ingress), ("TRIAL_OUT", egress)] {
+            let map = self
+                .ebpf
+                .map_mut(name)
+                .with_context(|| format!("the kernel programs have no map {name}"))?;
+            ProgramArray::try_from(map)?
+                .set(slot, program, 0)
+                .context("a gate does not take a generation's programs")?;
+        }
+        Ok(())
     }
 }
 

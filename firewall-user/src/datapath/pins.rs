@@ -21,13 +21,29 @@ pub(super) enum Side {
     Out,
 }
 
+impl Side {
+    pub(super) const BOTH: [Self; 2] = [Self::In, Self::Out];
+}
+
+/// Why a program is pinned. Pins let a generation be put back into its links without being
+/// compiled and verified anew, and keep it alive while only a trial's gate refers to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shelf {
+    /// The generation in force; during a trial, the one before it.
+    InForce,
+    /// A generation about to be put in force; during a trial, the one on trial.
+    Next,
+    /// The gates of a trial.
+    Gate,
+}
+
 impl Pins {
     /// Opens the folder, making it where it is missing.
     pub(super) fn open(root: &Path) -> anyhow::Result<Self> {
         let pins = Self {
             root: root.to_owned(),
         };
-        for folder in [pins.maps(), pins.links()] {
+        for folder in pins.folders() {
             fs::create_dir_all(&folder).with_context(|| {
                 format!("pin folder {}: is a BPF file system mounted there? `mount -t bpf bpf /sys/fs/bpf`", folder.display())
             })?;
@@ -53,6 +69,30 @@ impl Pins {
         self.root.join("links")
     }
 
+    fn shelf(&self, shelf: Shelf) -> PathBuf {
+        self.root.join(match shelf {
+            Shelf::InForce => "programs",
+            Shelf::Next => "next",
+            Shelf::Gate => "gates",
+        })
+    }
+
+    /// The maps of a trial's gates.
+    fn trial(&self) -> PathBuf {
+        self.root.join("trial")
+    }
+
+    fn folders(&self) -> [PathBuf; 6] {
+        [
+            self.maps(),
+            self.links(),
+            self.shelf(Shelf::InForce),
+            self.shelf(Shelf::Next),
+            self.shelf(Shelf::Gate),
+            self.trial(),
+        ]
+    }
+
     pub(super) fn map(&self, name: &str) -> PathBuf {
         self.maps().join(name)
     }
@@ -62,14 +102,77 @@ impl Pins {
         self.maps().join("IMAGE")
     }
 
-    /// The pin of a link. A BPF file system reserves names with dots.
+    /// The pin of a link.
     pub(super) fn link(&self, interface: &str, side: Side) -> PathBuf {
-        let side = match side {
-            Side::In => "in",
-            Side::Out => "out",
-        };
-        self.links()
-            .join(format!("{}-{side}", interface.replace('.', "%")))
+        self.links().join(hook(interface, side))
+    }
+
+    /// The pin of a program.
+    pub(super) fn program(&self, shelf: Shelf, interface: &str, side: Side) -> PathBuf {
+        self.shelf(shelf).join(hook(interface, side))
+    }
+
+    /// The programs between which a trial's gate chooses.
+    pub(super) fn choice(&self, interface: &str, side: Side) -> PathBuf {
+        self.trial().join(hook(interface, side))
+    }
+
+    /// The word of a trial.
+    pub(super) fn word(&self) -> PathBuf {
+        self.trial().join("WORD")
+    }
+
+    /// Whether a trial's gate on this interface has all that it needs.
+    pub(super) fn can_choose(&self, interface: &str) -> bool {
+        Side::BOTH
+            .map(|side| self.choice(interface, side))
+            .iter()
+            .all(|pin| pin.exists())
+            && self.word().exists()
+    }
+
+    /// Makes what was next what is in force. What was done before is not done again.
+    pub(super) fn promote(&self, interface: &str) -> anyhow::Result<()> {
+        for side in Side::BOTH {
+            let from = self.program(Shelf::Next, interface, side);
+            let to = self.program(Shelf::InForce, interface, side);
+            if !from.exists() {
+                continue;
+            }
+            remove(&to)?;
+            fs::rename(&from, &to).with_context(|| format!("pinning {}", to.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Lets go of an interface's programs: the kernel frees what no link runs.
+    pub(super) fn forget_programs(&self, interface: &str) -> anyhow::Result<()> {
+        for side in Side::BOTH {
+            remove(&self.program(Shelf::InForce, interface, side))?;
+        }
+        Ok(())
+    }
+
+    /// Makes room for an interface's next programs.
+    pub(super) fn forget_next(&self, interface: &str) -> anyhow::Result<()> {
+        for side in Side::BOTH {
+            remove(&self.program(Shelf::Next, interface, side))?;
+        }
+        Ok(())
+    }
+
+    /// Removes what a trial or an interrupted change left, apart from what is in force.
+    pub(super) fn clear_trial(&self) -> anyhow::Result<()> {
+        for folder in [
+            self.shelf(Shelf::Next),
+            self.shelf(Shelf::Gate),
+            self.trial(),
+        ] {
+            for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+                remove(&entry?.path())?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether a link is pinned in this folder; looks without making anything.
@@ -129,7 +232,7 @@ impl Pins {
     /// Removes what a fence without any link leaves behind.
     pub(super) fn remove_if_unused(&self) -> anyhow::Result<()> {
         if self.linked()?.is_empty() {
-            for folder in [self.maps(), self.links()] {
+            for folder in self.folders() {
                 match fs::remove_dir_all(&folder) {
                     Ok(()) => {}
                     Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -141,6 +244,16 @@ impl Pins {
         }
         Ok(())
     }
+}
+
+/// The name of a pin that belongs to a side of an interface. A BPF file system reserves names with
+/// dots.
+fn hook(interface: &str, side: Side) -> String {
+    let side = match side {
+        Side::In => "in",
+        Side::Out => "out",
+    };
+    format!("{}-{side}", interface.replace('.', "%"))
 }
 
 /// Sizes in bytes, and entries.

@@ -21,11 +21,32 @@ pub(super) struct State {
     #[serde(skip)]
     pub(super) fresh: bool,
     pub(super) version: u32,
+    /// The generation in force.
     pub(super) generation: u64,
+    /// The highest number ever given to a generation: one that went back keeps its number.
+    #[serde(default)]
+    pub(super) issued: u64,
     pub(super) source_seed: u32,
     pub(super) counters: BTreeMap<String, u32>,
     /// By interface name.
     pub(super) attached: BTreeMap<String, Attached>,
+    #[serde(default)]
+    pub(super) trial: Option<Trial>,
+}
+
+/// A generation on trial, as far as the kernel does not say it by itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Trial {
+    pub(super) generation: u64,
+    pub(super) previous: u64,
+    /// On the packet clock of this boot.
+    pub(super) deadline: u64,
+    pub(super) boot: String,
+    pub(super) layout: u32,
+    /// All interfaces of the fence, in the order of their slots.
+    pub(super) interfaces: Vec<String>,
+    /// Those where no fence stood before.
+    pub(super) opened: Vec<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,7 +87,11 @@ impl State {
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
         match serde_json::from_str::<Self>(&text) {
-            Ok(state) if state.version == 1 => Ok(Self { path, ..state }),
+            Ok(state) if state.version == 1 => Ok(Self {
+                path,
+                issued: state.issued.max(state.generation),
+                ..state
+            }),
             read => {
                 let why = match read {
                     Ok(state) => format!("version {} is unknown", state.version),
@@ -82,6 +107,12 @@ impl State {
                 Ok(fresh())
             }
         }
+    }
+
+    /// The number of a new generation.
+    pub(super) fn issue(&mut self) -> u64 {
+        self.issued += 1;
+        self.issued
     }
 
     /// Writes the state, whole or not at all.

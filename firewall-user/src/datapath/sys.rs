@@ -27,15 +27,35 @@ fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
 
 /// The interface index that an XDP or tcx link is attached to; 0 when its device has gone.
 pub(super) fn link_interface(link: BorrowedFd<'_>) -> io::Result<u32> {
+    let info = link_info(link)?;
+    // The interface is the first field of the union for XDP as for tcx.
+    // SAFETY: reading plain integers of an initialised union.
+    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+}
+
+/// The identifier of the program that a link runs.
+pub(super) fn link_program(link: BorrowedFd<'_>) -> io::Result<u32> {
+    Ok(link_info(link)?.prog_id)
+}
+
+fn link_info(link: BorrowedFd<'_>) -> io::Result<bpf_link_info> {
     // SAFETY: all zero is a valid bpf_link_info and bpf_attr.
     let (mut info, mut attribute): (bpf_link_info, bpf_attr) = unsafe { (zeroed(), zeroed()) };
     attribute.info.bpf_fd = link.as_raw_fd() as u32;
     attribute.info.info_len = size_of::<bpf_link_info>() as u32;
     attribute.info.info = &raw mut info as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attribute)?;
-    // The interface is the first field of the union for XDP as for tcx.
-    // SAFETY: reading plain integers of an initialised union.
-    Ok(unsafe { info.__bindgen_anon_1.xdp.ifindex })
+    Ok(info)
+}
+
+/// Has a link run another program from the next packet on. On an error it runs what it ran.
+pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: all zero is a valid bpf_attr.
+    let mut attribute: bpf_attr = unsafe { zeroed() };
+    attribute.link_update.link_fd = link.as_raw_fd() as u32;
+    attribute.link_update.__bindgen_anon_1.new_prog_fd = program.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_UPDATE, &mut attribute)?;
+    Ok(())
 }
 
 /// Opens a pinned object.

@@ -36,6 +36,8 @@ pub struct Reading {
     pub applied: Timestamp,
     /// Whether the latest policy offered was taken.
     pub valid: bool,
+    /// When the policy in force goes away unless it is confirmed.
+    pub trial_deadline: Option<Timestamp>,
 }
 
 /// The text of a scrape.
@@ -226,8 +228,20 @@ fn policy(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
     gauge(
         registry,
         "palisade_policy_valid",
-        "1 if the latest policy offered was taken, 0 if it was wrong and the one before stays.",
+        "1 if the daemon's policy file is in force as it was read last, 0 if it was refused or given back.",
         i64::from(reading.valid),
+    )?;
+    gauge(
+        registry,
+        "palisade_trial_pending",
+        "1 while the policy in force is on trial, 0 otherwise.",
+        i64::from(reading.trial_deadline.is_some()),
+    )?;
+    gauge(
+        registry,
+        "palisade_trial_deadline_timestamp_seconds",
+        "When the policy on trial goes away unless it is confirmed, in Unix time; 0 without a trial.",
+        reading.trial_deadline.map_or(0, Timestamp::as_second),
     )
 }
 
@@ -357,6 +371,7 @@ mod tests {
             generation: 9,
             applied: Timestamp::from_second(1_700_000_000).expect("a time"),
             valid: true,
+            trial_deadline: Timestamp::from_second(1_700_000_060).ok(),
         }
     }
 
@@ -383,6 +398,8 @@ mod tests {
             "palisade_policy_generation 9",
             "palisade_policy_applied_timestamp_seconds 1700000000",
             "palisade_policy_valid 1",
+            "palisade_trial_pending 1",
+            "palisade_trial_deadline_timestamp_seconds 1700000060",
             "# TYPE palisade_packets_total counter",
             "# TYPE palisade_bans gauge",
             "# TYPE process_resident_memory_bytes gauge",

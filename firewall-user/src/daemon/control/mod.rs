@@ -53,6 +53,8 @@ pub fn router(control: Control) -> Router {
         .route("/v1/events", get(reports::events))
         .route("/v1/alerts", get(reports::alerts))
         .route("/v1/apply", post(policy::apply))
+        .route("/v1/confirm", post(policy::confirm))
+        .route("/v1/rollback", post(policy::roll_back))
         .route("/v1/detach", post(policy::detach))
         .route(
             "/v1/bans",

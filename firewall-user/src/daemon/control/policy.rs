@@ -1,11 +1,19 @@
-//! `/v1/apply` and `/v1/detach`.
+//! `/v1/apply`, `/v1/confirm`, `/v1/rollback` and `/v1/detach`.
+
+use std::path::Path;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use serde::Deserialize;
 
-use super::super::documents::{ApplyReport, ApplyRequest, DetachReport, DetachRequest};
+use super::super::documents::{
+    ApplyReport, ApplyRequest, ConfirmReport, DetachReport, DetachRequest, LONGEST_TRIAL_SECONDS,
+    RollbackReport,
+};
 use super::super::failure::Failure;
 use super::super::offer::{Origin, base_of};
+use super::super::reload::Orders;
 use super::Control;
 use super::body::Body;
 
@@ -29,12 +37,56 @@ pub async fn apply(
                 path.display()
             )));
         }
+        (None, Some(path)) if same_file(&path, &control.policy) => {
+            Origin::Own(control.policy.clone())
+        }
         (None, Some(path)) => Origin::File(path),
-        (None, None) => Origin::File(control.policy.clone()),
+        (None, None) => Origin::Own(control.policy.clone()),
+    };
+    let orders = Orders {
+        dry_run: request.dry_run,
+        confirm: trial(request.confirm_seconds)?,
     };
     let reloader = control.reloader.lock().await;
-    Ok(Json(reloader.apply(origin, request.dry_run).await?))
+    Ok(Json(reloader.apply(origin, orders).await?))
 }
+
+fn trial(seconds: Option<u64>) -> Result<Option<Duration>, Failure> {
+    match seconds {
+        Some(seconds) if !(1..=LONGEST_TRIAL_SECONDS).contains(&seconds) => Err(Failure::Invalid(
+            format!("`confirm_seconds` must be 1 to {LONGEST_TRIAL_SECONDS}, but is {seconds}"),
+        )),
+        seconds => Ok(seconds.map(Duration::from_secs)),
+    }
+}
+
+fn same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+pub async fn confirm(
+    State(control): State<Control>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<ConfirmReport>, Failure> {
+    let reloader = control.reloader.lock().await;
+    Ok(Json(reloader.confirm().await?))
+}
+
+pub async fn roll_back(
+    State(control): State<Control>,
+    Body(Nothing {}): Body<Nothing>,
+) -> Result<Json<RollbackReport>, Failure> {
+    let reloader = control.reloader.lock().await;
+    Ok(Json(reloader.roll_back().await?))
+}
+
+/// A request that has nothing to say.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
 
 pub async fn detach(
     State(control): State<Control>,

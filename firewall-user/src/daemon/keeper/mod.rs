@@ -1,9 +1,11 @@
 //! What the fence thread keeps: the datapath with everything whose order matters to it - the policy
 //! in force, the detector. Synchronous, and the only place that changes the fence.
 
+mod begin;
 mod counts;
 mod report;
 mod tick;
+mod trial;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,16 +19,20 @@ use super::alerts::AlertLog;
 use super::documents::{ApplyReport, DetachReport};
 use super::failure::Failure;
 use super::ledger::Ledger;
+use super::memory::{Memory, Remembered};
 use super::offer::Offer;
 use super::pulse::Pulse;
 use super::rates::Rates;
+use super::reload::Orders;
 use super::warden::Warden;
 use crate::datapath::{Applied, Datapath, Events};
 use crate::detect::Detector;
 use crate::policy::Policy;
 use crate::respond::BanFile;
 use crate::settings::Settings;
+use begin::Up;
 use counts::Chores;
+use trial::Behind;
 
 /// The fence and what belongs to it.
 #[derive(Debug)]
@@ -38,8 +44,11 @@ pub struct Keeper {
     /// Where the policy in force came from.
     source: String,
     applied: Timestamp,
-    /// Why the latest policy offered was not taken; `None` if it was.
+    /// Why the daemon's own policy file is not in force as it was read last; `None` if it is.
     policy_error: Option<String>,
+    /// What is in force again when the policy on trial fails.
+    behind: Option<Behind>,
+    memory: Memory,
     warden: Arc<Warden>,
     pulse: Arc<Pulse>,
     /// Takes each event stream that the datapath opens.
@@ -57,14 +66,22 @@ pub struct Keeper {
 const LOOK: Duration = Duration::from_secs(1);
 
 impl Keeper {
-    /// Puts the fence up, or takes it over, and the bans with it.
+    /// Puts the fence up, or takes it over, and the bans with it. `offered` is the daemon's own
+    /// policy file as it was read.
     pub fn start(
         settings: Arc<Settings>,
-        offer: Offer,
+        offered: Result<Offer, String>,
         pulse: Arc<Pulse>,
         streams: mpsc::UnboundedSender<Events>,
     ) -> anyhow::Result<Self> {
-        let (datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
+        let mut memory = Memory::load(&settings.state_dir)?;
+        let Up {
+            datapath,
+            offer,
+            applied,
+            behind,
+            error,
+        } = begin::put_up(&settings, offered, &mut memory)?;
         for attachment in datapath.attachments() {
             info!(
                 interface = attachment.interface,
@@ -74,23 +91,30 @@ impl Keeper {
                 "protecting"
             );
         }
-        log_applied(&applied, &offer);
         let warden = Warden::restore(
             datapath.ban_table(),
             BanFile::in_state_dir(&settings.state_dir),
             offer.policy.never_block.clone(),
         )?;
-        let now = Timestamp::now();
         let ledger = Ledger::load(&settings.state_dir)?;
         let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
             settings,
-            started: now,
+            started: Timestamp::now(),
             datapath,
             policy: offer.policy,
             source: offer.source,
-            applied: now,
-            policy_error: None,
+            applied,
+            policy_error: error,
+            behind: behind.map(|offer| Behind {
+                policy: offer.policy,
+                source: offer.source,
+                applied: memory
+                    .in_force
+                    .as_ref()
+                    .map_or(applied, |policy| policy.applied),
+            }),
+            memory,
             warden: Arc::new(warden),
             pulse,
             streams,
@@ -103,13 +127,18 @@ impl Keeper {
         keeper.settle_counts();
         keeper.hand_on_events();
         keeper.pulse.attached(keeper.attached());
+        if keeper.datapath.is_confirmed() {
+            // The daemon before was ended between the word and what follows from it.
+            let confirmed = keeper.confirm();
+            confirmed.map_err(|failure| anyhow::anyhow!("{failure}"))?;
+        }
         Ok(keeper)
     }
 
     /// Puts an offered policy in force, or says what that would be.
-    pub fn apply(&mut self, offer: Offer, dry_run: bool) -> Result<ApplyReport, Failure> {
+    pub fn apply(&mut self, offer: Offer, orders: &Orders) -> Result<ApplyReport, Failure> {
         let mut report = ApplyReport {
-            dry_run,
+            dry_run: orders.dry_run,
             source: offer.source.clone(),
             generation: self.datapath.generation(),
             rules: offer.policy.rules.len(),
@@ -119,8 +148,9 @@ impl Keeper {
             load_seconds: 0.0,
             swap_seconds: 0.0,
             bans_lifted: Vec::new(),
+            trial: None,
         };
-        if dry_run {
+        if orders.dry_run {
             let compile = self
                 .datapath
                 .rehearse(&offer.policy)
@@ -128,11 +158,20 @@ impl Keeper {
             report.compile_seconds = compile.as_secs_f64();
             return Ok(report);
         }
-        let applied = match self.datapath.apply(&offer.policy) {
+        // A deadline that has passed a moment ago must not stand in the way.
+        self.look_after_trial()?;
+        if let Some(why) = self.busy_with_trial() {
+            return Err(Failure::Refused(why));
+        }
+        let applied = match orders.confirm {
+            None => self.datapath.apply(&offer.policy),
+            Some(duration) => self.datapath.apply_on_trial(&offer.policy, duration),
+        };
+        let applied = match applied {
             Ok(applied) => applied,
             Err(error) => {
                 let error = error.context("the policy in force stays");
-                self.policy_error = Some(format!("{error:#}"));
+                self.refuse_policy(offer.own, format!("{error:#}"));
                 return Err(Failure::Failed(error));
             }
         };
@@ -142,10 +181,19 @@ impl Keeper {
         report.compile_seconds = applied.compile.as_secs_f64();
         report.load_seconds = applied.load.as_secs_f64();
         report.swap_seconds = applied.swap.as_secs_f64();
-        self.policy = offer.policy;
-        self.source = offer.source;
-        self.applied = Timestamp::now();
-        self.policy_error = None;
+        if offer.own {
+            self.policy_error = None;
+        }
+        if orders.confirm.is_some() {
+            self.on_trial(offer);
+            report.trial = self.trial_status();
+        } else {
+            self.applied = Timestamp::now();
+            self.memory.take(Remembered::new(&offer, self.applied));
+            self.policy_error = None;
+            self.policy = offer.policy;
+            self.source = offer.source;
+        }
         self.compiled_now();
         report.bans_lifted = self.warden.protect(self.policy.never_block.clone())?;
         self.restore_state(&applied)?;
@@ -166,10 +214,24 @@ impl Keeper {
         }
         let interfaces = listed(&lost);
         error!(interfaces, "the fence is gone there; putting it up again");
+        let trial = self.datapath.trial();
+        // A trial's gates cannot be put up again; what is, is what was in force before it.
+        let policy = match &self.behind {
+            Some(behind) if trial.is_some() => &behind.policy,
+            _ => &self.policy,
+        };
         let applied = self
             .datapath
-            .apply(&self.policy)
+            .apply(policy)
             .with_context(|| format!("{interfaces}: no fence"))?;
+        if let Some(trial) = trial {
+            let why = format!("the fence was gone on {interfaces}");
+            error!(
+                generation = trial.generation,
+                "the policy on trial was given back: {why}"
+            );
+            self.given_back(trial.generation, &why)?;
+        }
         self.restore_state(&applied)?;
         self.pulse.attached(self.attached());
         warn!(interfaces, "the fence stands again");
@@ -193,26 +255,29 @@ impl Keeper {
         }
     }
 
-    /// Notes that an offered policy was wrong: the one in force stays.
-    pub fn refuse_policy(&mut self, error: String) {
-        self.policy_error = Some(error);
+    /// Notes that an offered policy was wrong: the one in force stays. What is said of the daemon's
+    /// own policy file does not change with another file that is refused.
+    pub fn refuse_policy(&mut self, own: bool, error: String) {
+        if own {
+            self.policy_error = Some(error);
+        }
     }
 
     /// Takes the fence down from one interface, or all.
     pub fn detach(&mut self, interface: Option<&str>) -> Result<DetachReport, Failure> {
-        let attached = |datapath: &Datapath| -> Vec<String> {
-            let names = datapath.attachments().iter();
-            names
-                .map(|attachment| attachment.interface.clone())
-                .collect()
-        };
         if let Some(name) = interface
-            && !attached(&self.datapath).iter().any(|other| other == name)
+            && !self.attached_names().iter().any(|other| other == name)
         {
             return Err(Failure::NotFound(format!(
                 "interface `{name}` is not protected by this daemon (protected: {})",
-                listed(&attached(&self.datapath))
+                listed(&self.attached_names())
             )));
+        }
+        if interface.is_none() {
+            // What a later `apply` goes back to is not a policy that nobody confirmed.
+            self.end_trial("the fence was taken down")?;
+        } else if let Some(why) = self.busy_with_trial() {
+            return Err(Failure::Refused(why));
         }
         let detached = self.datapath.detach(interface);
         self.pulse.attached(self.attached());
@@ -220,8 +285,15 @@ impl Keeper {
         warn!(interfaces = listed(&detached), "the fence was taken down");
         Ok(DetachReport {
             detached,
-            attached: attached(&self.datapath),
+            attached: self.attached_names(),
         })
+    }
+
+    fn attached_names(&self) -> Vec<String> {
+        let attachments = self.datapath.attachments().iter();
+        attachments
+            .map(|attachment| attachment.interface.clone())
+            .collect()
     }
 
     /// How many interfaces are protected.

@@ -47,6 +47,8 @@ impl Keeper {
                 rules: self.policy.rules.len(),
                 sets: self.policy.sets.len(),
                 observed: self.observed_rules(),
+                trial: self.trial_status(),
+                given_back: self.given_back_status(),
             },
             interfaces: self
                 .datapath
@@ -171,6 +173,7 @@ impl Keeper {
             generation: self.datapath.generation(),
             applied: self.applied,
             valid: self.policy_error.is_none(),
+            trial_deadline: self.trial_status().map(|trial| trial.deadline),
         })
     }
 

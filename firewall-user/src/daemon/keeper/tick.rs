@@ -9,6 +9,7 @@ use crate::detect::{Alert, AlertChange, Snapshot, Time};
 impl Keeper {
     /// One round.
     pub fn tick(&mut self) -> anyhow::Result<()> {
+        self.look_after_trial()?;
         let time = now();
         let snapshot = Snapshot {
             time,

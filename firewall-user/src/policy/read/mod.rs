@@ -57,11 +57,18 @@ impl Policy {
     /// Reads and checks a policy file and the files of its sets. Besides the policy come warnings
     /// and notes.
     pub fn load(path: &Path) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+        let text = Self::text_of(path)?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&text, &path.display().to_string(), base)
+    }
+
+    /// The text of a policy file, unread but for its size and encoding.
+    pub fn text_of(path: &Path) -> Result<String, PolicyErrors> {
         let name = path.display().to_string();
         let text = read_text(path, MAX_POLICY_BYTES, "a policy")
             .map_err(|error| PolicyErrors::one(Finding::about_file(&name, error)))?;
-        let text = match String::from_utf8(text) {
-            Ok(text) => text,
+        match String::from_utf8(text) {
+            Ok(text) => Ok(text),
             Err(error) => {
                 let start = error.utf8_error().valid_up_to();
                 let text = String::from_utf8_lossy(error.as_bytes());
@@ -69,10 +76,9 @@ impl Policy {
                 let source = Source::new(&name, &text);
                 let message = "bytes that are not UTF-8";
                 let finding = source.finding(Severity::Error, start..start, message, help);
-                return Err(PolicyErrors::one(finding));
+                Err(PolicyErrors::one(finding))
             }
-        };
-        Self::parse(&text, &name, path.parent().unwrap_or(Path::new("")))
+        }
     }
 
     /// Reads and checks a policy from its text. `file_name` is for messages; the files of sets are

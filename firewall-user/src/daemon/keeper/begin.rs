@@ -1,0 +1,165 @@
+//! Which policy the fence comes up with: the daemon's own file, unless a trial that the daemon
+//! before began says otherwise.
+
+use anyhow::{anyhow, bail};
+use jiff::Timestamp;
+use tracing::{error, warn};
+
+use super::log_applied;
+use crate::daemon::memory::{Memory, Remembered};
+use crate::daemon::offer::Offer;
+use crate::datapath::{Datapath, Failed, Resumed};
+use crate::settings::Settings;
+
+/// A fence that stands.
+pub(super) struct Up {
+    pub(super) datapath: Datapath,
+    pub(super) offer: Offer,
+    pub(super) applied: Timestamp,
+    /// The policy before, if the one in force is on trial.
+    pub(super) behind: Option<Offer>,
+    /// Why the daemon's own policy is not the one in force.
+    pub(super) error: Option<String>,
+}
+
+/// Puts the fence up, or takes it over.
+pub(super) fn put_up(
+    settings: &Settings,
+    offered: Result<Offer, String>,
+    memory: &mut Memory,
+) -> anyhow::Result<Up> {
+    match Datapath::resume(&settings.datapath())? {
+        Resumed::Nothing => as_asked(settings, offered, memory),
+        Resumed::OnTrial(datapath) => go_on(settings, *datapath, offered, memory),
+        Resumed::Failed(failed) => after_trial(settings, &failed, offered, memory),
+    }
+}
+
+/// The daemon's own policy, unless its text was given back and nobody has changed it since.
+fn as_asked(
+    settings: &Settings,
+    offered: Result<Offer, String>,
+    memory: &mut Memory,
+) -> anyhow::Result<Up> {
+    let offer = offered.map_err(|error| refused(settings, &error))?;
+    let given_back = memory.given_back.as_ref();
+    if let Some(given) = given_back.filter(|given| given.policy.text == offer.text) {
+        let error = format!(
+            "{} holds the policy that was given back ({}); the one before it is in force",
+            offer.source, given.why
+        );
+        error!("{error}: change it, or put it in force with `palisade apply`");
+        return remembered(settings, memory, Some(error));
+    }
+    let (datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
+    log_applied(&applied, &offer);
+    let now = Timestamp::now();
+    memory.take(Remembered::new(&offer, now));
+    Ok(Up {
+        datapath,
+        offer,
+        applied: now,
+        behind: None,
+        error: None,
+    })
+}
+
+/// A trial that was begun by the daemon before goes on.
+fn go_on(
+    settings: &Settings,
+    datapath: Datapath,
+    offered: Result<Offer, String>,
+    memory: &mut Memory,
+) -> anyhow::Result<Up> {
+    let trial = datapath.trial();
+    let generation = trial.as_ref().map_or(0, |trial| trial.generation);
+    let on_trial = memory.trial.clone();
+    let offer = match on_trial.as_ref().map(Remembered::offer) {
+        Some(Ok(offer)) => offer,
+        other => {
+            let why = match other {
+                Some(Err(error)) => format!("its policy cannot be read any more: {error}"),
+                _ => "its policy is not remembered".to_owned(),
+            };
+            drop(datapath);
+            return after_trial(settings, &Failed { generation, why }, offered, memory);
+        }
+    };
+    let behind = match memory.in_force.as_ref().map(Remembered::offer) {
+        Some(Ok(behind)) => Some(behind),
+        Some(Err(error)) => {
+            warn!("the policy before the trial cannot be read any more: {error}");
+            None
+        }
+        None => None,
+    };
+    warn!(
+        generation,
+        policy = offer.source,
+        remaining_seconds = trial.map_or(0, |trial| trial.remaining.as_secs()),
+        "a policy is on trial"
+    );
+    Ok(Up {
+        datapath,
+        offer,
+        applied: on_trial.map_or_else(Timestamp::now, |trial| trial.applied),
+        behind,
+        error: None,
+    })
+}
+
+/// A trial has failed while no daemon looked: what was in force before it is put in force.
+fn after_trial(
+    settings: &Settings,
+    failed: &Failed,
+    offered: Result<Offer, String>,
+    memory: &mut Memory,
+) -> anyhow::Result<Up> {
+    let own = memory.trial.as_ref().is_some_and(|trial| trial.own);
+    memory.give_back_trial(failed.generation, &failed.why);
+    let error = format!(
+        "the policy on trial as generation {} was given back: {}",
+        failed.generation, failed.why
+    );
+    error!("{error}");
+    if memory.in_force.is_none() {
+        return as_asked(settings, offered, memory);
+    }
+    remembered(settings, memory, own.then_some(error))
+}
+
+/// The policy that was in force last.
+fn remembered(
+    settings: &Settings,
+    memory: &mut Memory,
+    error: Option<String>,
+) -> anyhow::Result<Up> {
+    let Some(policy) = &memory.in_force else {
+        bail!(
+            "{}",
+            error.unwrap_or_else(|| "no policy is remembered".to_owned())
+        );
+    };
+    let offer = policy.offer().map_err(|error| refused(settings, &error))?;
+    let (datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
+    log_applied(&applied, &offer);
+    Ok(Up {
+        datapath,
+        offer,
+        applied: policy.applied,
+        behind: None,
+        error,
+    })
+}
+
+fn refused(settings: &Settings, error: &str) -> anyhow::Error {
+    let state = if Datapath::stands(&settings.pin_dir) {
+        format!(
+            "the fence pinned under {} stands as it was",
+            settings.pin_dir.display()
+        )
+    } else {
+        "nothing is protected".to_owned()
+    };
+    anyhow!("{error}\nthe daemon does not start with this policy; {state}")
+}
