@@ -64,7 +64,7 @@ pub(super) fn put(
         Err(error) => {
             if ingress.is_some() {
                 // Half a fence is taken down again.
-                remove(&pins.link(&interface.name, Side::In))?;
+                unlink(&pins.link(&interface.name, Side::In))?;
             }
             return Err(error.context(format!("egress on {}", interface.name)));
         }
@@ -97,7 +97,7 @@ pub(super) fn take_off(
     for side in [Side::Out, Side::In] {
         let pin = pins.link(interface, side);
         there |= pin.try_exists().unwrap_or(false);
-        remove(&pin)?;
+        unlink(&pin)?;
     }
     if let Some(priority) = before.and_then(|before| before.clsact) {
         there = true;
@@ -124,7 +124,7 @@ fn put_ingress(
     }
     // Native and generic programs cannot stand on one interface at the same time, so the old one has
     // to go first.
-    remove(&pin)?;
+    unlink(&pin)?;
     let (generic, fallback) = match attach_xdp(programs, interface, &pin) {
         Ok(attached) => attached,
         Err(error) if stands => return Err(stand_again(programs, interface, &pin, error)),
@@ -241,7 +241,7 @@ fn put_egress(
     }
     let taken_over = put_filter(programs, &interface.name)?;
     // A link from before stood until now; both let pass what both let pass.
-    remove(&pin)?;
+    unlink(&pin)?;
     Ok(Outward {
         clsact: Some(CLSACT_PRIORITY),
         taken_over,
@@ -260,7 +260,7 @@ fn put_tcx(
         replace(pin, program.fd()?.as_fd())?;
         return Ok(true);
     }
-    remove(pin)?;
+    unlink(pin)?;
     let id = program.attach_with_options(
         &interface.name,
         TcAttachType::Egress,
@@ -317,6 +317,13 @@ fn replace(pin: &Path, program: BorrowedFd<'_>) -> anyhow::Result<()> {
     sys::open_pin(pin)
         .and_then(|link| sys::update_link(link.as_fd(), program))
         .with_context(|| format!("pinned link {} cannot be updated", pin.display()))
+}
+
+/// Takes a pinned link's program off, if there is one.
+fn unlink(pin: &Path) -> anyhow::Result<()> {
+    // A link whose device has gone cannot be detached and need not be.
+    let _ = sys::open_pin(pin).and_then(|link| sys::detach_link(link.as_fd()));
+    remove(pin)
 }
 
 /// Whether there is a link at `pin` that runs the program pinned at `program`.

@@ -58,6 +58,15 @@ pub(super) fn update_link(link: BorrowedFd<'_>, program: BorrowedFd<'_>) -> io::
     Ok(())
 }
 
+/// Takes a link's program off its interface at once. Unpinning alone takes effect some time after.
+pub(super) fn detach_link(link: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: all zero is a valid bpf_attr.
+    let mut attribute: bpf_attr = unsafe { zeroed() };
+    attribute.link_detach.link_fd = link.as_raw_fd() as u32;
+    bpf(bpf_cmd::BPF_LINK_DETACH, &mut attribute)?;
+    Ok(())
+}
+
 /// Opens a pinned object.
 pub(super) fn open_pin(path: &Path) -> io::Result<OwnedFd> {
     use std::os::unix::ffi::OsStrExt;

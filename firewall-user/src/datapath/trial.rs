@@ -12,7 +12,6 @@ use firewall_common::layout::LAYOUT_VERSION;
 use firewall_common::trial::{CONFIRMED, PENDING, WITHDRAWN};
 
 use super::attach::Pair;
-use super::object::words;
 use super::pins::{Pins, Shelf, Side};
 use super::state::{State, Trial};
 use super::swap::Swap;
@@ -196,7 +195,7 @@ impl Pins {
         let path = self.word();
         let data =
             MapData::from_pin(&path).with_context(|| format!("pinned map {}", path.display()))?;
-        words(Map::from_map_data(data)?)
+        Ok(Array::try_from(Map::from_map_data(data)?)?)
     }
 }
 

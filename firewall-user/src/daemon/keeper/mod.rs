@@ -25,7 +25,7 @@ use super::pulse::Pulse;
 use super::rates::Rates;
 use super::reload::Orders;
 use super::warden::Warden;
-use crate::datapath::{Applied, Datapath, Events};
+use crate::datapath::{Applied, Datapath, Events, clock};
 use crate::detect::Detector;
 use crate::policy::Policy;
 use crate::respond::BanFile;
@@ -113,6 +113,7 @@ impl Keeper {
                     .in_force
                     .as_ref()
                     .map_or(applied, |policy| policy.applied),
+                clock_offset: clock::offset(),
             }),
             memory,
             warden: Arc::new(warden),

@@ -17,6 +17,8 @@ pub(super) struct Behind {
     pub(super) policy: Policy,
     pub(super) source: String,
     pub(super) applied: Timestamp,
+    /// What it was compiled with.
+    pub(super) clock_offset: i128,
 }
 
 impl Keeper {
@@ -98,7 +100,9 @@ impl Keeper {
             self.policy = behind.policy;
             self.source = behind.source;
             self.applied = behind.applied;
+            self.chores.clock_offset = behind.clock_offset;
         }
+        self.settle_counts();
         self.warden.protect(self.policy.never_block.clone())?;
         Ok(())
     }
@@ -136,6 +140,7 @@ impl Keeper {
         self.policy = offer.policy;
         self.source = offer.source;
         self.applied = Timestamp::now();
+        self.compiled_now();
         self.warden.protect(self.policy.never_block.clone())?;
         self.restore_state(&applied)?;
         Ok(())
@@ -149,6 +154,7 @@ impl Keeper {
             policy: std::mem::replace(&mut self.policy, offer.policy),
             source: std::mem::replace(&mut self.source, offer.source),
             applied: std::mem::replace(&mut self.applied, now),
+            clock_offset: self.chores.clock_offset,
         });
     }
 
