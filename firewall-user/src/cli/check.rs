@@ -1,23 +1,44 @@
 //! `palisade check`.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
 use super::{EXIT_FAILED, Global};
 use crate::policy::{Environment, Finding, Policy, PolicyErrors, render};
+use crate::settings::Settings;
 
 /// Arguments of `palisade check`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The policy file
     #[arg(default_value = "/etc/palisade/policy.toml")]
-    pub file: std::path::PathBuf,
+    pub file: PathBuf,
+    /// The host settings, for the names of its interfaces; without it, palisade.toml beside the
+    /// policy, if there is one
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
-    let outcome = Policy::load(&arguments.file).and_then(|read| compiled(&arguments.file, read));
+    let interfaces = match interfaces(&arguments) {
+        Ok(interfaces) => interfaces,
+        Err(error) => {
+            eprintln!("palisade: {error:#}");
+            return Ok(ExitCode::from(EXIT_FAILED));
+        }
+    };
+    let outcome = Policy::load(&arguments.file).and_then(|(policy, mut findings)| {
+        let text = fs::read_to_string(&arguments.file).unwrap_or_default();
+        let name = arguments.file.display().to_string();
+        if let Some(interfaces) = &interfaces {
+            findings.extend(Finding::about_interfaces(&policy, &name, &text, interfaces));
+        }
+        compiled(&name, &text, policy, findings)
+    });
     let file = arguments.file.display().to_string();
     if global.json {
         println!("{}", report(&file, &outcome));
@@ -47,19 +68,38 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
 
 /// A policy is valid when it can be compiled too.
 fn compiled(
-    file: &std::path::Path,
-    (policy, warnings): (Policy, Vec<Finding>),
+    file: &str,
+    text: &str,
+    policy: Policy,
+    warnings: Vec<Finding>,
 ) -> Result<(Policy, Vec<Finding>), PolicyErrors> {
     match policy.compile(&Environment::default()) {
         Ok(_) => Ok((policy, warnings)),
         Err(error) => Err(PolicyErrors {
-            errors: vec![Finding::about_file(
-                &file.display().to_string(),
-                error.to_string(),
-            )],
+            errors: vec![Finding::about_rules(&policy, file, text, error.to_string())],
             more: 0,
             warnings,
         }),
+    }
+}
+
+/// The interfaces of the host that the policy is for; `None` if that is not known.
+fn interfaces(arguments: &Args) -> anyhow::Result<Option<Vec<String>>> {
+    let beside = arguments.file.with_file_name("palisade.toml");
+    let file = match &arguments.config {
+        Some(file) => file,
+        None if beside.is_file() => &beside,
+        None => return Ok(None),
+    };
+    let names = |settings: Settings| {
+        let interfaces = settings.interfaces.into_iter();
+        interfaces.map(|interface| interface.name).collect()
+    };
+    match Settings::load(file) {
+        Ok(settings) => Ok(Some(names(settings))),
+        // It is not what is to be checked.
+        Err(_) if arguments.config.is_none() => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -27,6 +27,8 @@ pub enum Severity {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     pub severity: Severity,
+    /// What scripts know it by; `None` for errors.
+    pub code: Option<&'static str>,
     /// The file as the user named it.
     pub file: Arc<str>,
     /// Where in the file; `None` if the file as a whole is meant.
@@ -87,6 +89,7 @@ impl Finding {
     pub fn about_file(file: &str, message: impl Into<String>) -> Self {
         Self {
             severity: Severity::Error,
+            code: None,
             file: file.into(),
             place: None,
             message: message.into(),
@@ -94,13 +97,14 @@ impl Finding {
         }
     }
 
-    /// The stable JSON form: `file`, `line`, `column`, `message`, `help`, `severity`.
+    /// The stable JSON form: `file`, `line`, `column`, `severity`, `code`, `message`, `help`.
     pub fn to_json(&self) -> Value {
         json!({
             "file": &*self.file,
             "line": self.place.as_ref().map(|place| place.line),
             "column": self.place.as_ref().map(|place| place.column),
             "severity": self.severity.name(),
+            "code": self.code,
             "message": self.message,
             "help": self.help,
         })

@@ -129,6 +129,7 @@ mod tests {
     fn a_drawn_finding_shows_message_place_line_and_help() {
         let finding = Finding {
             severity: Severity::Error,
+            code: None,
             file: "policy.toml".into(),
             place: Some(Place {
                 line: 12,

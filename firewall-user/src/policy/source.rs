@@ -65,6 +65,7 @@ impl<'t> Source<'t> {
     ) -> Finding {
         Finding {
             severity,
+            code: None,
             file: self.name.clone(),
             place: Some(self.place(span)),
             message: message.into(),

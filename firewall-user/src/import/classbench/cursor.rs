@@ -145,6 +145,7 @@ impl Fault {
     pub fn finding(self, file: &str, number: usize, line: &str) -> Finding {
         Finding {
             severity: Severity::Error,
+            code: None,
             file: file.into(),
             place: Some(place_in_line(number, line, self.span)),
             message: self.message,

@@ -33,10 +33,10 @@ impl Patterns {
         if self.patterns.len() <= MAX_PATTERNS as usize {
             return Ok(());
         }
-        let with: Vec<&str> = rules
+        let with: Vec<String> = rules
             .iter()
             .filter(|rule| !rule.payloads.is_empty())
-            .map(|rule| rule.name.as_str())
+            .map(|rule| format!("\"{}\"", rule.name))
             .collect();
         Err(CompileError::TooManyPatterns {
             direction: direction.name(),

@@ -1,5 +1,6 @@
 //! Where the rules and sets stand in a policy's text, so that an edit can touch those lines only.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
 use toml::Spanned;
@@ -99,6 +100,15 @@ impl Layout {
     pub fn set(&self, name: &str) -> Option<&SetValue> {
         self.sets.iter().find(|set| set.name == name)
     }
+}
+
+/// Where the value of each set begins, in a text that is valid.
+pub fn set_lines(text: &str) -> HashMap<String, usize> {
+    let layout = Layout::of(text);
+    let sets = layout.map(|layout| layout.sets).unwrap_or_default();
+    sets.into_iter()
+        .map(|set| (set.name, set.value.start))
+        .collect()
 }
 
 /// The start of the line on which `offset` lies.

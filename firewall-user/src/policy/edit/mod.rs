@@ -13,6 +13,7 @@ mod transaction;
 
 use ipnet::IpNet;
 
+pub use layout::set_lines;
 pub use rules::{NewRule, Position, Written, add_rule, remove_rule, rule_text, set_mode};
 pub use sets::{add_to_file, add_to_set, create_set, remove_from_file, remove_from_set};
 pub use transaction::{Saved, Transaction};

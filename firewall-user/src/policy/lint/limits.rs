@@ -2,7 +2,7 @@
 
 use firewall_common::packet::protocol;
 
-use super::Linter;
+use super::{Linter, code};
 use crate::policy::finding::Severity;
 use crate::policy::limit::{Per, Unit};
 use crate::policy::model::Rule;
@@ -24,7 +24,7 @@ impl Linter<'_> {
         for rule in &policy.rules {
             if let Some((message, help)) = fault(rule) {
                 let message = format!("the limit of rule \"{}\" {message}", rule.name);
-                self.report(Severity::Warning, rule, message, help);
+                self.report(Severity::Warning, code::LIMIT, rule, message, help);
             }
         }
     }

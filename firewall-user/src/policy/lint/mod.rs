@@ -1,33 +1,65 @@
-//! Warnings about policies that are valid and yet probably not what was meant.
+//! Warnings and notes about policies that are valid and yet perhaps not what was meant.
+//!
+//! They are looked for with every reading of a policy, so that ten thousand rules and a million addresses
+//! may cost tenths of a second and no more: lists are compared as merged ranges.
 
+mod contradictions;
 mod coverage;
+mod exposure;
+mod late;
 mod limits;
-mod shadow;
+mod reach;
+mod region;
+mod sets;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ops::Range;
 
 use jiff::Timestamp;
 
 use self::coverage::Coverage;
-use super::address::print_prefix;
+use self::reach::{Unreached, reach};
 use super::finding::{Findings, Severity};
-use super::model::{Action, Addresses, Mode, Policy, Rule};
-use super::protocol::{ICMP, ICMPV6, protocol_name};
+use super::model::{Mode, Policy, Rule};
 use super::source::Source;
 
-/// Headers of IPv6 that are passed over to find the protocol: hop-by-hop options, routing, fragment,
-/// authentication, destination options, mobility, HIP, shim6.
-const EXTENSION_HEADERS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
+/// What the findings are called in JSON. Scripts go by them.
+pub mod code {
+    pub const EXPIRED: &str = "expired";
+    pub const EXPIRES_SOON: &str = "expires-soon";
+    pub const NEVER_MATCHES: &str = "never-matches";
+    pub const EXTENSION_HEADER: &str = "extension-header";
+    pub const UNREACHABLE: &str = "unreachable";
+    pub const DUPLICATE: &str = "duplicate";
+    pub const NOT_COMPARED: &str = "not-compared";
+    pub const NEVER_BLOCK_OVERLAP: &str = "never-block-overlap";
+    pub const PROTECTS_ALL: &str = "protects-all";
+    pub const SET_COVERS_ALL: &str = "set-covers-all";
+    pub const SET_UNUSED: &str = "set-unused";
+    pub const SET_ENTRY_COVERED: &str = "set-entry-covered";
+    pub const ADMIN_PORT_OPEN: &str = "admin-port-open";
+    pub const LIMIT: &str = "limit";
+    pub const UNEXPLAINED: &str = "unexplained";
+    pub const OBSERVES: &str = "observes";
+    pub const INTERFACE_NOT_PROTECTED: &str = "interface-not-protected";
+}
 
-/// Looks a valid policy over, as of `now`.
-pub(super) fn lint(policy: &Policy, source: &Source<'_>, now: Timestamp, findings: &mut Findings) {
-    let coverage: Vec<Coverage> = policy
-        .sets
-        .iter()
-        .map(|set| Coverage::of(&set.prefixes))
-        .collect();
+/// Looks a valid policy over, as of `now`. `in_protect` are the sets that `never_block` names.
+pub(super) fn lint(
+    policy: &Policy,
+    in_protect: &[usize],
+    source: &Source<'_>,
+    now: Timestamp,
+    findings: &mut Findings,
+) {
+    let sets = policy.sets.iter();
     let mut linter = Linter {
         policy,
         source,
-        coverage,
+        coverage: sets.map(|set| Coverage::of(&set.prefixes)).collect(),
+        protected: Coverage::of(&policy.never_block),
         findings,
     };
     let usable: Vec<bool> = policy
@@ -35,9 +67,12 @@ pub(super) fn lint(policy: &Policy, source: &Source<'_>, now: Timestamp, finding
         .iter()
         .map(|rule| linter.can_match(rule, now))
         .collect();
-    linter.shadowed(&usable);
-    linter.protected();
+    linter.unreachable(&usable, now);
+    linter.everybody();
+    linter.spared(&usable);
+    linter.exposed(&usable);
     linter.limits();
+    linter.sets(in_protect);
     linter.unexplained();
 }
 
@@ -46,165 +81,107 @@ struct Linter<'p> {
     source: &'p Source<'p>,
     /// By set.
     coverage: Vec<Coverage>,
+    /// `never_block`.
+    protected: Coverage,
     findings: &'p mut Findings,
 }
 
 impl Linter<'_> {
-    fn report(&mut self, severity: Severity, rule: &Rule, message: String, help: &str) {
+    fn report(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        rule: &Rule,
+        message: String,
+        help: &str,
+    ) {
         let span = self.source.line_span(rule.line);
+        self.report_at(severity, code, span, message, help);
+    }
+
+    fn report_at(
+        &mut self,
+        severity: Severity,
+        code: &'static str,
+        span: Range<usize>,
+        message: String,
+        help: &str,
+    ) {
         let help = Some(help.to_owned());
-        let finding = self.source.finding(severity, span, message, help);
+        let mut finding = self.source.finding(severity, span, message, help);
+        finding.code = Some(code);
         self.findings.push(finding);
     }
 
-    /// Whether any packet can match; if not, says why.
-    fn can_match(&mut self, rule: &Rule, now: Timestamp) -> bool {
-        let name = &rule.name;
-        if let Some(expires) = rule.expires.filter(|expires| *expires <= now) {
-            let message = format!("rule \"{name}\" expired at {expires}");
-            self.report(
-                Severity::Warning,
-                rule,
-                message,
-                "it matches nothing any more; remove it or move the date",
-            );
-            return false;
+    fn unreachable(&mut self, usable: &[bool], now: Timestamp) {
+        let reach = reach(self.policy, &self.coverage, &self.protected, usable, now);
+        for unreached in &reach.unreached {
+            self.say_unreachable(unreached);
         }
-        let passed_over = |protocol: &&u8| EXTENSION_HEADERS.contains(protocol);
-        if let Some(protocol) = rule.protocols.iter().find(passed_over) {
-            let protocol = protocol_name(*protocol);
-            let message = format!(
-                "rule \"{name}\" matches no IPv6 packet by protocol {protocol}, which is an extension header there"
-            );
-            self.report(
-                Severity::Warning,
-                rule,
-                message,
-                "name the protocol behind the extension headers",
-            );
-        }
-        let (from, to) = (self.families(&rule.from), self.families(&rule.to));
-        for (key, families) in [("from", from), ("to", to)] {
-            if families == (false, false) {
-                let message =
-                    format!("rule \"{name}\" can never match: the sets of \"{key}\" are empty");
-                self.report(
-                    Severity::Warning,
-                    rule,
-                    message,
-                    "fill the set, or remove the rule",
-                );
-                return false;
-            }
-        }
-        let protocol = match rule.protocols.as_slice() {
-            [ICMP] => (true, false),
-            [ICMPV6] => (false, true),
-            _ => (true, true),
-        };
-        let v4 = from.0 && to.0 && protocol.0;
-        let v6 = from.1 && to.1 && protocol.1;
-        if !v4 && !v6 {
-            let message = format!(
-                "rule \"{name}\" can never match: its addresses and protocol are of different IP versions"
-            );
-            self.report(
-                Severity::Warning,
-                rule,
-                message,
-                "write one rule for IPv4 and one for IPv6",
-            );
-        }
-        v4 || v6
-    }
-
-    fn families(&self, addresses: &Addresses) -> (bool, bool) {
-        if addresses.is_any() {
-            return (true, true);
-        }
-        let own = Coverage::of(&addresses.prefixes).families();
-        addresses
-            .sets
-            .iter()
-            .map(|set| self.coverage[*set].families())
-            .fold(own, |one, other| (one.0 || other.0, one.1 || other.1))
-    }
-
-    fn shadowed(&mut self, usable: &[bool]) {
-        let shadows = shadow::shadows(self.policy, &self.coverage, usable);
-        for (earlier, later) in shadows.pairs {
-            let (earlier, later) = (&self.policy.rules[earlier], &self.policy.rules[later]);
-            let message = format!(
-                "rule \"{}\" can never match: rule \"{}\" on line {} decides every packet of it first",
-                later.name, earlier.name, earlier.line
-            );
-            self.report(
-                Severity::Warning,
-                later,
-                message,
-                "move it before that rule, or remove it",
-            );
-        }
-        if !shadows.complete
+        if reach.unknown > 0
             && let Some(last) = self.policy.rules.last()
         {
-            let message =
-                "the last rules were not compared with all earlier ones: there are too many"
-                    .to_owned();
-            self.report(
-                Severity::Note,
-                last,
-                message,
-                "addresses and ports can be put together in fewer rules",
+            let message = format!(
+                "{} rules were not compared with all earlier ones: there is too much to compare",
+                reach.unknown
             );
+            let help = "addresses and ports can be put together in fewer rules";
+            self.report(Severity::Note, code::NOT_COMPARED, last, message, help);
         }
     }
 
-    /// Drop rules that meet sources of `never_block`.
-    fn protected(&mut self) {
-        if self.policy.never_block.is_empty() {
+    fn say_unreachable(&mut self, unreached: &Unreached) {
+        const SHOWN: usize = 4;
+        let rule = &self.policy.rules[unreached.rule];
+        let by: Vec<String> = unreached
+            .by
+            .iter()
+            .map(|index| &self.policy.rules[*index])
+            .map(|rule| format!("\"{}\" on line {}", rule.name, rule.line))
+            .collect();
+        if unreached.repeats {
+            let message = format!("rule \"{}\" repeats rule {}", rule.name, by[0]);
+            let help = "remove one of the two";
+            self.report(Severity::Warning, code::DUPLICATE, rule, message, help);
             return;
         }
-        let protected = Coverage::of(&self.policy.never_block);
-        for rule in &self.policy.rules {
-            if rule.action != Action::Drop || rule.from.is_any() {
-                continue;
-            }
-            let sets = rule
-                .from
-                .sets
-                .iter()
-                .flat_map(|set| &self.policy.sets[*set].prefixes);
-            let met = rule
-                .from
-                .prefixes
-                .iter()
-                .chain(sets)
-                .find(|prefix| protected.overlaps(prefix));
-            if let Some(met) = met {
-                let message = format!(
-                    "drop rule \"{}\" passes over protected sources: {} meets never_block",
-                    rule.name,
-                    print_prefix(met)
-                );
-                self.report(
-                    Severity::Note,
-                    rule,
-                    message,
-                    "nothing to do if that is meant",
-                );
-            }
-        }
+        let (deciders, help) = match by.len() {
+            1 => (
+                format!("rule {} decides", by[0]),
+                "move it before that rule, or remove it",
+            ),
+            many if many <= SHOWN => (
+                format!("rules {} together decide", by.join(", ")),
+                "move it before them, or remove it",
+            ),
+            many => (
+                format!(
+                    "rules {} and {} more together decide",
+                    by[..SHOWN].join(", "),
+                    many - SHOWN
+                ),
+                "move it before them, or remove it",
+            ),
+        };
+        let message = format!(
+            "rule \"{}\" can never match: {deciders} every packet of it first",
+            rule.name
+        );
+        self.report(Severity::Warning, code::UNREACHABLE, rule, message, help);
     }
 
     /// Rules that nobody answers for, and policies that enforce nothing.
     fn unexplained(&mut self) {
         if self.policy.defaults.mode == Mode::Observe {
-            let span = 0..0;
             let message = "the policy observes: it counts what it would drop and drops nothing";
-            let help = Some("set mode = \"enforce\" in [defaults] to drop".to_owned());
-            let finding = self.source.finding(Severity::Note, span, message, help);
-            self.findings.push(finding);
+            let help = "set mode = \"enforce\" in [defaults] to drop";
+            self.report_at(
+                Severity::Note,
+                code::OBSERVES,
+                0..0,
+                message.to_owned(),
+                help,
+            );
         }
         let unexplained: Vec<&Rule> = self
             .policy
@@ -225,14 +202,7 @@ impl Linter<'_> {
             more => format!(" and {more} more"),
         };
         let message = format!("without owner or reason: {}{more}", named.join(", "));
-        self.report(
-            Severity::Note,
-            first,
-            message,
-            "say who answers for a rule and why it exists",
-        );
+        let help = "say who answers for a rule and why it exists";
+        self.report(Severity::Note, code::UNEXPLAINED, first, message, help);
     }
 }
-
-#[cfg(test)]
-mod tests;

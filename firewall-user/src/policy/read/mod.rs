@@ -103,6 +103,7 @@ impl Policy {
             source: Source::new(file_name, text),
             findings: Findings::default(),
             base: base_dir,
+            in_protect: Vec::new(),
         };
         let parsed = if text.len() > ALL_SYNTAX_ERRORS {
             DeTable::parse(text).map_err(|fault| vec![fault])
@@ -119,7 +120,13 @@ impl Policy {
         let policy = parsed.ok().map(|document| {
             let policy = reader.policy(document.get_ref());
             if reader.findings.errors.is_empty() {
-                lint::lint(&policy, &reader.source, now, &mut reader.findings);
+                let Reader {
+                    source,
+                    findings,
+                    in_protect,
+                    ..
+                } = &mut reader;
+                lint::lint(&policy, in_protect, source, now, findings);
             }
             policy
         });
@@ -263,6 +270,7 @@ impl<'t> Reader<'t> {
             }
             let addresses = self.addresses(at, value, index);
             prefixes = addresses.prefixes;
+            self.in_protect.clone_from(&addresses.sets);
             for set in addresses.sets {
                 prefixes.extend_from_slice(&sets[set].prefixes);
             }

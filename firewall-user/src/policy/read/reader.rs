@@ -19,6 +19,8 @@ pub(super) struct Reader<'t> {
     pub findings: Findings,
     /// Folder that relative paths start from.
     pub base: &'t Path,
+    /// The sets that `never_block` names, by index.
+    pub in_protect: Vec<usize>,
 }
 
 /// The key whose value is being read, for messages: `"port" in rule "shop"`.

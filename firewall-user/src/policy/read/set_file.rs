@@ -98,6 +98,7 @@ fn explain(name: &Arc<str>, number: usize, line: &[u8], span: Range<usize>) -> F
     };
     Finding {
         severity: Severity::Error,
+        code: None,
         file: name.clone(),
         place: Some(place),
         message,
