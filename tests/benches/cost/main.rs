@@ -83,6 +83,7 @@ fn measure() -> Result<()> {
     {
         bail!("no part \"{unknown}\": the parts are {}", PARTS.join(", "));
     }
+    machine::prefer(0)?;
     let mut run = Run::new(&arguments)?;
     run.programs()?;
     run.loading()?;
@@ -141,6 +142,7 @@ impl<'a> Run<'a> {
                 programs: Vec::new(),
                 loading: Vec::new(),
                 throughput: Vec::new(),
+                goodput: Vec::new(),
                 not_measured: Vec::new(),
             },
             folder: tempfile::tempdir()?,
@@ -202,6 +204,10 @@ impl<'a> Run<'a> {
         if self.wants("wire") {
             let (quick, missing) = (self.arguments.quick, &mut self.report.not_measured);
             self.report.throughput = wire::contest::measure(self.folder.path(), quick, missing)?;
+        }
+        if self.wants("goodput") {
+            let (quick, missing) = (self.arguments.quick, &mut self.report.not_measured);
+            self.report.goodput = wire::goodput::measure(self.folder.path(), quick, missing)?;
         }
         Ok(())
     }

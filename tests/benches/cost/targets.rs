@@ -7,6 +7,7 @@ use crate::contender::Heat;
 use crate::report::Report;
 use crate::wire::contest::{ADDRESSES, PREFIXES};
 use crate::wire::filters::Kind;
+use crate::wire::goodput::{Clients, Layout};
 use crate::wire::peers::Form;
 use crate::xdp_filter;
 
@@ -65,6 +66,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
     cost(report, &mut targets);
     classification(report, &mut targets);
     wire(report, &mut targets);
+    goodput(report, &mut targets);
     loading(report, &mut targets);
     targets
 }
@@ -221,6 +223,51 @@ fn wire(report: &Report, targets: &mut Vec<Target>) {
                 rate(kind),
                 times,
             ));
+        }
+    }
+}
+
+/// Under the heaviest flood, beside the calm and beside nftables.
+fn goodput(report: &Report, targets: &mut Vec<Target>) {
+    let Some(heaviest) = report.goodput.iter().map(|line| line.strength).max() else {
+        return;
+    };
+    for layout in [Layout::Own, Layout::One] {
+        let at = |kind: Kind, strength| {
+            report.goodput.iter().find(|line| {
+                line.filter == kind.name()
+                    && line.queues == layout.name()
+                    && line.clients == Clients::Steady.name()
+                    && line.strength == strength
+            })
+        };
+        let requests = |kind, strength| at(kind, strength).map(|line| line.requests);
+        let own = requests(Kind::Palisade, heaviest);
+        let flood = at(Kind::Palisade, heaviest).map_or(0.0, |line| line.flood / 1e6);
+        let name = format!(
+            "Goodput under {flood:.1} million a second, queues: {}",
+            layout.name()
+        );
+        for (beside, other, times) in [
+            ("without a flood", requests(Kind::Palisade, 0), 0.8),
+            (
+                "of nftables",
+                requests(Kind::Nftables(Form::Maps), heaviest),
+                1.0,
+            ),
+        ] {
+            let ratio = own.zip(other).map(|(own, other)| own / other.max(1.0));
+            targets.push(Target {
+                what: name.clone(),
+                wanted: format!("at least {times} of that {beside}"),
+                measured: own.zip(other).zip(ratio).map_or_else(
+                    || "-".to_owned(),
+                    |((own, other), ratio)| {
+                        format!("{own:.0} to {other:.0} requests a second, {ratio:.2}")
+                    },
+                ),
+                reached: ratio.map(|ratio| ratio >= times),
+            });
         }
     }
 }

@@ -11,8 +11,8 @@ use crate::load::LoadTime;
 use crate::machine::Machine;
 use crate::subject::Program;
 use crate::targets::Target;
-use crate::wire::Throughput;
 use crate::wire::filters::Kind;
+use crate::wire::{Goodput, Throughput};
 
 /// All that was measured.
 #[derive(Debug, Serialize)]
@@ -26,6 +26,7 @@ pub struct Report {
     pub programs: Vec<Program>,
     pub loading: Vec<LoadTime>,
     pub throughput: Vec<Throughput>,
+    pub goodput: Vec<Goodput>,
     /// What could not be measured, and why.
     pub not_measured: Vec<String>,
 }
@@ -71,6 +72,16 @@ impl Report {
             .iter()
             .find(fits)
             .map(|line| line.per_second)
+    }
+
+    /// What is left of the requests that the same filter served the same clients without a flood.
+    pub fn goodput_share(&self, line: &Goodput) -> Option<f64> {
+        let calm = self.goodput.iter().find(|calm| {
+            calm.strength == 0
+                && (calm.filter, calm.clients, calm.queues)
+                    == (line.filter, line.clients, line.queues)
+        })?;
+        Some(line.requests / calm.requests.max(1.0))
     }
 
     pub fn print(&self) {

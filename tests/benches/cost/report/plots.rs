@@ -8,6 +8,7 @@ use plotters::prelude::*;
 use super::Report;
 use crate::cases::{bans, rules, sets};
 use crate::contender::Heat;
+use crate::wire::goodput::Clients;
 
 /// One curve: its name, and points of size and value.
 pub struct Curve {
@@ -83,6 +84,30 @@ pub fn draw(report: &Report, folder: &Path) -> Result<()> {
         curves: rates,
     };
     packets.draw(&folder.join("packets.svg"))?;
+    let mut goodput: Vec<Curve> = Vec::new();
+    for line in &report.goodput {
+        if line.clients != Clients::Steady.name() {
+            continue;
+        }
+        let name = format!("{}, queues: {}", line.filter, line.queues);
+        // A logarithmic axis has no place for none.
+        let point = ((line.flood / 1e6).max(0.01), line.requests);
+        match goodput.iter_mut().find(|curve| curve.name == name) {
+            Some(curve) => curve.points.push(point),
+            None => goodput.push(Curve {
+                name,
+                points: vec![point],
+            }),
+        }
+    }
+    let plot = Plot {
+        title: "Requests answered while a flood arrives",
+        across: "million packets a second of flood",
+        up: "requests a second",
+        logarithmic: false,
+        curves: goodput,
+    };
+    plot.draw(&folder.join("goodput.svg"))?;
     let ns = "ns over the empty program";
     let plots = [
         (
@@ -129,8 +154,11 @@ impl Plot<'_> {
                 .flat_map(|curve| curve.points.iter().copied())
         };
         let most = |values: &mut dyn Iterator<Item = f64>| values.fold(0.0, f64::max);
-        let right = most(&mut points().map(|point| point.0)).max(10.0);
-        let left = points().map(|point| point.0).fold(right, f64::min).max(1.0);
+        let right = most(&mut points().map(|point| point.0)).max(0.1);
+        let left = points()
+            .map(|point| point.0)
+            .fold(right, f64::min)
+            .max(0.01);
         let top = most(&mut points().map(|point| point.1)) * 1.15;
         let area = SVGBackend::new(file, SIZE).into_drawing_area();
         area.fill(&WHITE)?;

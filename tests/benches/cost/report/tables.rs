@@ -40,6 +40,7 @@ impl Report {
             section("programs", "Programs", self.programs()),
             section("loading", "Putting a policy in force", self.loads()),
             section("wire", "Packets per second over a wire", self.wire()),
+            section("goodput", "Goodput under a flood", self.goodput()),
             section("missing", "Not measured in this run", self.missing()),
         ]
     }
@@ -221,6 +222,34 @@ impl Report {
                 row.push(found.map_or_else(|| "-".to_owned(), |found| millions(found.per_second)));
             }
             table.add_row(row);
+        }
+        table.to_string()
+    }
+
+    fn goodput(&self) -> String {
+        let header = [
+            "queues",
+            "clients",
+            "filter",
+            "flood sent",
+            "frames taken",
+            "requests a second",
+            "of those without a flood",
+            "errors",
+        ];
+        let mut table = table(&header, 3);
+        for line in &self.goodput {
+            let share = self.goodput_share(line);
+            table.add_row([
+                line.queues.to_owned(),
+                line.clients.to_owned(),
+                line.filter.to_owned(),
+                millions(line.flood),
+                millions(line.taken),
+                format!("{:.0}", line.requests),
+                share.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
+                line.errors.to_string(),
+            ]);
         }
         table.to_string()
     }

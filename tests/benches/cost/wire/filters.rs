@@ -23,6 +23,8 @@ use crate::xdp_filter::XdpFilter;
 /// What stands at the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// No filter.
+    Nothing,
     /// An XDP program that drops.
     Empty,
     XdpFilter,
@@ -34,6 +36,7 @@ pub enum Kind {
 impl Kind {
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Nothing => "no filter",
             Self::Empty => "empty XDP drop",
             Self::XdpFilter => "xdp-filter",
             Self::Palisade => "Palisade",
@@ -66,6 +69,7 @@ impl Filter {
         let wire = Wire::new("filter", queues)?;
         let (mut fence, mut kept) = (None, None::<Box<dyn Any>>);
         match kind {
+            Kind::Nothing => {}
             Kind::Empty => {
                 let link = wire.inside.inside(|| {
                     let socket = socket(AddressFamily::INET, SocketType::DGRAM, None)?;

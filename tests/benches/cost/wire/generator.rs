@@ -1,6 +1,7 @@
 //! Sends frames into a wire, from one CPU.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -33,8 +34,10 @@ pub struct Rate {
 const BATCH: u32 = 64;
 /// Frames of the first call, when it is not yet known how long they take.
 const FIRST: u32 = 512;
-/// Frames of one call of a flood: a fraction of a second.
-const PORTION: u32 = 1 << 20;
+/// Frames of one call of a flood: more than it will live to send.
+const ENDLESS: u32 = 1 << 31;
+/// Interrupts the call of a flood that is to end.
+const WAKE_UP: libc::c_int = libc::SIGUSR1;
 
 impl Generator {
     pub fn new(frame: Vec<u8>, sources: Sources) -> Result<Self> {
@@ -78,16 +81,21 @@ impl Generator {
         })
     }
 
-    /// Sends from another CPU until the flood is stopped.
+    /// Sends from another CPU until the flood is stopped, in one call: between two calls the kernel
+    /// takes a while, and the flood would have gaps.
     pub fn flood(&self, wire: &Wire, cpu: usize) -> Result<Flood> {
         let (program, frame) = (self.program.try_clone()?, self.frame.clone());
         let index = wire.index;
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
+        take_wake_up()?;
         let thread = wire.outside.thread(move || {
             bind(cpu)?;
             while !stopped.load(Ordering::Relaxed) {
-                kernel::send(program.as_fd(), &frame, index, PORTION, BATCH)?;
+                match kernel::send(program.as_fd(), &frame, index, ENDLESS, BATCH) {
+                    Err(error) if !interrupted(&error) => return Err(error),
+                    _ => {}
+                }
             }
             Ok(())
         })?;
@@ -111,27 +119,68 @@ pub struct Flood {
 }
 
 impl Flood {
+    /// Ends it.
     pub fn stop(mut self) -> Result<()> {
+        self.end()
+    }
+
+    fn end(&mut self) -> Result<()> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(());
+        };
         self.stop.store(true, Ordering::Relaxed);
-        self.thread.take().map_or(Ok(()), join)
+        // It may be about to call when it is interrupted: so again, until it has seen the word.
+        while !thread.is_finished() {
+            // SAFETY: the thread has not been joined, so its number is its own.
+            unsafe { libc::pthread_kill(thread.as_pthread_t(), WAKE_UP) };
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        join(thread)
     }
 }
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        if let Some(thread) = self.thread.take()
-            && join(thread).is_err()
-        {
-            eprintln!("a flood ended with an error");
+        if let Err(error) = self.end() {
+            eprintln!("a flood ended with an error: {error:#}");
         }
     }
 }
 
+/// Makes [`WAKE_UP`] interrupt a call and do nothing else.
+fn take_wake_up() -> Result<()> {
+    extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: a zeroed sigaction is a valid one, and the handler does nothing at all.
+    let failed = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as extern "C" fn(libc::c_int) as usize;
+        libc::sigaction(WAKE_UP, &raw const action, std::ptr::null_mut()) != 0
+    };
+    if failed {
+        return Err(std::io::Error::last_os_error()).context("taking a signal");
+    }
+    Ok(())
+}
+
+fn interrupted(error: &anyhow::Error) -> bool {
+    let error = error.downcast_ref::<std::io::Error>();
+    error.is_some_and(|error| error.kind() == std::io::ErrorKind::Interrupted)
+}
+
 /// Binds the calling thread to a CPU.
-pub fn bind(cpu: usize) -> Result<()> {
+fn bind(cpu: usize) -> Result<()> {
+    bind_to(None, &[cpu])
+}
+
+/// Binds a process or a thread of the kernel to CPUs.
+pub fn bind_process(process: i32, cpus: &[usize]) -> Result<()> {
+    let process = rustix::process::Pid::from_raw(process).context("no process number")?;
+    bind_to(Some(process), cpus)
+}
+
+fn bind_to(process: Option<rustix::process::Pid>, cpus: &[usize]) -> Result<()> {
     let mut set = rustix::thread::CpuSet::new();
-    set.set(cpu);
-    rustix::thread::sched_setaffinity(None, &set)
-        .with_context(|| format!("binding a thread to CPU {cpu}"))
+    cpus.iter().for_each(|cpu| set.set(*cpu));
+    rustix::thread::sched_setaffinity(process, &set)
+        .with_context(|| format!("binding to CPUs {cpus:?}"))
 }

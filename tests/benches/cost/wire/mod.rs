@@ -4,6 +4,7 @@
 pub mod contest;
 pub mod filters;
 mod generator;
+pub mod goodput;
 pub mod peers;
 
 use std::os::fd::{AsFd, OwnedFd};
@@ -16,6 +17,7 @@ use rustix::net::{AddressFamily, SocketType, socket};
 
 pub use contest::Throughput;
 pub use generator::Generator;
+pub use goodput::Goodput;
 
 use crate::{kernel, prologue};
 
@@ -74,5 +76,16 @@ impl Wire {
         links[0]["stats64"]["rx"]["packets"]
             .as_u64()
             .with_context(|| format!("no statistics of {EDGE}: {links}"))
+    }
+
+    /// Frames that the generator has sent so far, whether or not the other end had room for them.
+    pub fn sent(&self) -> Result<u64> {
+        let text = self.outside.run(&format!("ethtool -S {WIRE}"))?;
+        let counts = text.lines().filter_map(|line| {
+            let (name, count) = line.split_once(':')?;
+            let wanted = name.trim_end_matches("_errors").ends_with("xdp_xmit");
+            count.trim().parse::<u64>().ok().filter(|_| wanted)
+        });
+        Ok(counts.sum())
     }
 }
