@@ -3,8 +3,10 @@
 //! The cuts between ranges stand in search trees whose nodes are cache lines. A line compares the
 //! address with all its keys at once, in arithmetic on whole words: no branch can be mispredicted, and
 //! the verifier follows one path. Above the trees stands a first level indexed by the upper bits
-//! (as in Zec, Rizzo and Mikuc 2012, "DXR"), so large that nearly every chunk of addresses is one
-//! class or one line. A small table has no first level, only a tree for each half of the addresses.
+//! (as in Zec, Rizzo and Mikuc 2012, "DXR"), so large that most chunks of addresses are one class or
+//! one line. In a large IPv4 table the first level is the roots of the trees themselves, in a row:
+//! that is one cache miss for most addresses. A small table has a tree for each half of the
+//! addresses and nothing above.
 //!
 //! The number by which a table is known says where it begins and how it is built. It is a constant
 //! of the loaded program, so code for other shapes is not in it.
@@ -113,6 +115,9 @@ impl Kind {
     }
 }
 
+/// The mark of an inner line, in the last word of keys of [`Kind::Narrow`], whose upper quarter is none.
+pub const NARROW_INNER: u64 = 1 << 48;
+
 /// A key that no address reaches, in each lane of a word.
 pub const NARROW_NEVER: u64 = 0x8000_8000_8000_8000;
 pub const WIDE_NEVER: u64 = 0x8000_0000_8000_0000;
@@ -134,17 +139,16 @@ pub fn row_v4<I: Image + ?Sized>(image: &I, table: u32, address: u32) -> u32 {
         return descend(image, Kind::Wide, root, shape.height, shape.height, key, 0);
     }
     let shift = 32 - shape.bits;
+    let key = (address & !(u32::MAX << shift)) as u64;
+    if shape.bits >= NARROW_BITS {
+        return descend_narrow(image, shape.line + (address >> shift), shape.height, key);
+    }
     let chunk = chunk_at(image, shape.line, address >> shift);
     if chunk & chunk::UNIFORM != 0 {
         return chunk & 0xffff;
     }
-    let key = (address & !(u32::MAX << shift)) as u64;
     let (root, height) = tree(chunk);
-    if shape.bits >= NARROW_BITS {
-        descend(image, Kind::Narrow, root, height, shape.height, key, 0)
-    } else {
-        descend(image, Kind::Wide, root, height, shape.height, key, 0)
-    }
+    descend(image, Kind::Wide, root, height, shape.height, key, 0)
 }
 
 /// The class of an IPv6 address.
@@ -207,6 +211,23 @@ const fn tree(chunk: u32) -> (u32, u32) {
     )
 }
 
+/// Goes down a tree of narrow lines, which say themselves whether they are leaves.
+#[inline(always)]
+fn descend_narrow<I: Image + ?Sized>(image: &I, root: u32, most: u32, key: u64) -> u32 {
+    let mut at = root;
+    for level in 1..MAX_HEIGHT {
+        let Some(line) = image.line(at) else {
+            return 0;
+        };
+        let passed = narrow(line, key);
+        if level >= most || line[3] & NARROW_INNER == 0 {
+            return class(line, Kind::Narrow, passed);
+        }
+        at = line[Kind::Narrow.classes_at()] as u32 + passed;
+    }
+    0
+}
+
 /// Goes down a tree to a class. `most` bounds the height with what the program knows when it is
 /// loaded.
 #[inline(always)]
@@ -232,7 +253,13 @@ fn descend<I: Image + ?Sized>(
     let Some(line) = image.line(at) else {
         return 0;
     };
-    let class = kind.passed(line, key, low) as usize;
+    class(line, kind, kind.passed(line, key, low))
+}
+
+/// Class number `index` of a leaf.
+#[inline(always)]
+fn class(line: &Line, kind: Kind, index: u32) -> u32 {
+    let class = index as usize;
     // The mask says what is true anyway to who cannot know it: the class is within the line.
     let word = line[(kind.classes_at() + (class >> 2)) & (LINE_WORDS - 1)];
     (word >> ((class & 3) * 16)) as u32 & 0xffff
@@ -247,9 +274,10 @@ fn narrow(line: &Line, key: u64) -> u32 {
     const ONES: u64 = 0x0001_0001_0001_0001;
     let keys = key.wrapping_mul(ONES) | NARROW_NEVER;
     let mut passed = 0;
-    for word in &line[..4] {
+    for word in &line[..3] {
         passed += (keys.wrapping_sub(*word) & NARROW_NEVER) >> 15;
     }
+    passed += (keys.wrapping_sub(line[3]) & NARROW_NEVER >> 16) >> 15;
     (passed.wrapping_mul(ONES) >> 48) as u32
 }
 

@@ -1,8 +1,8 @@
 //! Builds the tables that find an address' class (`firewall_common::address_table`).
 
 use firewall_common::address_table::{
-    GLOBAL, HALF_NEVER, Kind, MAX_HEIGHT, NARROW_BITS, NARROW_NEVER, OTHERS, Shape, WIDE_NEVER,
-    chunk,
+    GLOBAL, HALF_NEVER, Kind, MAX_HEIGHT, NARROW_BITS, NARROW_INNER, NARROW_NEVER, OTHERS, Shape,
+    WIDE_NEVER, chunk,
 };
 use firewall_common::image::LINE_WORDS;
 
@@ -16,20 +16,18 @@ pub(super) fn table_v4(stretches: &[Stretch<u32>], image: &mut Vec<u64>) -> u32 
         return Shape::uniform(class);
     }
     let bits = first_level_v4(stretches.len());
-    let kind = if bits >= NARROW_BITS {
-        Kind::Narrow
-    } else {
-        Kind::Wide
-    };
     if bits == 0 {
-        return halves(&stretches, 1 << 31, |_| kind, image);
+        return halves(&stretches, 1 << 31, |_| Kind::Wide, image);
     }
     let shift = 32 - bits;
     let chunks = (0..1_u32 << bits).map(|index| {
         let first = index << shift;
         (index, first, first | ((1 << shift) - 1))
     });
-    chunked(&stretches, bits, 1 << bits, chunks, |_| kind, image)
+    if bits >= NARROW_BITS {
+        return in_a_row(&stretches, bits, chunks, image);
+    }
+    chunked(&stretches, bits, 1 << bits, chunks, |_| Kind::Wide, image)
 }
 
 /// As [`table_v4`], of IPv6 stretches.
@@ -65,14 +63,15 @@ pub(super) fn table_v6(stretches: &[Stretch<u128>], image: &mut Vec<u64>) -> u32
     chunked(&stretches, bits, entries, chunks, kind, image)
 }
 
-/// Bits of the first level. Up to a thousand stretches or so it stays in the closest cache; with
-/// millions, nearly every chunk is one line.
+/// Bits of the first level: a chunk is one line for most addresses, and a small table stays within
+/// the closest cache.
 fn first_level_v4(stretches: usize) -> u32 {
     match stretches {
         0..=20 => 0,
         21..=0xffff => stretches.ilog2() - 1,
-        0x1_0000..=0xf_ffff => NARROW_BITS + 1,
-        _ => NARROW_BITS + 3,
+        0x1_0000..=0x3_ffff => NARROW_BITS,
+        0x4_0000..=0x3f_ffff => NARROW_BITS + 1,
+        _ => NARROW_BITS + 2,
     }
 }
 
@@ -80,7 +79,7 @@ fn first_level_v4(stretches: usize) -> u32 {
 fn first_level_v6(stretches: usize) -> u32 {
     match stretches {
         0..=12 => 0,
-        _ => (stretches.ilog2() + 2).clamp(4, 21),
+        _ => (stretches.ilog2() + 2).clamp(4, 20),
     }
 }
 
@@ -144,8 +143,7 @@ fn halves<T: Start + Default>(
     .number()
 }
 
-/// Puts a table with a first level of `entries` entries. The `chunks` come in ascending order, each
-/// with its place in the first level, its first and its last address.
+/// Puts a table with a first level of `entries` entries (for the chunks, see [`walk`]).
 fn chunked<T: Start>(
     stretches: &[Stretch<T>],
     bits: u32,
@@ -161,17 +159,7 @@ fn chunked<T: Start>(
         height: 1,
         deep: false,
     };
-    let mut begin = 0;
-    for (index, first, last) in chunks {
-        // The stretch that the chunk begins in, and those that begin within the chunk.
-        while stretches.get(begin + 1).is_some_and(|next| next.0 <= first) {
-            begin += 1;
-        }
-        let mut end = begin + 1;
-        while stretches.get(end).is_some_and(|next| next.0 <= last) {
-            end += 1;
-        }
-        let within = &stretches[begin..end];
+    walk(stretches, chunks, |index, first, within| {
         let entry = if let [(_, class)] = within {
             chunk::UNIFORM | class
         } else {
@@ -186,9 +174,52 @@ fn chunked<T: Start>(
             deep | height << chunk::HEIGHT_SHIFT | root as u32
         };
         image[table * LINE_WORDS + index as usize / 2] |= u64::from(entry) << (index % 2 * 32);
+    });
+    shape.number()
+}
+
+/// Puts a table whose first level is the roots of narrow trees.
+fn in_a_row(
+    stretches: &[Stretch<u32>],
+    bits: u32,
+    chunks: impl Iterator<Item = (u32, u32, u32)>,
+    image: &mut Vec<u64>,
+) -> u32 {
+    let table = new_lines(image, 1 << bits);
+    let mut height = 1;
+    walk(stretches, chunks, |index, first, within| {
+        let tree = Tree::plan(Kind::Narrow, first, within);
+        height = height.max(tree.height());
+        tree.write(table + index as usize, image);
+    });
+    Shape {
+        line: table as u32,
+        bits,
+        height: height as u32,
+        deep: false,
+    }
+    .number()
+}
+
+/// Hands over the stretches that meet each chunk, the first of which may begin before it. The chunks come in
+/// ascending order, each with its place in the first level, its first and its last address.
+fn walk<T: Start>(
+    stretches: &[Stretch<T>],
+    chunks: impl Iterator<Item = (u32, T, T)>,
+    mut each: impl FnMut(u32, T, &[Stretch<T>]),
+) {
+    let mut begin = 0;
+    for (index, first, last) in chunks {
+        while stretches.get(begin + 1).is_some_and(|next| next.0 <= first) {
+            begin += 1;
+        }
+        let mut end = begin + 1;
+        while stretches.get(end).is_some_and(|next| next.0 <= last) {
+            end += 1;
+        }
+        each(index, first, &stretches[begin..end]);
         begin = end - 1;
     }
-    shape.number()
 }
 
 /// Appends lines; returns the first one's number.
@@ -265,6 +296,9 @@ impl<'s, T: Start> Tree<'s, T> {
         let at = self.kind.classes_at();
         if level > 0 {
             words[at] = (children + share.start) as u64;
+            if self.kind == Kind::Narrow {
+                words[at - 1] |= NARROW_INNER;
+            }
             return;
         }
         for (position, stretch) in share.enumerate() {
@@ -295,7 +329,10 @@ fn clear(kind: Kind, words: &mut [u64]) {
     words.fill(0);
     let keys = &mut words[..kind.classes_at()];
     match kind {
-        Kind::Narrow => keys.fill(NARROW_NEVER),
+        Kind::Narrow => {
+            keys.fill(NARROW_NEVER);
+            keys[3] >>= 16;
+        }
         Kind::Wide => keys.fill(WIDE_NEVER),
         Kind::Half | Kind::Deep => keys.fill(HALF_NEVER),
     }

@@ -1,6 +1,7 @@
 //! Cuts the values of a field into stretches over which the same conditions hold.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// An inclusive range of values that a condition accepts.
 pub(super) type Range<T> = (T, T);
@@ -42,39 +43,36 @@ value!(u32, u128);
 pub(super) fn sweep<T: Value>(conditions: &[Vec<Range<T>>]) -> Swept<T> {
     let mut edges: Vec<(T, u32, bool)> = Vec::new();
     for (condition, ranges) in conditions.iter().enumerate() {
-        for (first, last) in merged(ranges) {
+        let ranges = merged(ranges);
+        edges.reserve(2 * ranges.len());
+        for (first, last) in ranges {
             edges.push((first, condition as u32, true));
             if let Some(end) = last.next() {
                 edges.push((end, condition as u32, false));
             }
         }
     }
-    edges.sort_unstable_by_key(|edge| (edge.0, edge.1));
-    let mut active = BTreeSet::new();
+    // Each condition's edges are in order already: the stable sort finds that and merges.
+    edges.sort_by_key(|edge| edge.0);
+    let mut active = Active::default();
     // The classes are told apart by a sum of a random-looking word per condition, so that a class
-    // met before costs no comparison of sets; the set is compared when the sum agrees.
-    let mut sum = 0_u128;
-    let mut known: HashMap<u128, usize> = HashMap::new();
+    // met before costs no comparison of sets.
+    let mut known: HashMap<u128, usize, BuildHasherDefault<Sum>> = HashMap::default();
     let mut swept = Swept {
-        stretches: Vec::new(),
+        stretches: Vec::with_capacity(edges.len() + 1),
         classes: Vec::new(),
     };
     let mut at = T::LOWEST;
     let mut index = 0;
     loop {
-        while index < edges.len() && edges[index].0 == at {
-            let (_, condition, begins) = edges[index];
-            if begins {
-                active.insert(condition);
-                sum = sum.wrapping_add(label(condition));
-            } else {
-                active.remove(&condition);
-                sum = sum.wrapping_sub(label(condition));
-            }
+        while let Some(&(start, condition, begins)) = edges.get(index)
+            && start == at
+        {
+            active.change(condition, begins);
             index += 1;
         }
-        let class = *known.entry(sum).or_insert_with(|| {
-            swept.classes.push(active.iter().copied().collect());
+        let class = *known.entry(active.sum).or_insert_with(|| {
+            swept.classes.push(active.sorted());
             swept.classes.len() - 1
         });
         if swept
@@ -91,10 +89,65 @@ pub(super) fn sweep<T: Value>(conditions: &[Vec<Range<T>>]) -> Swept<T> {
     }
 }
 
+/// The conditions that hold, in no order, and where each stands.
+#[derive(Default)]
+struct Active {
+    conditions: Vec<u32>,
+    places: Vec<u32>,
+    sum: u128,
+}
+
+impl Active {
+    fn change(&mut self, condition: u32, begins: bool) {
+        let slot = condition as usize;
+        if begins {
+            self.places.resize(self.places.len().max(slot + 1), 0);
+            self.places[slot] = self.conditions.len() as u32;
+            self.conditions.push(condition);
+            self.sum = self.sum.wrapping_add(label(condition));
+        } else {
+            let place = self.places[slot] as usize;
+            self.conditions.swap_remove(place);
+            if let Some(&moved) = self.conditions.get(place) {
+                self.places[moved as usize] = place as u32;
+            }
+            self.sum = self.sum.wrapping_sub(label(condition));
+        }
+    }
+
+    fn sorted(&self) -> Vec<u32> {
+        let mut sorted = self.conditions.clone();
+        sorted.sort_unstable();
+        sorted
+    }
+}
+
+/// A sum of labels is as good as a hash of it.
+#[derive(Default)]
+struct Sum(u64);
+
+impl Hasher for Sum {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u128(&mut self, sum: u128) {
+        self.0 = sum as u64 ^ (sum >> 64) as u64;
+    }
+}
+
 /// Ranges without overlap, ascending.
 pub(super) fn merged<T: Value>(ranges: &[Range<T>]) -> Vec<Range<T>> {
     let mut sorted = ranges.to_vec();
-    sorted.sort_unstable();
+    if !sorted.is_sorted() {
+        sorted.sort_unstable();
+    }
     let mut merged: Vec<Range<T>> = Vec::with_capacity(sorted.len());
     for (first, last) in sorted {
         match merged.last_mut() {
