@@ -13,8 +13,9 @@ pub use exact::{
     V6_BUCKETS, V6_ENTRY, V6_WAYS, tick_of,
 };
 pub use filter::{
-    FILTER_WORDS, HEADER_SEED, HEADER_V4, HEADER_V6, V4_FINE, V4_LENGTHS, V6_32, V6_48, V6_64,
-    V6_LENGTHS, bit_v4, bit_v6_32, bit_v6_48, bit_v6_64, lengths_v4, lengths_v6,
+    FILTER_WORDS, HEADER_SEED, HEADER_V4, HEADER_V6, V4_COARSE, V4_FINE, V4_LENGTHS, V6_32, V6_48,
+    V6_64, V6_COARSE, V6_LENGTHS, bit_v4, bit_v4_coarse, bit_v6_32, bit_v6_48, bit_v6_64,
+    bit_v6_coarse, lengths_v4, lengths_v6,
 };
 
 use crate::Address;
@@ -54,7 +55,7 @@ fn covering_v4<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
         return None;
     }
     let v4 = address.as_v4();
-    let fine = is_set(bans, V4_FINE, bit_v4(v4));
+    let fine = is_set(bans, V4_COARSE, bit_v4_coarse(v4)) && is_set(bans, V4_FINE, bit_v4(v4));
     let mut lengths = filter::WIDE_V4;
     if fine {
         lengths = u64::MAX;
@@ -92,15 +93,17 @@ fn covering_v6<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
     if used & filter::WIDE_V6 != 0 {
         lengths |= bans.ban_filter(V6_LENGTHS + lengths_v6(high));
     }
-    if used & filter::NEAR_32 != 0 && is_set(bans, V6_32, bit_v6_32(high, seed)) {
-        lengths |= used & filter::NEAR_32;
-    }
-    if used & filter::NEAR_48 != 0 && is_set(bans, V6_48, bit_v6_48(high, seed)) {
-        lengths |= used & filter::NEAR_48;
-    }
-    if (used & filter::NEAR_64 | used_long) != 0 && is_set(bans, V6_64, bit_v6_64(high, seed)) {
-        lengths |= used & filter::NEAR_64;
-        long = used_long;
+    if is_set(bans, V6_COARSE, bit_v6_coarse(high, seed)) {
+        if used & filter::NEAR_32 != 0 && is_set(bans, V6_32, bit_v6_32(high, seed)) {
+            lengths |= used & filter::NEAR_32;
+        }
+        if used & filter::NEAR_48 != 0 && is_set(bans, V6_48, bit_v6_48(high, seed)) {
+            lengths |= used & filter::NEAR_48;
+        }
+        if (used & filter::NEAR_64 | used_long) != 0 && is_set(bans, V6_64, bit_v6_64(high, seed)) {
+            lengths |= used & filter::NEAR_64;
+            long = used_long;
+        }
     }
     for _ in 0..128 {
         lengths = bans.forget_bits(lengths);

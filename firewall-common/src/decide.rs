@@ -7,6 +7,7 @@
 mod classified;
 mod established;
 mod fields;
+mod fragment;
 mod limit;
 mod link;
 mod matrix;
@@ -22,6 +23,7 @@ pub use link::LinkRule;
 use established::{Opening, Standing};
 
 use crate::bans::{self, Bans};
+use crate::fragments::{DatagramSet, Follows};
 use crate::image::{self, Image, constant};
 use crate::layout::{BanKey, Connection, FlowKey, NO_RULE};
 use crate::limit::table::Line;
@@ -69,6 +71,9 @@ pub trait Tables: Image + Bans {
 
     /// The class of the field of this number; what it is without [`Self::set_class`] is not defined.
     fn class(&self, field: usize) -> u32;
+
+    /// Datagrams of which the first fragment was let through, by the number of a set.
+    fn datagrams(&mut self, set: u32) -> Option<&mut DatagramSet>;
 
     /// Counts a packet for a rule.
     fn hit(&mut self, counter: u32, bytes: u32);
@@ -141,6 +146,8 @@ pub enum Step {
     Ban { key: BanKey, spared: bool },
     /// No ban covers the source.
     NoBan,
+    /// A later fragment follows the first of its datagram, or overlaps it.
+    Fragment(Follows),
     /// Whether the packet belongs to a connection, and by what it was known.
     Established(Known),
     /// A rule matched (its counter); whether it decided or counted and went on.
@@ -229,7 +236,9 @@ pub struct Circumstances {
 #[inline(always)]
 pub fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Judgement {
     let judgement = admitted(packet, at, tables);
-    limit::hold(judgement, packet, at, Direction::Inbound, tables)
+    let judgement = limit::hold(judgement, packet, at, Direction::Inbound, tables);
+    fragment::lead(packet, judgement, at, Direction::Inbound, tables);
+    judgement
 }
 
 /// The judgement on a packet that comes in, apart from limits.
@@ -246,11 +255,7 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
     let malformed = is_malformed(packet);
     tables.step(Step::Malformed(malformed));
     if malformed {
-        if observe {
-            tables.hit(observed::MALFORMED, packet.length);
-            return Judgement::new(Verdict::Pass, Reason::Malformed, NO_RULE);
-        }
-        return Judgement::new(Verdict::Drop, Reason::Malformed, NO_RULE);
+        return malformed_here(packet, observe, tables);
     }
     if packet.kind as u8 != Kind::Ip as u8 {
         return default(packet, IN, tables);
@@ -267,6 +272,11 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
             }
         }
         None => tables.step(Step::NoBan),
+    }
+    match fragment::follow(packet, at, IN, tables) {
+        Follows::None => {}
+        Follows::Rule(rule) => return established::belongs(packet, rule, tables),
+        Follows::Overlaps => return malformed_here(packet, observe, tables),
     }
     let socket = match established::inbound(packet, at, tables) {
         Standing::Connection(judgement) => return judgement,
@@ -294,6 +304,18 @@ pub fn outbound<T: Tables>(
     at: Circumstances,
     tables: &mut T,
 ) -> Judgement {
+    let judgement = released(packet, reversed, at, tables);
+    fragment::lead(packet, judgement, at, Direction::Outbound, tables);
+    judgement
+}
+
+#[inline(always)]
+fn released<T: Tables>(
+    packet: &Packet,
+    reversed: &mut Packet,
+    at: Circumstances,
+    tables: &mut T,
+) -> Judgement {
     const OUT: Direction = Direction::Outbound;
     if let Some(rule) = link::matching(packet, OUT) {
         tables.step(Step::Link(Some(rule)));
@@ -303,6 +325,11 @@ pub fn outbound<T: Tables>(
     tables.step(Step::Link(None));
     if packet.kind as u8 != Kind::Ip as u8 {
         return default(packet, OUT, tables);
+    }
+    // What overlaps is judged on the way in; our own host's follows the rules.
+    if let Follows::Rule(rule) = fragment::follow(packet, at, OUT, tables) {
+        let judgement = established::belongs(packet, rule, tables);
+        return limit::hold(judgement, packet, at, OUT, tables);
     }
     if let Some(judgement) = established::outbound(packet, at, tables) {
         return limit::hold(judgement, packet, at, OUT, tables);
@@ -338,6 +365,16 @@ pub fn outbound<T: Tables>(
         established::open(packet, at, judgement.rule, tables);
     }
     judgement
+}
+
+/// The judgement on a packet that contradicts itself, or others.
+#[inline(always)]
+fn malformed_here<T: Tables>(packet: &Packet, observe: bool, tables: &mut T) -> Judgement {
+    if observe {
+        tables.hit(observed::MALFORMED, packet.length);
+        return Judgement::new(Verdict::Pass, Reason::Malformed, NO_RULE);
+    }
+    Judgement::new(Verdict::Drop, Reason::Malformed, NO_RULE)
 }
 
 #[inline(always)]

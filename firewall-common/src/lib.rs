@@ -10,6 +10,7 @@ pub mod address;
 pub mod address_table;
 pub mod bans;
 pub mod decide;
+pub mod fragments;
 pub mod image;
 pub mod layout;
 pub mod limit;

@@ -149,6 +149,10 @@ pub struct Packet {
     pub transport: u32,
     /// [`UNSEEN`] for a packet that only its answer tells of.
     pub payload: u32,
+    /// Of a fragment: by what its datagram is known among those of its addresses.
+    pub identification: u32,
+    /// Of a first fragment: where it ends in the datagram, in bytes; of a later one: where it begins.
+    pub fragment_at: u32,
     /// Echo identifier for echo requests and replies.
     pub source_port: u16,
     pub destination_port: u16,

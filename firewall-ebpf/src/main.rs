@@ -65,6 +65,7 @@ fn ingress(context: &XdpContext) -> u32 {
     *packet = Packet::default();
     packet::parse(&mut frame, NO_VLAN, packet);
     forget(packet);
+    account::approach(packet);
     let at = circumstances();
     let mut tables = Maps {
         context: context.as_ptr(),

@@ -7,6 +7,7 @@ use aya_ebpf::macros::btf_map;
 use firewall_common::Direction;
 use firewall_common::bans::{BucketV4, BucketV6, FILTER_WORDS, V4_BUCKETS, V6_BUCKETS};
 use firewall_common::decide::Scratch;
+use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Line, constant};
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
@@ -32,6 +33,10 @@ pub static BANS_V6: Array<BucketV6, { V6_BUCKETS as usize }, BPF_F_MMAPABLE> = A
 #[btf_map]
 pub static CONNECTION_TABLE: LruHashMap<FlowKey, Connection, { CONNECTIONS as usize }> =
     LruHashMap::new();
+
+/// Datagrams of which the first fragment was let through.
+#[btf_map]
+pub static DATAGRAMS: Array<DatagramSet, { FRAGMENT_SETS as usize }> = Array::new();
 
 /// Source buckets: a stripe of `SOURCE_BUCKETS` for each CPU.
 #[btf_map]

@@ -9,6 +9,7 @@ use aya_ebpf::helpers::generated::{
 use firewall_common::Direction;
 use firewall_common::bans::{Bans, Bucket};
 use firewall_common::decide::{CLASS_SLOTS, Socket, Tables};
+use firewall_common::fragments::DatagramSet;
 use firewall_common::image::{Field, Image, Line};
 use firewall_common::layout::{Connection, FlowKey, LIMIT_LINES};
 use firewall_common::limit::table::line_index;
@@ -103,6 +104,14 @@ impl Tables for Maps {
             // SAFETY: this CPU's own entry.
             unsafe { (*health).connections_refused += 1 };
         }
+    }
+
+    #[inline(always)]
+    fn datagrams(&mut self, set: u32) -> Option<&mut DatagramSet> {
+        // SAFETY: the map's memory stays. Other CPUs write it as well: see `fragments::remember`.
+        maps::DATAGRAMS
+            .get_ptr_mut(set)
+            .map(|set| unsafe { &mut *set })
     }
 
     #[inline(always)]

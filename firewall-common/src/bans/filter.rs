@@ -1,7 +1,8 @@
 //! The filter: bit maps that say for which sources no ban can be.
 //!
 //! IPv4 has one bit for each /24, set when a ban of /16 or longer lies in it or covers it; IPv6 has
-//! bits for hashed /32s, /48s and /64s. Shorter prefixes, which cover much, have a word for each
+//! bits for hashed /32s, /48s and /64s. A coarse map before them has a bit for each /16, or hashed
+//! /32, in which there is one. Shorter prefixes, which cover much, have a word for each
 //! first 16 bits of an address that says which lengths are banned there. A header of one cache
 //! line says which lengths are banned at all, so that what nobody uses is not looked at.
 //!
@@ -26,8 +27,13 @@ pub const HEADER_V6: u32 = 1;
 pub const HEADER_SEED: u32 = 3;
 /// A bit for each IPv4 /24.
 pub const V4_FINE: u32 = 8;
+/// A bit for each IPv4 /16 in which a bit of its /24s is set: 8 KiB that stay in the nearest cache
+/// and answer for nearly all sources while bans are few.
+pub const V4_COARSE: u32 = V4_FINE + (1 << 24) / 64;
+/// Bits of hashed IPv6 /32s in which a bit of the maps below is set.
+pub const V6_COARSE: u32 = V4_COARSE + (1 << COARSE_BITS) / 64;
 /// A word for each IPv4 /16: the lengths of bans that overlap it.
-pub const V4_LENGTHS: u32 = V4_FINE + (1 << 24) / 64;
+pub const V4_LENGTHS: u32 = V6_COARSE + (1 << COARSE_BITS) / 64;
 /// A word for each first 16 bits of IPv6: lengths below 20 that overlap it.
 pub const V6_LENGTHS: u32 = V4_LENGTHS + (1 << 16);
 /// Bits of hashed IPv6 /32s, /48s, /64s.
@@ -37,6 +43,7 @@ pub const V6_64: u32 = V6_48 + (1 << V6_48_BITS) / 64;
 /// Words of the whole filter, 5.7 MiB.
 pub const FILTER_WORDS: u32 = V6_64 + (1 << V6_64_BITS) / 64;
 
+const COARSE_BITS: u32 = 16;
 const V6_32_BITS: u32 = 20;
 const V6_48_BITS: u32 = 22;
 const V6_64_BITS: u32 = 24;
@@ -53,6 +60,18 @@ pub(super) const NEAR_64: u64 = lengths(64, 64);
 #[inline(always)]
 pub const fn bit_v4(address: u32) -> u32 {
     address >> 8
+}
+
+/// The bit of an IPv4 address's /16, from [`V4_COARSE`] on.
+#[inline(always)]
+pub const fn bit_v4_coarse(address: u32) -> u32 {
+    address >> 16
+}
+
+/// The bit of an IPv6 /32, from [`V6_COARSE`] on; `high` is the upper half of an address in it.
+#[inline(always)]
+pub const fn bit_v6_coarse(high: u64, seed: u64) -> u32 {
+    (mix(high >> 32 ^ seed) >> (64 - COARSE_BITS)) as u32
 }
 
 /// The word of an IPv4 address's /16, from [`V4_LENGTHS`] on.

@@ -315,7 +315,7 @@ const fn timeout(protocol: u8, flags: u32) -> u64 {
 }
 
 #[inline(always)]
-fn belongs<T: Tables>(packet: &Packet, rule: u32, tables: &mut T) -> Judgement {
+pub(super) fn belongs<T: Tables>(packet: &Packet, rule: u32, tables: &mut T) -> Judgement {
     if rule != NO_RULE {
         tables.hit(rule, packet.length);
     }

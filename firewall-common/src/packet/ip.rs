@@ -1,5 +1,6 @@
 //! IPv4 (RFC 791) and IPv6 (RFC 8200) headers down to the transport.
 
+use super::transport::TCP;
 use super::{Bytes, Fragment, Kind, Packet, Window, mark, protocol};
 use crate::Address;
 
@@ -46,14 +47,10 @@ pub(super) fn parse_v4<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     if position + payload > 0xffff {
         return;
     }
-    if fragment & 0x1fff != 0 {
-        // RFC 3128: a fragment at offset 8 could overwrite the flags of a TCP header.
-        if packet.protocol == protocol::TCP && position == 8 {
-            return;
-        }
-        packet.fragment = Fragment::Later;
-    } else if fragment & 0x2000 != 0 {
-        packet.fragment = Fragment::First;
+    let more = fragment & 0x2000 != 0;
+    packet.identification = header.u16(4) as u32;
+    if (more || position != 0) && !is_possible(position, payload, more, packet) {
+        return;
     }
     packet.transport = (offset + header_length) as u32;
     packet.payload = payload as u32;
@@ -109,20 +106,22 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
         };
         packet.protocol = extension.u8(0);
         if next == FRAGMENT {
-            let position = extension.u16(2);
-            if (position & 0xfff8) as usize + (end - at).saturating_sub(8) > 0xffff {
+            let field = extension.u16(2);
+            let (position, more) = ((field & 0xfff8) as usize, field & 1 != 0);
+            let payload = (end - at).saturating_sub(8);
+            if position + payload > 0xffff {
                 return;
             }
-            if position & 0xfff8 != 0 {
-                // What follows is the middle of something: only the protocol is known.
-                packet.fragment = Fragment::Later;
-                if at + 8 <= end {
-                    packet.kind = Kind::Ip;
+            if more || position != 0 {
+                packet.identification = extension.u32(4);
+                if !is_possible(position, payload, more, packet) {
+                    return;
                 }
-                return;
             }
-            if position & 1 != 0 {
-                packet.fragment = Fragment::First;
+            if position != 0 {
+                // What follows is the middle of something: only the protocol is known.
+                packet.kind = Kind::Ip;
+                return;
             }
         }
         let length = extension_length(next, extension.u8(1));
@@ -131,6 +130,23 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
         }
         packet.transport = (at + length) as u32;
     }
+}
+
+/// Notes what a fragment is; whether a sender can have cut it. All but the last are cut at a multiple
+/// of 8 bytes, and none is empty (RFC 791 3.2, RFC 8200 4.5). The first holds the whole TCP header, so
+/// what begins within that would overwrite it (RFC 1858, RFC 3128, RFC 7112).
+#[inline(always)]
+fn is_possible(position: usize, payload: usize, more: bool, packet: &mut Packet) -> bool {
+    let overwrites = packet.protocol == protocol::TCP && position != 0 && position < TCP;
+    if payload == 0 || (more && !payload.is_multiple_of(8)) || overwrites {
+        return false;
+    }
+    (packet.fragment, packet.fragment_at) = if position == 0 {
+        (Fragment::First, payload as u32)
+    } else {
+        (Fragment::Later, position as u32)
+    };
+    true
 }
 
 /// Bytes of an extension header whose length field holds `units`.

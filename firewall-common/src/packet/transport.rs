@@ -4,7 +4,7 @@ use super::ip::{FRAGMENT, MAX_EXTENSIONS, V4, V6, extension_length, is_extension
 use super::{Bytes, Fragment, Kind, Packet, Window, flag, mark, protocol};
 use crate::Address;
 
-const TCP: usize = 20;
+pub(super) const TCP: usize = 20;
 const UDP: usize = 8;
 const ICMP: usize = 8;
 

@@ -1,8 +1,9 @@
 //! Keeps the filter's bits true: how many bans stand behind each, so that a bit goes with the last.
 
 use firewall_common::bans::{
-    HEADER_V4, HEADER_V6, V4_FINE, V4_LENGTHS, V6_32, V6_48, V6_64, V6_LENGTHS, bit_v4, bit_v6_32,
-    bit_v6_48, bit_v6_64, lengths_v4, lengths_v6,
+    HEADER_V4, HEADER_V6, V4_COARSE, V4_FINE, V4_LENGTHS, V6_32, V6_48, V6_64, V6_COARSE,
+    V6_LENGTHS, bit_v4, bit_v4_coarse, bit_v6_32, bit_v6_48, bit_v6_64, bit_v6_coarse, lengths_v4,
+    lengths_v6,
 };
 use firewall_common::layout::BanKey;
 
@@ -14,7 +15,7 @@ use super::v4_length;
 #[derive(Debug)]
 struct Bits {
     at: u32,
-    counts: Vec<u16>,
+    counts: Vec<u32>,
 }
 
 /// Lengths by the first 16 bits of an address, with a count for each of 32 lengths.
@@ -27,6 +28,7 @@ struct Lengths {
 #[derive(Debug)]
 pub(super) struct Filter {
     fine: Bits,
+    coarse: [Bits; 2],
     v6_32: Bits,
     v6_48: Bits,
     v6_64: Bits,
@@ -47,7 +49,11 @@ impl Default for Filter {
             counts: vec![0; 32 << 16],
         };
         Self {
-            fine: bits(V4_FINE, V4_LENGTHS - V4_FINE),
+            fine: bits(V4_FINE, V4_COARSE - V4_FINE),
+            coarse: [
+                bits(V4_COARSE, V6_COARSE - V4_COARSE),
+                bits(V6_COARSE, V4_LENGTHS - V6_COARSE),
+            ],
             v6_32: bits(V6_32, V6_48 - V6_32),
             v6_48: bits(V6_48, V6_64 - V6_48),
             v6_64: bits(V6_64, firewall_common::bans::FILTER_WORDS - V6_64),
@@ -69,6 +75,8 @@ enum Touched {
 #[derive(Clone, Copy)]
 enum Map {
     Fine,
+    Coarse,
+    CoarseV6,
     V6At32,
     V6At48,
     V6At64,
@@ -117,12 +125,8 @@ impl Filter {
             Touched::Bit(map, bit) => {
                 let bits = self.bits(map);
                 let count = &mut bits.counts[bit as usize];
-                // One that is full stays: its bit is then set for longer than it must.
-                if *count == u16::MAX {
-                    return;
-                }
                 *count = if more { *count + 1 } else { *count - 1 };
-                if *count == u16::from(more) {
+                if *count == u32::from(more) {
                     flip(bits.at + bit / 64, bit % 64);
                 }
             }
@@ -151,7 +155,14 @@ impl Filter {
                 memory.set_filter(word, value);
             }
         };
-        for map in [Map::Fine, Map::V6At32, Map::V6At48, Map::V6At64] {
+        for map in [
+            Map::Fine,
+            Map::V6At32,
+            Map::V6At48,
+            Map::V6At64,
+            Map::Coarse,
+            Map::CoarseV6,
+        ] {
             let bits = self.bits(map);
             for (word, counts) in (bits.at..).zip(bits.counts.chunks_exact(64)) {
                 store(word, bits_of(counts.iter().map(|count| *count > 0)));
@@ -177,6 +188,8 @@ impl Filter {
     fn bits(&mut self, map: Map) -> &mut Bits {
         match map {
             Map::Fine => &mut self.fine,
+            Map::Coarse => &mut self.coarse[0],
+            Map::CoarseV6 => &mut self.coarse[1],
             Map::V6At32 => &mut self.v6_32,
             Map::V6At48 => &mut self.v6_48,
             Map::V6At64 => &mut self.v6_64,
@@ -205,6 +218,7 @@ fn touched(key: &BanKey, seed: u64, mut each: impl FnMut(Touched)) {
             let bits = 1 << 24_u32.saturating_sub(length);
             let first = bit_v4(address);
             (first..first + bits).for_each(|bit| each(Touched::Bit(Map::Fine, bit)));
+            each(Touched::Bit(Map::Coarse, bit_v4_coarse(address)));
         }
         let words = 1 << 16_u32.saturating_sub(length);
         let first = lengths_v4(address);
@@ -220,13 +234,19 @@ fn touched(key: &BanKey, seed: u64, mut each: impl FnMut(Touched)) {
         }
         20..48 => {
             let networks = 1 << 32_u32.saturating_sub(key.length);
-            for network in 0..networks {
-                let bit = bit_v6_32(high + (network << 32), seed);
-                each(Touched::Bit(Map::V6At32, bit));
+            for network in (0..networks).map(|network| high + (network << 32)) {
+                each(Touched::Bit(Map::V6At32, bit_v6_32(network, seed)));
+                each(Touched::Bit(Map::CoarseV6, bit_v6_coarse(network, seed)));
             }
         }
-        48..64 => each(Touched::Bit(Map::V6At48, bit_v6_48(high, seed))),
-        _ => each(Touched::Bit(Map::V6At64, bit_v6_64(high, seed))),
+        length => {
+            each(if length < 64 {
+                Touched::Bit(Map::V6At48, bit_v6_48(high, seed))
+            } else {
+                Touched::Bit(Map::V6At64, bit_v6_64(high, seed))
+            });
+            each(Touched::Bit(Map::CoarseV6, bit_v6_coarse(high, seed)));
+        }
     }
 }
 

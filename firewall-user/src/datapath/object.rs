@@ -12,6 +12,7 @@ use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use firewall_common::decide::Scratch;
+use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
@@ -50,6 +51,10 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
     };
     let array = |of: bans::Shape| shape(4, of.bytes, of.entries);
     Ok(vec![
+        (
+            "DATAGRAMS",
+            shape(4, size_of::<DatagramSet>(), FRAGMENT_SETS),
+        ),
         ("BAN_FILTER", array(bans::Memory::FILTER)),
         ("BANS_V4", array(bans::Memory::V4)),
         ("BANS_V6", array(bans::Memory::V6)),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use firewall_common::Direction;
 use firewall_common::bans::Bans;
 use firewall_common::decide::{CLASS_SLOTS, Socket, Step, Tables};
+use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Field, Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
 use firewall_common::limit::{LimitTable, MemoryLine};
@@ -22,6 +23,8 @@ pub(super) struct Memory {
     /// Made for the first ban.
     bans: Option<BanSet>,
     connections: HashMap<FlowKey, Connection>,
+    /// Made for the first fragment.
+    datagrams: Vec<DatagramSet>,
     classes: [u32; CLASS_SLOTS],
     pub(super) hits: Vec<Counter>,
     /// Present when the policy has limits.
@@ -50,6 +53,7 @@ impl Memory {
             compiled,
             bans: None,
             connections: HashMap::new(),
+            datagrams: Vec::new(),
             classes: [0; CLASS_SLOTS],
             hits: vec![Counter::default(); RULE_COUNTERS as usize],
             steps: None,
@@ -157,6 +161,14 @@ impl Tables for Memory {
             }
         }
         self.connections.insert(*key, connection);
+    }
+
+    fn datagrams(&mut self, set: u32) -> Option<&mut DatagramSet> {
+        if self.datagrams.is_empty() {
+            self.datagrams
+                .resize(FRAGMENT_SETS as usize, DatagramSet::default());
+        }
+        self.datagrams.get_mut(set as usize)
     }
 
     /// A recording's host has no sockets.

@@ -8,6 +8,7 @@ mod tests;
 use std::net::IpAddr;
 
 use firewall_common::decide::{Circumstances, Known, Step};
+use firewall_common::fragments::Follows;
 use firewall_common::layout::{BanKey, NO_RULE};
 use firewall_common::packet::{NO_VLAN, Packet};
 use firewall_common::{Direction, Reason, Verdict};
@@ -196,6 +197,7 @@ impl Teller<'_> {
                     ));
                 }
                 Step::Ban { key, spared } => told.push(self.ban(&key, spared, reason)),
+                Step::Fragment(follows) => told.push(fragment(follows)),
                 Step::NoBan => {
                     let detail = format!("no ban covers {}", ip_address(self.packet.sender));
                     told.push(Told::new("ban", StepResult::Passed, detail));
@@ -328,6 +330,24 @@ impl Teller<'_> {
         };
         Told::new("default", StepResult::Decided, detail)
     }
+}
+
+fn fragment(follows: Follows) -> Told {
+    let (result, detail) = match follows {
+        Follows::None => (
+            StepResult::Passed,
+            "no first fragment of its datagram was let through lately",
+        ),
+        Follows::Rule(_) => (
+            StepResult::Decided,
+            "the first fragment of its datagram was let through",
+        ),
+        Follows::Overlaps => (
+            StepResult::Decided,
+            "it would overwrite the first fragment of its datagram",
+        ),
+    };
+    Told::new("fragment", result, detail)
 }
 
 fn established(known: Known) -> Told {

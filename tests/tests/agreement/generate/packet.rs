@@ -16,6 +16,7 @@ pub struct Shape {
     pub extensions: Vec<(u8, Vec<u8>)>,
     /// Position in units of 8 bytes, and whether more follow.
     pub fragment: Option<(u16, bool)>,
+    pub identification: u16,
     pub protocol: u8,
     /// The transport header and all behind it.
     pub body: Vec<u8>,
@@ -34,6 +35,7 @@ impl Shape {
             options: Vec::new(),
             extensions: Vec::new(),
             fragment: None,
+            identification: 0x4a11,
             protocol,
             body,
             padding: 0,
@@ -69,7 +71,7 @@ impl Shape {
                 });
                 let mut packet = vec![0x40 | (header / 4) as u8, 0];
                 packet.extend(total.to_be_bytes());
-                packet.extend([0x4a, 0x11]);
+                packet.extend(self.identification.to_be_bytes());
                 packet.extend(fragment.to_be_bytes());
                 packet.extend([self.ttl, self.protocol, 0, 0]);
                 packet.extend(source.octets());
@@ -82,7 +84,8 @@ impl Shape {
                 let mut headers = self.extensions.clone();
                 if let Some((position, more)) = self.fragment {
                     let field = (position << 3 | u16::from(more)).to_be_bytes();
-                    headers.push((44, vec![0, 0, field[0], field[1], 0, 0, 0x4a, 0x11]));
+                    let [high, low] = self.identification.to_be_bytes();
+                    headers.push((44, vec![0, 0, field[0], field[1], 0, 0, high, low]));
                 }
                 let mut next = self.protocol;
                 let mut chain = Vec::new();

@@ -5,6 +5,7 @@
 //! collections. Slow, and easy to believe.
 
 mod connections;
+mod fragments;
 mod limits;
 mod link;
 mod parse;
@@ -19,6 +20,7 @@ use firewall_user::policy::{Action, DefaultAction, Mode, Policy};
 use ipnet::IpNet;
 
 use connections::Connections;
+use fragments::{Fragments, Later};
 use limits::{Held, Limits};
 use parse::{Body, Frame, Packet, Payload};
 
@@ -61,6 +63,7 @@ pub struct Oracle {
     policy: Policy,
     bans: Vec<(IpNet, u64)>,
     connections: Connections,
+    fragments: Fragments,
     pub hits: Hits,
     pub limits: Limits,
 }
@@ -71,6 +74,7 @@ impl Oracle {
             policy,
             bans: Vec::new(),
             connections: Connections::default(),
+            fragments: Fragments::default(),
             hits: Hits::default(),
             limits: Limits::default(),
         }
@@ -91,23 +95,24 @@ impl Oracle {
             self.hits.count(name, bytes);
             return answer(Verdict::Pass, Reason::Link, Some(name));
         }
-        match direction {
+        let answer = match direction {
             Direction::Inbound => self.inbound(&parsed, bytes, now),
             Direction::Outbound => self.outbound(&parsed, bytes, now),
+        };
+        if let Frame::Ip(packet) = &parsed
+            && answer.verdict == Verdict::Pass
+        {
+            let rule = answer.rule.as_deref();
+            self.fragments.passed(packet, direction, rule, now);
         }
+        answer
     }
 
     fn inbound(&mut self, frame: &Frame, bytes: usize, now: u64) -> Answer {
         let packet = match frame {
             Frame::Ip(packet) if !is_impossible(packet) => packet,
             Frame::Other(_) => return self.default(Direction::Inbound, bytes),
-            Frame::Ip(_) | Frame::Broken => {
-                if !self.observes() {
-                    return answer(Verdict::Drop, Reason::Malformed, None);
-                }
-                self.hits.count("observe:malformed", bytes);
-                return answer(Verdict::Pass, Reason::Malformed, None);
-            }
+            Frame::Ip(_) | Frame::Broken => return self.malformed(bytes),
         };
         let banned = self
             .bans
@@ -119,11 +124,15 @@ impl Oracle {
             }
             self.hits.count("observe:ban", bytes);
         }
-        let judged = if let Some(rule) = self.connections.belongs(packet, Direction::Inbound, now) {
-            self.established(rule, bytes)
-        } else {
-            self.by_rules(packet, Direction::Inbound, bytes, now)
-                .unwrap_or_else(|| self.default(Direction::Inbound, bytes))
+        let judged = match self.fragments.of(packet, Direction::Inbound, now) {
+            Later::Overlaps => return self.malformed(bytes),
+            Later::Follows(rule) => self.established(rule, bytes),
+            Later::Stray => match self.connections.belongs(packet, Direction::Inbound, now) {
+                Some(rule) => self.established(rule, bytes),
+                None => self
+                    .by_rules(packet, Direction::Inbound, bytes, now)
+                    .unwrap_or_else(|| self.default(Direction::Inbound, bytes)),
+            },
         };
         self.held(judged, packet, Direction::Inbound, bytes, now)
     }
@@ -133,7 +142,13 @@ impl Oracle {
         let Frame::Ip(packet) = frame else {
             return self.default(Direction::Outbound, bytes);
         };
-        if let Some(rule) = self.connections.belongs(packet, Direction::Outbound, now) {
+        let known = match self.fragments.of(packet, Direction::Outbound, now) {
+            Later::Follows(rule) => Some(rule),
+            Later::Stray | Later::Overlaps => {
+                self.connections.belongs(packet, Direction::Outbound, now)
+            }
+        };
+        if let Some(rule) = known {
             let judged = self.established(rule, bytes);
             return self.held(judged, packet, Direction::Outbound, bytes, now);
         }
@@ -154,6 +169,14 @@ impl Oracle {
             self.connections.open(packet, judged.rule.as_deref(), now);
         }
         judged
+    }
+
+    fn malformed(&mut self, bytes: usize) -> Answer {
+        if !self.observes() {
+            return answer(Verdict::Drop, Reason::Malformed, None);
+        }
+        self.hits.count("observe:malformed", bytes);
+        answer(Verdict::Pass, Reason::Malformed, None)
     }
 
     fn by_rules(

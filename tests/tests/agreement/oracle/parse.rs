@@ -27,6 +27,8 @@ pub struct Packet {
     pub vlan: Option<u16>,
     pub protocol: u8,
     pub fragment: Fragment,
+    /// Identification of a fragment's datagram, and where the fragment begins and ends in it.
+    pub piece: (u32, usize, usize),
     pub body: Body,
     pub is_error: bool,
     /// It asks a server for something.
@@ -127,10 +129,18 @@ fn v4(frame: &[u8], start: usize) -> Parsed<Packet> {
     require(header[0] >> 4 == 4 && header_length >= 20 && total >= header_length)?;
     let flags = u16::from_be_bytes([header[6], header[7]]);
     let position = usize::from(flags & 0x1fff) * 8;
-    require(position + total - header_length <= 65_535)?;
+    let end = position + total - header_length;
+    require(end <= 65_535)?;
     let protocol = header[9];
-    // RFC 3128: this one could overwrite the flags of a TCP header.
-    require(!(protocol == TCP && position == 8))?;
+    let kind = fragment(position, flags & 0x2000 != 0);
+    require(can_be_cut(
+        kind,
+        protocol,
+        position,
+        end,
+        flags & 0x2000 != 0,
+    ))?;
+    let identification = u32::from(u16::from_be_bytes([header[4], header[5]]));
     let sender = IpAddr::V4(ipv4(&header[12..16]));
     let base = Packet {
         sender,
@@ -140,7 +150,8 @@ fn v4(frame: &[u8], start: usize) -> Parsed<Packet> {
         length: total,
         vlan: None,
         protocol,
-        fragment: fragment(position, flags & 0x2000 != 0),
+        fragment: kind,
+        piece: (identification, position, end),
         body: Body::Opaque,
         is_error: false,
         payload: Payload::None,
@@ -171,6 +182,7 @@ fn v6(frame: &[u8], start: usize) -> Parsed<Packet> {
         vlan: None,
         protocol: header[6],
         fragment: Fragment::Whole,
+        piece: (0, 0, 0),
         body: Body::Opaque,
         is_error: false,
         payload: Payload::None,
@@ -186,11 +198,23 @@ fn v6(frame: &[u8], start: usize) -> Parsed<Packet> {
         if base.protocol == 44 {
             let field = u16::from_be_bytes([extension[2], extension[3]]);
             let position = usize::from(field >> 3) * 8;
-            require(position + rest.len().saturating_sub(8) <= 65_535)?;
+            let end = position + rest.len().saturating_sub(8);
+            require(end <= 65_535)?;
             match fragment(position, field & 1 != 0) {
                 // A second fragment header that says "whole" does not unsay the first one.
                 Fragment::Whole => {}
-                some => base.fragment = some,
+                some => {
+                    require(can_be_cut(
+                        some,
+                        extension[0],
+                        position,
+                        end,
+                        field & 1 != 0,
+                    ))?;
+                    let number = [extension[4], extension[5], extension[6], extension[7]];
+                    base.fragment = some;
+                    base.piece = (u32::from_be_bytes(number), position, end);
+                }
             }
         }
         rest = rest
@@ -203,6 +227,17 @@ fn v6(frame: &[u8], start: usize) -> Parsed<Packet> {
     }
     require(!is_extension(base.protocol))?;
     transport(base, rest, start + packet.len() - rest.len())
+}
+
+/// Whether a sender cuts a datagram so: in multiples of 8 bytes but for the end, nothing empty, and
+/// not within the TCP header.
+fn can_be_cut(kind: Fragment, protocol: u8, from: usize, to: usize, more: bool) -> bool {
+    match kind {
+        Fragment::Whole => true,
+        _ if to == from || (more && to % 8 != 0) => false,
+        Fragment::First => true,
+        Fragment::Later => protocol != TCP || from >= 20,
+    }
 }
 
 fn fragment(position: usize, more: bool) -> Fragment {

@@ -322,13 +322,20 @@ impl Traffic {
             shape.extensions = self.random.some(count, extension);
         }
         if self.random.chance(8) {
-            let position = match self.random.below(6) {
-                0..=2 => 0,
-                3 => 1,
-                4 => self.random.pick(&[2, 185, 8_000, 8_190]),
+            let position = match self.random.below(8) {
+                0..=3 => 0,
+                4 => 1,
+                5 => self.random.pick(&[2, 3, 5, 185, 8_000, 8_190]),
+                6 => (shape.body.len() / 8) as u16,
                 _ => self.random.word() as u16 & 0x1fff,
             };
             shape.fragment = Some((position, self.random.chance(60)));
+            shape.identification = self.random.pick(&[0x4a11, 7, 0xffff]);
+            if self.random.chance(90) {
+                // As senders cut.
+                let rest = shape.body.len() % 8;
+                shape.body.resize(shape.body.len() + (8 - rest) % 8, 0);
+            }
         }
         if self.random.chance(10) {
             shape.padding = self.random.below(50);
