@@ -19,7 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, anyhow, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use crate::{
     setup::{self, Need},
@@ -79,35 +79,45 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     setup::ensure_all(&[Need::Test, Need::Kernels])?;
     let mut executables = Executables::default();
     executables.build()?;
-    let job = job(&executables, arguments)?;
     let folder = folder();
-    fs::create_dir_all(&folder)?;
+    let job = job(&executables, arguments, &folder.join("programs"))?;
     let fates = run_all(&kernels, &job, &folder, arguments.machines.max(1));
     report::print(&kernels, &fates, &folder)
 }
 
-fn job(executables: &Executables, arguments: &Arguments) -> Result<Job> {
+/// The programs get another name in `kept`, so that those who build meanwhile take nothing away.
+fn job(executables: &Executables, arguments: &Arguments, kept: &Path) -> Result<Job> {
+    fs::create_dir_all(kept)?;
     let mut tests: Vec<Test> = executables
         .system_tests()
         .filter(|(name, ..)| {
             arguments.test.is_empty() || arguments.test.iter().any(|wanted| wanted == name)
         })
-        .map(|(name, file, folder)| Test {
-            name: name.to_owned(),
-            file: file.to_owned(),
-            folder: folder.to_owned(),
+        .map(|(name, file, folder)| {
+            Ok(Test {
+                name: name.to_owned(),
+                file: keep(file, &kept.join(name))?,
+                folder: folder.to_owned(),
+            })
         })
-        .collect();
+        .collect::<Result<_>>()?;
     if tests.is_empty() {
         bail!("no test program is named {}", arguments.test.join(" or "));
     }
     // What all others stand on comes first.
     tests.sort_by_key(|test| (test.name != "verifier", test.name.clone()));
     Ok(Job {
-        program: executables.program()?.to_owned(),
+        program: keep(executables.program()?, &kept.join("palisade"))?,
         tests,
         filter: arguments.filter.clone(),
     })
+}
+
+fn keep(file: &Path, name: &Path) -> Result<PathBuf> {
+    // The linker makes a new file each time, so a second name is enough.
+    let _ = fs::remove_file(name);
+    fs::hard_link(file, name).with_context(|| format!("cannot keep {}", file.display()))?;
+    Ok(name.to_owned())
 }
 
 /// Where packages, kernels and results are kept.
