@@ -10,7 +10,7 @@ mod filter;
 
 pub use exact::{
     Bucket, BucketV4, BucketV6, EntryV4, EntryV6, FOREVER, MAX_PREFIXES, TICK, V4_BUCKETS, V4_WAYS,
-    V6_BUCKETS, V6_ENTRY, V6_WAYS, tick_of,
+    V6_BUCKETS, V6_ENTRY, V6_WAYS, find_v4, find_v6, tick_of,
 };
 pub use filter::{
     FILTER_WORDS, HEADER_SEED, HEADER_V4, HEADER_V6, V4_COARSE, V4_FINE, V4_LENGTHS, V6_32, V6_48,
@@ -33,6 +33,25 @@ pub trait Bans {
 
     /// A bucket of the exact table of IPv6.
     fn bans_v6(&self, bucket: u32) -> Option<Self::Bucket>;
+
+    /// Whether an IPv4 prefix is banned at `now`. The kernel program asks a function of its own, which
+    /// the verifier walks through once and not for each length anew.
+    #[inline(always)]
+    fn is_banned_v4(&self, key: EntryV4, seed: u64, now: u64) -> bool
+    where
+        Self: Sized,
+    {
+        find_v4(key, seed, now, self)
+    }
+
+    /// As [`Self::is_banned_v4`].
+    #[inline(always)]
+    fn is_banned_v6(&self, key: &BanKey, seed: u64, now: u64) -> bool
+    where
+        Self: Sized,
+    {
+        find_v6(key, seed, now, self)
+    }
 
     /// See [`crate::decide::Tables::opaque`].
     fn forget_bits(&mut self, bits: u64) -> u64;
@@ -73,7 +92,7 @@ fn covering_v4<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
         lengths ^= 1 << (bit & 63);
         let length = bit + 1;
         let entry = EntryV4::key(v4, length);
-        if exact::find_v4(entry, seed, now, bans) {
+        if bans.is_banned_v4(entry, seed, now) {
             return Some(BanKey::new(address, 96 + length));
         }
     }
@@ -120,7 +139,7 @@ fn covering_v6<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
             break;
         };
         let key = BanKey::new(address, length);
-        if exact::find_v6(&key, seed, now, bans) {
+        if bans.is_banned_v6(&key, seed, now) {
             return Some(key);
         }
     }

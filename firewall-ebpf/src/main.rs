@@ -8,6 +8,7 @@
 #![feature(asm_experimental_arch)]
 
 mod account;
+mod bans;
 mod events;
 mod frame;
 mod limits;

@@ -7,7 +7,6 @@ use aya_ebpf::helpers::generated::{
     bpf_ktime_get_ns, bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp, bpf_xdp_load_bytes,
 };
 use firewall_common::Direction;
-use firewall_common::bans::{Bans, Bucket};
 use firewall_common::decide::{CLASS_SLOTS, Socket, Tables};
 use firewall_common::fragments::DatagramSet;
 use firewall_common::image::{Field, Image, Line};
@@ -34,46 +33,6 @@ impl Image for Maps {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
         maps::IMAGE.get(index)
-    }
-}
-
-impl Bans for Maps {
-    type Bucket = SharedWords;
-
-    #[inline(always)]
-    fn ban_filter(&self, word: u32) -> u64 {
-        match maps::BAN_FILTER.get_ptr(word) {
-            // SAFETY: a whole word of the map, which user space stores whole.
-            Some(word) => unsafe { word.read_volatile() },
-            None => 0,
-        }
-    }
-
-    #[inline(always)]
-    fn bans_v4(&self, bucket: u32) -> Option<SharedWords> {
-        maps::BANS_V4.get_ptr(bucket).map(|b| SharedWords(b.cast()))
-    }
-
-    #[inline(always)]
-    fn bans_v6(&self, bucket: u32) -> Option<SharedWords> {
-        maps::BANS_V6.get_ptr(bucket).map(|b| SharedWords(b.cast()))
-    }
-
-    #[inline(always)]
-    fn forget_bits(&mut self, bits: u64) -> u64 {
-        self.opaque(bits)
-    }
-}
-
-/// A bucket of words that user space writes meanwhile: each is read once, in the order asked for.
-#[derive(Clone, Copy)]
-pub struct SharedWords(*const u64);
-
-impl Bucket for SharedWords {
-    #[inline(always)]
-    fn word(&self, index: usize) -> u64 {
-        // SAFETY: callers stay within the bucket's words, and the verifier proves it again.
-        unsafe { self.0.add(index).read_volatile() }
     }
 }
 

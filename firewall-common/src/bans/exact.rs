@@ -144,7 +144,7 @@ const fn pair(hash: u64, buckets: u32) -> (u32, u32) {
 
 /// Whether a prefix is banned at `now`.
 #[inline(always)]
-pub(super) fn find_v4<B: Bans>(key: EntryV4, seed: u64, now: u64, bans: &B) -> bool {
+pub fn find_v4<B: Bans>(key: EntryV4, seed: u64, now: u64, bans: &B) -> bool {
     let (first, second) = key.buckets(seed);
     in_bucket_v4(key, now, bans.bans_v4(first)) || in_bucket_v4(key, now, bans.bans_v4(second))
 }
@@ -165,7 +165,7 @@ fn in_bucket_v4<M: Bucket>(key: EntryV4, now: u64, bucket: Option<M>) -> bool {
 
 /// As [`find_v4`].
 #[inline(always)]
-pub(super) fn find_v6<B: Bans>(key: &BanKey, seed: u64, now: u64, bans: &B) -> bool {
+pub fn find_v6<B: Bans>(key: &BanKey, seed: u64, now: u64, bans: &B) -> bool {
     let (first, second) = EntryV6::buckets(key, seed);
     in_bucket_v6(key, now, bans.bans_v6(first)) || in_bucket_v6(key, now, bans.bans_v6(second))
 }
