@@ -1,6 +1,7 @@
 //! The decision's tables in memory.
 
-use std::collections::HashMap;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, HashMap};
 
 use firewall_common::Direction;
 use firewall_common::bans::Bans;
@@ -31,6 +32,8 @@ pub(super) struct Memory {
     limits: Option<LimitTable>,
     pub(super) limited: Vec<Counter>,
     pub(super) steps: Option<Vec<Step>>,
+    /// The lines of the image that are read, where somebody wants to know.
+    pub(super) lines: Option<RefCell<BTreeSet<u32>>>,
     /// The frame in hand, where the policy looks at payloads.
     frame: Vec<u8>,
 }
@@ -57,6 +60,7 @@ impl Memory {
             classes: [0; CLASS_SLOTS],
             hits: vec![Counter::default(); RULE_COUNTERS as usize],
             steps: None,
+            lines: None,
             frame: Vec::new(),
         }
     }
@@ -89,15 +93,26 @@ impl Memory {
     }
 }
 
+impl Memory {
+    #[inline]
+    fn note(&self, line: u32) {
+        if let Some(lines) = &self.lines {
+            lines.borrow_mut().insert(line);
+        }
+    }
+}
+
 impl Image for Memory {
     #[inline]
     fn line(&self, index: u32) -> Option<&Line> {
+        self.note(index);
         let start = index as usize * LINE_WORDS;
         self.compiled.image.get(start..)?.first_chunk()
     }
 
     #[inline]
     fn word(&self, index: u32) -> u64 {
+        self.note(index / LINE_WORDS as u32);
         self.compiled
             .image
             .get(index as usize)

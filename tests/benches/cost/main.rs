@@ -32,7 +32,7 @@ use subject::Group;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// Only these parts: cost, features, classbench, egress, loading, wire, goodput
+    /// Only these parts: cost, lines, features, classbench, egress, loading, wire, goodput
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the report goes; the project's docs after a whole run, target/bench otherwise
@@ -46,8 +46,9 @@ struct Arguments {
     bench: bool,
 }
 
-const PARTS: [&str; 7] = [
+const PARTS: [&str; 8] = [
     "cost",
+    "lines",
     "features",
     "classbench",
     "egress",
@@ -56,8 +57,8 @@ const PARTS: [&str; 7] = [
     "goodput",
 ];
 
-const ROUNDS: u32 = 15;
-const RUNS: u32 = 100_000;
+const ROUNDS: u32 = 11;
+const RUNS: u32 = 60_000;
 const QUICK_ROUNDS: u32 = 3;
 const QUICK_RUNS: u32 = 20_000;
 
@@ -139,6 +140,7 @@ impl<'a> Run<'a> {
                 runs_per_round,
                 targets: Vec::new(),
                 packets: Vec::new(),
+                lines: Vec::new(),
                 programs: Vec::new(),
                 loading: Vec::new(),
                 throughput: Vec::new(),
@@ -171,6 +173,10 @@ impl<'a> Run<'a> {
             cases::bans::add(&mut group);
             self.time(group)?;
             drop(filter);
+        }
+        if self.wants("lines") {
+            let missing = &mut self.report.not_measured;
+            self.report.lines = cases::lines::measure(&folder, missing)?;
         }
         if self.wants("features") {
             let mut group = self.group()?;

@@ -51,6 +51,17 @@ pub fn sets(missing: &mut Vec<String>) -> Vec<&'static str> {
 }
 
 pub fn add(group: &mut Group, set: &str) -> Result<()> {
+    for whole in [false, true] {
+        let (text, frames) = policy(set, whole)?;
+        group.subject(&subject(set, whole), &text, |subject| {
+            cases(subject, &text, &frames)
+        });
+    }
+    Ok(())
+}
+
+/// A set, whole or its first ten rules, and the frames of its trace.
+pub fn policy(set: &str, whole: bool) -> Result<(String, Vec<Vec<u8>>)> {
     let read = |name: &str| {
         let file = path(name).with_context(|| format!("no ClassBench file {name}"))?;
         fs::read_to_string(&file).with_context(|| file.display().to_string())
@@ -58,20 +69,10 @@ pub fn add(group: &mut Group, set: &str) -> Result<()> {
     let filters = read_filters(&read(set)?, set).map_err(|error| anyhow::anyhow!("{error}"))?;
     let headers = read_headers(&read(&format!("{set}_trace"))?, set)
         .map_err(|error| anyhow::anyhow!("{error}"))?;
-    let frames: Vec<Vec<u8>> = headers.iter().map(|header| header.frame()).collect();
-    for whole in [false, true] {
-        let taken = if whole { filters.len() } else { SMALL };
-        let text = import(
-            &filters[..taken.min(filters.len())],
-            "f",
-            Actions::Alternate,
-        )
-        .text;
-        group.subject(&subject(set, whole), &text, |subject| {
-            cases(subject, &text, &frames)
-        });
-    }
-    Ok(())
+    let taken = if whole { filters.len() } else { SMALL };
+    let taken = &filters[..taken.min(filters.len())];
+    let frames = headers.iter().map(|header| header.frame()).collect();
+    Ok((import(taken, "f", Actions::Alternate).text, frames))
 }
 
 /// The kernel's verdicts are the host engine's, then they are timed.

@@ -69,12 +69,12 @@ const KEYS: [(&str, &str, &str); 20] = [
     (
         "`limit` per source",
         "accept",
-        "protocol = \"tcp\"\nlimit = { rate = \"1000000000/s\", burst = 1000000000, per = \"source\", unit = \"packets\" }",
+        "protocol = \"tcp\"\nlimit = { rate = \"100000000/s\", burst = 100000000, per = \"source\", unit = \"packets\" }",
     ),
     (
         "`limit` per rule",
         "accept",
-        "protocol = \"tcp\"\nlimit = { rate = \"1000000000/s\", burst = 1000000000, per = \"rule\", unit = \"packets\" }",
+        "protocol = \"tcp\"\nlimit = { rate = \"100000000/s\", burst = 100000000, per = \"rule\", unit = \"packets\" }",
     ),
 ];
 

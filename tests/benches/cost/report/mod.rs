@@ -6,6 +6,7 @@ mod tables;
 
 use serde::Serialize;
 
+use crate::cases::lines::Lines;
 use crate::contender::{Heat, Line};
 use crate::load::LoadTime;
 use crate::machine::Machine;
@@ -23,6 +24,7 @@ pub struct Report {
     pub runs_per_round: u32,
     pub targets: Vec<Target>,
     pub packets: Vec<Line>,
+    pub lines: Vec<Lines>,
     pub programs: Vec<Program>,
     pub loading: Vec<LoadTime>,
     pub throughput: Vec<Throughput>,

@@ -32,6 +32,11 @@ impl Report {
                 self.times(|line| matches!(line.label.heat, Heat::Few | Heat::Many)),
             ),
             section(
+                "lines",
+                "Cache lines of the compiled policy that a packet reads",
+                self.lines(),
+            ),
+            section(
                 "egress",
                 "The way out, hot",
                 self.times(|line| line.label.egress),
@@ -136,6 +141,21 @@ impl Report {
                 });
             }
             table.add_row(row);
+        }
+        table.to_string()
+    }
+
+    fn lines(&self) -> String {
+        let header = ["policy", "packets", "lines, mean", "most", "KiB of tables"];
+        let mut table = table(&header, 1);
+        for lines in &self.lines {
+            table.add_row([
+                lines.policy.clone(),
+                lines.packets.to_string(),
+                format!("{:.1}", lines.mean),
+                lines.most.to_string(),
+                lines.bytes.div_ceil(1024).to_string(),
+            ]);
         }
         table.to_string()
     }
