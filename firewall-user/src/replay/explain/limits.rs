@@ -46,7 +46,7 @@ pub(super) fn told(policy: &Policy, rule: &Rule, limit: &Limit, limited: Limited
 /// How far a bucket was from full.
 fn lacking(ticks: u64) -> String {
     if ticks == 0 {
-        return "of which nothing was used".to_owned();
+        return "taken to be full".to_owned();
     }
     let time = Duration::from_nanos(ticks >> TICK_SHIFT);
     format!("which was {:.3} s from being unused", time.as_secs_f64())
@@ -72,7 +72,7 @@ mod tests {
         for (flags, detail) in [
             (
                 flag::SYN,
-                "it takes 1 from the limit of 2/s connections per source, burst 5, of which nothing was used",
+                "it takes 1 from the limit of 2/s connections per source, burst 5, taken to be full",
             ),
             (
                 flag::ACK,
