@@ -8,6 +8,7 @@ pub mod datapath;
 pub mod detect;
 pub mod engine;
 pub mod export;
+pub mod guard;
 pub mod import;
 pub mod packet_build;
 pub mod policy;

@@ -4,12 +4,16 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
+use firewall_common::layout::INTERFACES;
 
 use super::client::{Client, NoDaemon, read};
-use super::{Global, output};
+use super::{EXIT_FAILED, Global, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
+use crate::datapath::clock;
+use crate::guard::{self, Lifelines, Session, Threat};
 use crate::policy::{Environment, Policy};
 use crate::respond::BanDuration;
+use crate::settings::RESOLV_CONF;
 
 /// Arguments of `palisade apply`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +27,9 @@ pub struct Args {
     /// goes back to the policy before by itself
     #[arg(long, value_name = "DURATION", value_parser = trial_length, conflicts_with = "dry_run")]
     pub confirm: Option<u64>,
+    /// Put it in force even if it cuts an ssh session, the gateway or the name servers
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// Runs the verb.
@@ -39,6 +46,9 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         path,
         dry_run: arguments.dry_run,
         confirm_seconds: arguments.confirm,
+        force: arguments.force,
+        ssh_connection: own_session(),
+        ..ApplyRequest::default()
     };
     let answer = Client::new(&global.socket)?.post("/v1/apply", &request);
     let document = match (answer, &arguments.file) {
@@ -51,11 +61,25 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     for warning in &report.warnings {
         eprintln!("{warning}");
     }
+    for note in &report.guard_notes {
+        eprintln!("note: {note}");
+    }
+    for threat in &report.cuts {
+        eprintln!("warning: {threat}");
+    }
+    let refused = report.dry_run && !report.cuts.is_empty() && !arguments.force;
     if global.json {
         output::json(&document)?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(code(refused));
     }
     let content = content(report.rules, report.sets);
+    if refused {
+        eprintln!(
+            "palisade: {} would be refused without --force: it cuts what this host lives by",
+            report.source
+        );
+        return Ok(code(refused));
+    }
     if report.dry_run {
         output::line(&format!(
             "{} can be applied: {content}; generation {} stays in force",
@@ -93,11 +117,13 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
 /// A dry run needs no daemon.
 fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
     let (policy, findings) = Policy::load(file)?;
-    policy
-        .compile(&Environment::default())
-        .with_context(|| file.display().to_string())?;
+    let (threats, notes) = on_this_host(&policy).with_context(|| file.display().to_string())?;
     for finding in &findings {
         eprintln!("{finding}");
+    }
+    // Which interfaces a daemon would protect is not known: this refuses nothing.
+    for threat in &threats {
+        eprintln!("warning: if this host were protected by it, {threat}");
     }
     if global.json {
         output::json(&serde_json::json!({
@@ -107,6 +133,8 @@ fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
             "rules": policy.rules.len(),
             "sets": policy.sets.len(),
             "warnings": findings.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "cuts": threats,
+            "guard_notes": notes,
         }))?;
     } else {
         output::line(&format!(
@@ -116,6 +144,63 @@ fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a policy would cut if it stood on all interfaces of this host.
+fn on_this_host(policy: &Policy) -> anyhow::Result<(Vec<Threat>, Vec<String>)> {
+    let mut interfaces = Lifelines::interfaces();
+    interfaces.truncate(INTERFACES as usize);
+    let lifelines = Lifelines::of_this_host(
+        &interfaces,
+        Path::new(RESOLV_CONF),
+        own_session().and_then(|session| session.parse().ok()),
+    );
+    let compiled = policy.compile(&Environment {
+        interfaces,
+        clock_offset: clock::offset(),
+        now: Some(jiff::Timestamp::now()),
+        ..Environment::default()
+    })?;
+    let (threats, _) = guard::examine(policy, compiled, &lifelines, clock::monotonic());
+    Ok((threats, lifelines.unknown))
+}
+
+fn code(refused: bool) -> ExitCode {
+    if refused {
+        ExitCode::from(EXIT_FAILED)
+    } else {
+        ExitCode::SUCCESS
+    }
+}
+
+/// The ssh session that this runs in, if it does: of this process, or, where `sudo` has cleaned the
+/// environment, of one that it was started by.
+pub fn own_session() -> Option<String> {
+    session_of_process().filter(|value| value.parse::<Session>().is_ok())
+}
+
+fn session_of_process() -> Option<String> {
+    const NAME: &str = "SSH_CONNECTION";
+    if let Ok(value) = std::env::var(NAME) {
+        return Some(value);
+    }
+    let mut process = "self".to_owned();
+    loop {
+        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
+        process = parent.trim().to_owned();
+        if process == "0" || process == "1" {
+            return None;
+        }
+        let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
+        let value = environment.split(|byte| *byte == 0).find_map(|variable| {
+            let variable = str::from_utf8(variable).ok()?;
+            variable.strip_prefix(NAME)?.strip_prefix('=')
+        });
+        if let Some(value) = value {
+            return Some(value.to_owned());
+        }
+    }
 }
 
 /// Reads the length of a trial, in seconds.

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
+use super::apply::own_session;
 use super::client::{Client, NoDaemon, Refused, read};
 use super::{EXIT_FAILED, Global, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, Status};
@@ -34,6 +35,9 @@ pub struct Changing {
     /// Change the file only; put nothing in force
     #[arg(long)]
     pub no_apply: bool,
+    /// Put the change in force even if it cuts an ssh session, the gateway or the name servers
+    #[arg(long)]
+    pub force: bool,
 }
 
 /// What became of a change.
@@ -247,7 +251,13 @@ impl Changing {
                 "the daemon's policy is {theirs}; `palisade apply FILE` puts this one in force"
             )));
         }
-        match Client::new(&global.socket)?.post("/v1/apply", &ApplyRequest::default()) {
+        let request = ApplyRequest {
+            force: self.force,
+            tentative: true,
+            ssh_connection: own_session(),
+            ..ApplyRequest::default()
+        };
+        match Client::new(&global.socket)?.post("/v1/apply", &request) {
             Ok(answer) => Ok(InForce::Generation(read::<ApplyReport>(answer)?.generation)),
             Err(error) if error.is::<NoDaemon>() => Ok(InForce::Not(format!("{error:#}"))),
             Err(error) => Err(error),
@@ -304,6 +314,7 @@ mod tests {
                 policy: Some(folder.path().join("policy.toml")),
             },
             no_apply: false,
+            force: false,
         };
         (folder, global, changing)
     }

@@ -73,6 +73,9 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
             given.text.display()
         ))?;
     }
+    for threat in &policy.cuts {
+        output::line(&format!("put in force although {threat}"))?;
+    }
     if let Some(error) = &policy.error {
         output::line(&format!(
             "{} is not in force as it stands: {error}",

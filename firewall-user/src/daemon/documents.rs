@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub use super::ledger::{Count, Observed};
 use crate::detect::Alert;
+use crate::guard::Threat;
 use crate::respond::{BanDuration, BanRecord};
 
 /// `GET /v1/status`.
@@ -54,6 +55,9 @@ pub struct PolicyStatus {
     /// The latest policy that was in force and was not to stay, until another one is.
     #[serde(default)]
     pub given_back: Option<GivenBackStatus>,
+    /// What the policy in force cut of what the host lives by when it was put in force.
+    #[serde(default)]
+    pub cuts: Vec<Threat>,
 }
 
 /// A policy that goes away again unless it is confirmed.
@@ -136,6 +140,15 @@ pub struct ApplyRequest {
     /// Put it on trial: the policy before is back after so many seconds unless it is confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_seconds: Option<u64>,
+    /// Put it in force even if it cuts what the host lives by.
+    #[serde(default)]
+    pub force: bool,
+    /// The asker puts the daemon's own file back if it is refused.
+    #[serde(default)]
+    pub tentative: bool,
+    /// The asker's own ssh session: the value of SSH_CONNECTION.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_connection: Option<String>,
 }
 
 /// Longest trial.
@@ -159,6 +172,12 @@ pub struct ApplyReport {
     /// Set if it is in force on trial.
     #[serde(default)]
     pub trial: Option<TrialStatus>,
+    /// What it cuts of what the host lives by, and the policy before did not.
+    #[serde(default)]
+    pub cuts: Vec<Threat>,
+    /// What it cuts and the policy before did, too; and what the guard could not find out.
+    #[serde(default)]
+    pub guard_notes: Vec<String>,
 }
 
 /// `POST /v1/confirm`.

@@ -7,6 +7,7 @@ use super::documents::ApplyReport;
 use super::failure::Failure;
 use super::fence::Fence;
 use super::offer::{Offer, Origin};
+use crate::guard::Session;
 
 /// How a policy is to be put in force.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +16,12 @@ pub struct Orders {
     pub dry_run: bool,
     /// On trial: goes back by itself unless it is confirmed within this time.
     pub confirm: Option<Duration>,
+    /// Even if it cuts what the host lives by.
+    pub force: bool,
+    /// Whoever asks puts the file back if it is refused: the daemon's own file is then not wrong.
+    pub tentative: bool,
+    /// The ssh session of whoever asks.
+    pub session: Option<Session>,
 }
 
 /// Applies policies; behind a lock, so that the one asked for last is the one in force.
@@ -43,8 +50,9 @@ impl Reloader {
                 if !orders.dry_run {
                     tracing::error!("the policy in force stays: {error}");
                     let reason = error.clone();
+                    let noted = own && !orders.tentative;
                     self.fence
-                        .call(move |keeper| keeper.refuse_policy(own, reason))
+                        .call(move |keeper| keeper.refuse_policy(noted, reason))
                         .await?;
                 }
                 Err(Failure::Refused(error))

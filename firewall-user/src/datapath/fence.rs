@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::bail;
 use firewall_common::layout::{Health, TOTALS, total_index};
@@ -13,14 +13,14 @@ use super::maps::Maps;
 use super::object;
 use super::pins::{Pins, Side};
 use super::state::State;
-use super::swap::{Swap, environment};
+use super::swap::{Swap, prepare};
 use super::{
-    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, Events, MapUse, RuleHits, Total,
-    attach, clock, interface,
+    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, Events, MapUse, Prepared, RuleHits,
+    Total, attach, clock, interface,
 };
 use crate::detect::{HostCounts, SourceSample};
 use crate::engine::builtin_name;
-use crate::policy::{Counters, Policy};
+use crate::policy::{Compiled, Counters, Policy};
 
 /// The fence itself. Dropping it leaves everything attached: links and maps are pinned.
 #[derive(Debug)]
@@ -57,7 +57,9 @@ impl Datapath {
             state,
             stuck: false,
         };
-        let applied = swap.apply(policy, &[]);
+        let applied = swap
+            .prepare(policy)
+            .and_then(|prepared| swap.apply(policy, prepared, &[]));
         let state = swap.state;
         let (attachments, applied) = match applied {
             Ok(done) => done,
@@ -92,14 +94,14 @@ impl Datapath {
         })
     }
 
-    /// Compiles a policy as [`Self::apply`] would, and changes nothing; how long it took.
-    pub fn rehearse(&self, policy: &Policy) -> anyhow::Result<Duration> {
-        let started = Instant::now();
-        policy.compile(&environment(
-            &self.settings.interfaces,
-            self.counters.clone(),
-        ))?;
-        Ok(started.elapsed())
+    /// Compiles a policy for this fence, and changes nothing.
+    pub fn prepare(&self, policy: &Policy) -> anyhow::Result<Prepared> {
+        prepare(policy, &self.settings.interfaces, self.counters.clone())
+    }
+
+    /// Compiles a policy as for a fence of these settings that was never up.
+    pub fn rehearse(settings: &DatapathSettings, policy: &Policy) -> anyhow::Result<Compiled> {
+        Ok(prepare(policy, &settings.interfaces, Counters::default())?.compiled)
     }
 
     /// Whether a fence is pinned in this folder, with or without a daemon.
@@ -109,7 +111,17 @@ impl Datapath {
 
     /// Swaps in a new policy on all interfaces, atomically per packet. Ends a trial, if there is one.
     pub fn apply(&mut self, policy: &Policy) -> anyhow::Result<Applied> {
-        self.swap(|swap, current| swap.apply(policy, current))
+        let prepared = self.prepare(policy)?;
+        self.apply_prepared(policy, prepared)
+    }
+
+    /// As [`Self::apply`], with what [`Self::prepare`] made of the policy.
+    pub fn apply_prepared(
+        &mut self,
+        policy: &Policy,
+        prepared: Prepared,
+    ) -> anyhow::Result<Applied> {
+        self.swap(|swap, current| swap.apply(policy, prepared, current))
     }
 
     /// As [`Self::apply`], on trial: unless [`Self::confirm`] comes within `duration`, the kernel
@@ -117,12 +129,13 @@ impl Datapath {
     pub fn apply_on_trial(
         &mut self,
         policy: &Policy,
+        prepared: Prepared,
         duration: Duration,
     ) -> anyhow::Result<Applied> {
         if self.state.trial.is_some() {
             bail!("a policy is on trial already");
         }
-        self.swap(|swap, current| swap.apply_on_trial(policy, duration, current))
+        self.swap(|swap, current| swap.apply_on_trial(policy, prepared, duration, current))
     }
 
     fn swap(

@@ -25,6 +25,8 @@ use firewall_common::layout::Counter;
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
+use crate::policy::Compiled;
+
 pub use bans::BanTable;
 pub use events::Events;
 pub use fence::Datapath;
@@ -132,6 +134,14 @@ pub struct MapUse {
     pub map: &'static str,
     pub entries: u64,
     pub capacity: u64,
+}
+
+/// A policy that was compiled for this fence.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    pub compiled: Compiled,
+    /// How long that took.
+    pub took: Duration,
 }
 
 /// A policy that was put in force.

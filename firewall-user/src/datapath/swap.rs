@@ -12,7 +12,8 @@ use super::pins::{Pins, Shelf};
 use super::state::{State, Trial};
 use super::trial::boot;
 use super::{
-    Applied, Attachment, DatapathSettings, InterfaceSettings, attach, clock, interface, object,
+    Applied, Attachment, DatapathSettings, InterfaceSettings, Prepared, attach, clock, interface,
+    object,
 };
 use crate::policy::{Compiled, Counters, DefaultAction, Defaults, Environment, Mode, Policy};
 
@@ -27,6 +28,20 @@ pub(super) fn environment(interfaces: &[InterfaceSettings], counters: Counters) 
         counters,
         now: Some(jiff::Timestamp::now()),
     }
+}
+
+/// Compiles a policy for these interfaces.
+pub(super) fn prepare(
+    policy: &Policy,
+    interfaces: &[InterfaceSettings],
+    counters: Counters,
+) -> anyhow::Result<Prepared> {
+    let started = Instant::now();
+    let compiled = policy.compile(&environment(interfaces, counters))?;
+    Ok(Prepared {
+        compiled,
+        took: started.elapsed(),
+    })
 }
 
 /// What it takes to put a policy in force.
@@ -50,13 +65,14 @@ impl Swap<'_> {
     pub(super) fn apply(
         &mut self,
         policy: &Policy,
+        prepared: Prepared,
         current: &[Attachment],
     ) -> anyhow::Result<(Vec<Attachment>, Applied)> {
         if self.state.trial.is_some() {
             // What follows replaces the programs that a confirmation would keep.
             self.pins.withdraw();
         }
-        let loaded = self.load(policy)?;
+        let loaded = self.load(policy, &prepared)?;
         let started = Instant::now();
         let attachments = match self.put_all(Shelf::Next, current) {
             Ok(attachments) => attachments,
@@ -82,6 +98,7 @@ impl Swap<'_> {
     pub(super) fn apply_on_trial(
         &mut self,
         policy: &Policy,
+        prepared: Prepared,
         duration: Duration,
         current: &[Attachment],
     ) -> anyhow::Result<(Vec<Attachment>, Applied)> {
@@ -90,7 +107,7 @@ impl Swap<'_> {
             self.put_all(Shelf::InForce, current)?;
         }
         self.pins.clear_trial()?;
-        let mut loaded = self.load(policy)?;
+        let mut loaded = self.load(policy, &prepared)?;
         let started = Instant::now();
         let opened: Vec<String> = self
             .settings
@@ -169,20 +186,22 @@ impl Swap<'_> {
         Ok(())
     }
 
-    /// Compiles, loads and pins as what is next.
-    fn load(&mut self, policy: &Policy) -> anyhow::Result<Loaded> {
-        let started = Instant::now();
+    /// Compiles a policy for this fence.
+    pub(super) fn prepare(&self, policy: &Policy) -> anyhow::Result<Prepared> {
+        prepare(policy, &self.settings.interfaces, self.state.counters())
+    }
+
+    /// Loads and pins as what is next.
+    fn load(&mut self, policy: &Policy, prepared: &Prepared) -> anyhow::Result<Loaded> {
+        let compiled = &prepared.compiled;
         let interfaces = &self.settings.interfaces;
         // One that has gone must not stop a swap halfway, with two policies in force.
         for wanted in interfaces {
             interface::ethernet_index(&wanted.name)?;
         }
-        let environment = environment(interfaces, self.state.counters());
-        let compiled = policy.compile(&environment)?;
         for note in &compiled.notes {
             tracing::warn!("{note}");
         }
-        let compile = started.elapsed();
 
         let started = Instant::now();
         let looks_at_vlans = policy.rules.iter().any(|rule| !rule.vlans.is_empty());
@@ -191,14 +210,14 @@ impl Swap<'_> {
                 interface::show_vlan_tags(&wanted.name)?;
             }
         }
-        let mut programs = self.load_compiled(&compiled)?;
+        let mut programs = self.load_compiled(compiled)?;
         for (wanted, programs) in interfaces.iter().zip(&mut programs) {
             self.pins.forget_next(&wanted.name)?;
             programs.pin(self.pins, Shelf::Next, &wanted.name)?;
         }
         self.state.remember(&compiled.counters);
         Ok(Loaded {
-            compile,
+            compile: prepared.took,
             load: started.elapsed(),
         })
     }

@@ -48,6 +48,11 @@ impl HostEngine {
         }
     }
 
+    /// The compiled policy, given back.
+    pub fn into_compiled(self) -> Compiled {
+        self.tables.compiled
+    }
+
     /// Judges and counts a frame. `now` is on the clock that the policy was compiled for.
     #[inline]
     pub fn judge(&mut self, frame: &[u8], direction: Direction, now: u64) -> Judged {

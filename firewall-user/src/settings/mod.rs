@@ -29,6 +29,8 @@ pub struct Settings {
     pub state_dir: PathBuf,
     pub socket: PathBuf,
     pub pin_dir: PathBuf,
+    /// Where the host's name servers are configured: no policy may cut them by accident.
+    pub resolv_conf: PathBuf,
     /// Where metrics are served; `None` if that is switched off.
     pub metrics: Option<SocketAddr>,
     pub detect: detect::Config,
@@ -53,6 +55,9 @@ impl Default for EventSettings {
 /// Most samples that may be kept: 160 MB of them.
 const MOST_EVENTS: usize = 1_000_000;
 
+/// Where name servers are configured unless the settings say otherwise.
+pub const RESOLV_CONF: &str = "/etc/resolv.conf";
+
 /// The address of the metrics unless the settings say otherwise.
 const DEFAULT_LISTEN: &str = "127.0.0.1:9477";
 
@@ -69,6 +74,8 @@ struct Document {
     socket: PathBuf,
     #[serde(default = "default_pin_dir")]
     pin_dir: PathBuf,
+    #[serde(default = "default_resolv_conf")]
+    resolv_conf: PathBuf,
     #[serde(default)]
     metrics: MetricsDocument,
     #[serde(default)]
@@ -100,6 +107,10 @@ fn default_socket() -> PathBuf {
 
 fn default_pin_dir() -> PathBuf {
     PathBuf::from("/sys/fs/bpf/palisade")
+}
+
+fn default_resolv_conf() -> PathBuf {
+    PathBuf::from(RESOLV_CONF)
 }
 
 impl Settings {
@@ -135,6 +146,7 @@ impl Settings {
             state_dir: folder.join(document.state_dir),
             socket: folder.join(document.socket),
             pin_dir: folder.join(document.pin_dir),
+            resolv_conf: folder.join(document.resolv_conf),
             metrics: check_listen(document.metrics.listen, at)?,
             detect: document.detect,
             respond: document.respond,

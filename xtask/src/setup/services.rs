@@ -23,7 +23,8 @@ const MARK: &str = "# Written by Palisade's setup, removed when it ends.";
 const FORBIDDEN: i32 = 101;
 
 /// Packages whose service would be enabled, and the service.
-const SERVICES: [(&str, &str); 2] = [
+const SERVICES: [(&str, &str); 3] = [
+    ("openssh-server", "ssh.service"),
     ("prometheus", "prometheus.service"),
     ("nginx-light", "nginx.service"),
 ];

@@ -40,6 +40,8 @@ const TOOLS: &[Tool] = &[
     tool("hping3", "hping3", TRAFFIC),
     tool("tcpreplay", "tcpreplay", TEST),
     tool("tshark", "tshark", TEST),
+    tool("sshd", "openssh-server", TEST),
+    tool("ssh", "openssh-client", TEST),
     tool("promtool", "prometheus", TEST),
     tool("trafgen", "netsniff-ng", MEASURED),
     tool("xdp-filter", "xdp-tools", MEASURED),

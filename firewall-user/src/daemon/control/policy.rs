@@ -16,6 +16,7 @@ use super::super::offer::{Origin, base_of};
 use super::super::reload::Orders;
 use super::Control;
 use super::body::Body;
+use crate::guard::{Session, SessionError};
 
 pub async fn apply(
     State(control): State<Control>,
@@ -46,9 +47,17 @@ pub async fn apply(
     let orders = Orders {
         dry_run: request.dry_run,
         confirm: trial(request.confirm_seconds)?,
+        force: request.force,
+        tentative: request.tentative,
+        session: session(request.ssh_connection.as_deref())?,
     };
     let reloader = control.reloader.lock().await;
     Ok(Json(reloader.apply(origin, orders).await?))
+}
+
+fn session(text: Option<&str>) -> Result<Option<Session>, Failure> {
+    let session = text.map(str::parse).transpose();
+    session.map_err(|error: SessionError| Failure::Invalid(format!("`ssh_connection`: {error}")))
 }
 
 fn trial(seconds: Option<u64>) -> Result<Option<Duration>, Failure> {

@@ -5,10 +5,11 @@ use anyhow::{anyhow, bail};
 use jiff::Timestamp;
 use tracing::{error, warn};
 
-use super::log_applied;
+use super::{guard, log_applied};
 use crate::daemon::memory::{Memory, Remembered};
 use crate::daemon::offer::Offer;
 use crate::datapath::{Datapath, Failed, Resumed};
+use crate::guard::{Threat, newly};
 use crate::settings::Settings;
 
 /// A fence that stands.
@@ -20,6 +21,8 @@ pub(super) struct Up {
     pub(super) behind: Option<Offer>,
     /// Why the daemon's own policy is not the one in force.
     pub(super) error: Option<String>,
+    /// What it cuts of what the host lives by.
+    pub(super) cuts: Vec<Threat>,
 }
 
 /// Puts the fence up, or takes it over.
@@ -51,6 +54,13 @@ fn as_asked(
         error!("{error}: change it, or put it in force with `palisade apply`");
         return remembered(settings, memory, Some(error));
     }
+    let cuts = match would_cut(settings, &offer, memory)? {
+        Cuts::Known(cuts) => cuts,
+        Cuts::Newly(error) => {
+            error!("{error}: the policy that was in force last is in force");
+            return remembered(settings, memory, Some(error));
+        }
+    };
     let (datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
     log_applied(&applied, &offer);
     let now = Timestamp::now();
@@ -61,7 +71,45 @@ fn as_asked(
         applied: now,
         behind: None,
         error: None,
+        cuts,
     })
+}
+
+/// What the policy that a daemon starts with would cut.
+enum Cuts {
+    /// Nothing that another policy would not, or there is no other: it is put in force.
+    Known(Vec<Threat>),
+    /// Something that the policy that was in force last does not, and why that one is in force.
+    Newly(String),
+}
+
+/// Nobody can be asked at a start, so the guard chooses: what is known to work, if anything is.
+fn would_cut(settings: &Settings, offer: &Offer, memory: &Memory) -> anyhow::Result<Cuts> {
+    let last = memory.in_force.as_ref();
+    if last.is_some_and(|last| last.text == offer.text) {
+        return Ok(Cuts::Known(Vec::new()));
+    }
+    let lifelines = guard::lifelines(settings, None);
+    let threats = guard::at_start(settings, &lifelines, &offer.policy)?;
+    if threats.is_empty() {
+        return Ok(Cuts::Known(threats));
+    }
+    let Some(Ok(last)) = last.map(Remembered::offer) else {
+        for threat in &threats {
+            error!("put in force, as no other policy is known: {threat}");
+        }
+        return Ok(Cuts::Known(threats));
+    };
+    let before = guard::at_start(settings, &lifelines, &last.policy)?;
+    let (new, known) = newly(threats, &before);
+    if new.is_empty() {
+        return Ok(Cuts::Known(known));
+    }
+    let source = &offer.source;
+    Ok(Cuts::Newly(format!(
+        "{source} is not put in force: {}",
+        guard::refusal(&new)
+    )))
 }
 
 /// A trial that was begun by the daemon before goes on.
@@ -105,6 +153,7 @@ fn go_on(
         applied: on_trial.map_or_else(Timestamp::now, |trial| trial.applied),
         behind,
         error: None,
+        cuts: Vec::new(),
     })
 }
 
@@ -149,6 +198,7 @@ fn remembered(
         applied: policy.applied,
         behind: None,
         error,
+        cuts: Vec::new(),
     })
 }
 

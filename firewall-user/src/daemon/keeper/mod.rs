@@ -3,6 +3,7 @@
 
 mod begin;
 mod counts;
+mod guard;
 mod report;
 mod tick;
 mod trial;
@@ -27,6 +28,7 @@ use super::reload::Orders;
 use super::warden::Warden;
 use crate::datapath::{Applied, Datapath, Events, clock};
 use crate::detect::Detector;
+use crate::guard::Threat;
 use crate::policy::Policy;
 use crate::respond::BanFile;
 use crate::settings::Settings;
@@ -46,6 +48,8 @@ pub struct Keeper {
     applied: Timestamp,
     /// Why the daemon's own policy file is not in force as it was read last; `None` if it is.
     policy_error: Option<String>,
+    /// What the policy in force cut of what the host lives by when it was put in force.
+    cuts: Vec<Threat>,
     /// What is in force again when the policy on trial fails.
     behind: Option<Behind>,
     memory: Memory,
@@ -81,6 +85,7 @@ impl Keeper {
             applied,
             behind,
             error,
+            cuts,
         } = begin::put_up(&settings, offered, &mut memory)?;
         for attachment in datapath.attachments() {
             info!(
@@ -106,6 +111,7 @@ impl Keeper {
             source: offer.source,
             applied,
             policy_error: error,
+            cuts,
             behind: behind.map(|offer| Behind {
                 policy: offer.policy,
                 source: offer.source,
@@ -114,6 +120,7 @@ impl Keeper {
                     .as_ref()
                     .map_or(applied, |policy| policy.applied),
                 clock_offset: clock::offset(),
+                cuts: Vec::new(),
             }),
             memory,
             warden: Arc::new(warden),
@@ -150,32 +157,52 @@ impl Keeper {
             swap_seconds: 0.0,
             bans_lifted: Vec::new(),
             trial: None,
+            cuts: Vec::new(),
+            guard_notes: Vec::new(),
         };
-        if orders.dry_run {
-            let compile = self
-                .datapath
-                .rehearse(&offer.policy)
-                .map_err(|error| Failure::Refused(format!("{error:#}")))?;
-            report.compile_seconds = compile.as_secs_f64();
-            return Ok(report);
-        }
         // A deadline that has passed a moment ago must not stand in the way.
         self.look_after_trial()?;
-        if let Some(why) = self.busy_with_trial() {
+        if let Some(why) = self.busy_with_trial().filter(|_| !orders.dry_run) {
             return Err(Failure::Refused(why));
         }
+        if let Some(why) = self.edits_what_was_given_back(&offer, orders) {
+            return Err(Failure::Refused(why));
+        }
+        let noted = offer.own && !orders.tentative && !orders.dry_run;
+        let prepared = match self.datapath.prepare(&offer.policy) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let error = format!("{error:#}");
+                self.refuse_policy(noted, error.clone());
+                return Err(Failure::Refused(error));
+            }
+        };
+        report.compile_seconds = prepared.took.as_secs_f64();
+        let (advice, prepared) = self.examine(&offer.policy, prepared, orders.session)?;
+        report.cuts = advice.cuts.clone();
+        report.guard_notes = advice.notes.clone();
+        if orders.dry_run {
+            return Ok(report);
+        }
+        if let Err(refused) = self.insist(&advice, orders) {
+            self.refuse_policy(noted, refused.to_string());
+            return Err(refused);
+        }
         let applied = match orders.confirm {
-            None => self.datapath.apply(&offer.policy),
-            Some(duration) => self.datapath.apply_on_trial(&offer.policy, duration),
+            None => self.datapath.apply_prepared(&offer.policy, prepared),
+            Some(duration) => self
+                .datapath
+                .apply_on_trial(&offer.policy, prepared, duration),
         };
         let applied = match applied {
             Ok(applied) => applied,
             Err(error) => {
                 let error = error.context("the policy in force stays");
-                self.refuse_policy(offer.own, format!("{error:#}"));
+                self.refuse_policy(noted, format!("{error:#}"));
                 return Err(Failure::Failed(error));
             }
         };
+        let cuts_before = std::mem::replace(&mut self.cuts, advice.cuts);
         self.pulse.attached(self.attached());
         log_applied(&applied, &offer);
         report.generation = applied.generation;
@@ -186,7 +213,7 @@ impl Keeper {
             self.policy_error = None;
         }
         if orders.confirm.is_some() {
-            self.on_trial(offer);
+            self.on_trial(offer, cuts_before);
             report.trial = self.trial_status();
         } else {
             self.applied = Timestamp::now();

@@ -49,6 +49,7 @@ impl Keeper {
                 observed: self.observed_rules(),
                 trial: self.trial_status(),
                 given_back: self.given_back_status(),
+                cuts: self.cuts.clone(),
             },
             interfaces: self
                 .datapath

@@ -9,6 +9,8 @@ use crate::daemon::documents::{ConfirmReport, GivenBackStatus, RollbackReport, T
 use crate::daemon::failure::Failure;
 use crate::daemon::memory::Remembered;
 use crate::daemon::offer::Offer;
+use crate::daemon::reload::Orders;
+use crate::guard::Threat;
 use crate::policy::Policy;
 
 /// The policy that is in force again when a trial fails.
@@ -19,6 +21,7 @@ pub(super) struct Behind {
     pub(super) applied: Timestamp,
     /// What it was compiled with.
     pub(super) clock_offset: i128,
+    pub(super) cuts: Vec<Threat>,
 }
 
 impl Keeper {
@@ -101,6 +104,7 @@ impl Keeper {
             self.source = behind.source;
             self.applied = behind.applied;
             self.chores.clock_offset = behind.clock_offset;
+            self.cuts = behind.cuts;
         }
         self.settle_counts();
         self.warden.protect(self.policy.never_block.clone())?;
@@ -140,6 +144,7 @@ impl Keeper {
         self.policy = offer.policy;
         self.source = offer.source;
         self.applied = Timestamp::now();
+        self.cuts = Vec::new();
         self.compiled_now();
         self.warden.protect(self.policy.never_block.clone())?;
         self.restore_state(&applied)?;
@@ -147,7 +152,7 @@ impl Keeper {
     }
 
     /// Notes that an offered policy is in force, on trial.
-    pub(super) fn on_trial(&mut self, offer: Offer) {
+    pub(super) fn on_trial(&mut self, offer: Offer, cuts_before: Vec<Threat>) {
         let now = Timestamp::now();
         self.memory.try_out(Remembered::new(&offer, now));
         self.behind = Some(Behind {
@@ -155,6 +160,7 @@ impl Keeper {
             source: std::mem::replace(&mut self.source, offer.source),
             applied: std::mem::replace(&mut self.applied, now),
             clock_offset: self.chores.clock_offset,
+            cuts: cuts_before,
         });
     }
 
@@ -167,6 +173,26 @@ impl Keeper {
             trial.generation,
             self.source,
             trial.remaining.as_secs()
+        ))
+    }
+
+    /// Why a small change to the policy file is refused: it would put the rest of a policy in force
+    /// that was given back.
+    pub(super) fn edits_what_was_given_back(
+        &self,
+        offer: &Offer,
+        orders: &Orders,
+    ) -> Option<String> {
+        let given = self.memory.given_back.as_ref()?;
+        if !orders.tentative || orders.force || !offer.own || !given.policy.own {
+            return None;
+        }
+        Some(format!(
+            "{} held the policy that was given back ({}), and the change would put all of it in force: \
+             mend it, or restore it from {}, and `palisade apply` first",
+            offer.source,
+            given.why,
+            self.memory.in_force_file().display()
         ))
     }
 
