@@ -20,7 +20,7 @@ use palisade_tests::topology::{CLIENT, EDGE, INSIDE, OTHER};
 use palisade_tests::{Daemon, Namespace, Topology, need_tools, skip_unless_root};
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_millis(200);
 /// A second protected interface, and its addresses inside and outside.
 const SECOND: &str = "second";
@@ -215,7 +215,7 @@ fn goes_back_by_itself(mode: Mode, egress: &str) -> Result<()> {
 
     fs::write(daemon.folder().join("new.toml"), only(NEW, "new"))?;
     let file = daemon.folder().join("new.toml");
-    let shell = apply_in_a_shell(&daemon, &world, &file.display().to_string(), "4s")?;
+    let shell = apply_in_a_shell(&daemon, &world, &file.display().to_string(), "8s")?;
     let began = Instant::now();
     daemon.kill()?;
     drop(shell);
@@ -226,7 +226,7 @@ fn goes_back_by_itself(mode: Mode, egress: &str) -> Result<()> {
     wait_until("the old policy is back", PATIENCE, back)?;
     let took = began.elapsed();
     // Half a second of looking, and a machine that is busy.
-    let late = Duration::from_millis(4000)..Duration::from_millis(6500);
+    let late = Duration::from_millis(8000)..Duration::from_millis(11_000);
     assert!(late.contains(&took), "back after {took:?}");
 
     let (mut sent, mut tried) = ([0; 2], 0);
@@ -345,7 +345,7 @@ fn a_confirmed_policy_stays_beyond_its_deadline_and_its_daemon() -> Result<()> {
     need_tools(&["curl"])?;
     let mut host = Host::start()?;
     let first = generation(&host.daemon)?;
-    let report = host.try_out("3s")?;
+    let report = host.try_out("8s")?;
     assert_eq!(report["generation"], first + 1);
     assert_eq!(report["trial"]["previous_generation"], first);
     assert_eq!(host.reachable()?, NEW_ONLY);
@@ -354,7 +354,7 @@ fn a_confirmed_policy_stays_beyond_its_deadline_and_its_daemon() -> Result<()> {
     assert_eq!(policy["valid"], true, "{policy:#}");
     let left = policy["trial"]["remaining_seconds"].as_u64();
     assert!(
-        left.is_some_and(|left| (1..=3).contains(&left)),
+        left.is_some_and(|left| (1..=8).contains(&left)),
         "{policy:#}"
     );
     let scrape = host.daemon.scrape()?;
@@ -365,7 +365,7 @@ fn a_confirmed_policy_stays_beyond_its_deadline_and_its_daemon() -> Result<()> {
     let confirmed = host.daemon.palisade(&["confirm"])?;
     assert_eq!(confirmed["generation"], first + 1);
     assert_eq!(host.trial_pins()?, 0, "the gates are gone");
-    sleep(Duration::from_secs(4));
+    sleep(Duration::from_secs(9));
     assert_eq!(host.reachable()?, NEW_ONLY);
     let policy = host.policy()?;
     assert_eq!(policy["trial"], Value::Null, "{policy:#}");
@@ -389,7 +389,7 @@ fn a_daemon_that_lives_notices_the_deadline_and_says_so() -> Result<()> {
     let hits = host.daemon.rule_packets("port-7000")?;
     // The daemon's own file this time: that is what a restart would read.
     host.daemon.write_policy(&tcp(7001))?;
-    host.daemon.palisade(&["apply", "--confirm", "2s"])?;
+    host.daemon.palisade(&["apply", "--confirm", "6s"])?;
     assert_eq!(host.reachable()?, NEW_ONLY);
     wait_until("the daemon notices", PATIENCE, || {
         Ok(host.policy()?["trial"] == Value::Null)
@@ -497,7 +497,7 @@ fn changes_wait_for_the_end_of_a_trial_and_taking_the_fence_down_ends_it() -> Re
 
     // A trial where no fence stood goes back to none, by itself and then for good.
     let mut host = host;
-    host.try_out("3s")?;
+    host.try_out("8s")?;
     assert_eq!(host.reachable()?, NEW_ONLY);
     host.daemon.kill()?;
     wait_until("the door is open again", PATIENCE, || {
