@@ -110,6 +110,13 @@ pub trait Tables: Image + Bans {
     /// Counts a packet over a rule's limit.
     fn over_limit(&mut self, counter: u32, bytes: u32);
 
+    /// A word of the image, read in a loop of many turns. The kernel program asks a function for it,
+    /// which the verifier walks through once; that costs a call.
+    #[inline(always)]
+    fn far_word(&self, index: u32) -> u64 {
+        self.word(index)
+    }
+
     /// The value itself, as something that nothing is known about. The kernel program makes the
     /// verifier forget what it is, so that each turn of a loop looks the same.
     #[inline(always)]

@@ -9,7 +9,7 @@ use aya_ebpf::helpers::generated::{
 use firewall_common::Direction;
 use firewall_common::decide::{CLASS_SLOTS, Socket, Tables};
 use firewall_common::fragments::DatagramSet;
-use firewall_common::image::{Field, Image, Line};
+use firewall_common::image::{Field, Image, LINE_WORDS, Line};
 use firewall_common::layout::{Connection, FlowKey, LIMIT_LINES};
 use firewall_common::limit::table::line_index;
 
@@ -33,6 +33,18 @@ impl Image for Maps {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
         maps::IMAGE.get(index)
+    }
+}
+
+/// A word of the image, for loops: a global function, which the verifier walks through once and by
+/// itself. (64 turns with the lookup written out in each came near its limit on Linux 6.1.)
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn palisade_image_word(index: u64) -> u64 {
+    let index = index as u32;
+    match maps::IMAGE.get(index / LINE_WORDS as u32) {
+        Some(line) => line[index as usize % LINE_WORDS],
+        None => 0,
     }
 }
 
@@ -111,6 +123,11 @@ impl Tables for Maps {
                 _ => Socket::Established,
             }
         }
+    }
+
+    #[inline(always)]
+    fn far_word(&self, index: u32) -> u64 {
+        palisade_image_word(index as u64)
     }
 
     #[inline(always)]

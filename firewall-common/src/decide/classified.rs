@@ -4,7 +4,8 @@
 use super::{Circumstances, Step, Tables, limit};
 use crate::Direction;
 use crate::image::{
-    self, Field, GROUPS, PAGE, Plane, Record, constant, packed, packed_wide, record, result,
+    self, Field, GROUPS, Image, Line, PAGE, Plane, Record, constant, packed, packed_wide, record,
+    result,
 };
 use crate::packet::Packet;
 
@@ -52,7 +53,7 @@ pub(super) fn first_match<T: Tables>(
         if first == result::NONE {
             return Record::NONE;
         }
-        let rule = Record::read(tables, records, first);
+        let rule = Record::read(&Far(tables), records, first);
         if at.now < rule.expires {
             let decided = rule.flags & record::COUNT == 0;
             if count {
@@ -155,7 +156,7 @@ impl Head {
     #[inline(always)]
     fn advance<T: Tables>(&mut self, group: usize, direction: Direction, tables: &T) {
         let chains = tables.constant(direction, at(group, constant::group::CHAINS));
-        let found = packed(tables, chains, self.next);
+        let found = packed(&Far(tables), chains, self.next);
         self.next += 1;
         self.rule = rule(found, self.list, group, direction, tables);
     }
@@ -181,7 +182,25 @@ fn rule<T: Tables>(found: u32, list: u32, group: usize, direction: Direction, ta
     if found == result::NONE || tables.constant(direction, at(group, constant::group::NAMED)) == 0 {
         return found;
     }
+    if tables.constant(direction, constant::CHAINS) != 0 {
+        return packed(&Far(tables), list + 1, found);
+    }
     packed(tables, list + 1, found)
+}
+
+/// The image as a chain is followed through it: see [`Tables::far_word`].
+struct Far<'a, T>(&'a T);
+
+impl<T: Tables> Image for Far<'_, T> {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&Line> {
+        self.0.line(index)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        self.0.far_word(index)
+    }
 }
 
 /// What a packet's fields select.
