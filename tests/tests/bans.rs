@@ -1,15 +1,16 @@
 //! Bans: at once, for as long as was said, kept through a crash, and never on the protected.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use palisade_tests::clients::{UdpStream, ping};
+use palisade_tests::daemon::{Mode, metric};
 use palisade_tests::policies::PING;
 use palisade_tests::servers::UdpSink;
-use palisade_tests::topology::{CLIENT, INSIDE, OTHER};
+use palisade_tests::topology::{CLIENT, EDGE, INSIDE, OTHER};
 use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
 use serde_json::Value;
 
@@ -92,6 +93,82 @@ fn bans_take_effect_within_50_ms_of_being_asked_for() -> Result<()> {
     println!("from the request to the last packet: {delays:?}");
     assert!(delays[3] <= AT_ONCE, "{delays:?}");
     Ok(())
+}
+
+/// How soon a ban must cut, from the call, on a machine that has nothing else to do.
+const TARGET: Duration = Duration::from_millis(5);
+
+/// Bans in place before. More take an unoptimised daemon too long to read: `PALISADE_TEST_BANS` sets
+/// how many, for a built one that `PALISADE_BIN` names.
+const MANY: u32 = 100_000;
+
+#[test]
+fn many_bans_are_restored_and_the_next_cuts_as_soon_as_the_first() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let many = match std::env::var("PALISADE_TEST_BANS") {
+        Ok(count) => count.parse()?,
+        Err(_) => MANY,
+    };
+    let world = Topology::untagged()?;
+    let sink = UdpSink::start(&world.inside, 5000)?;
+    let mut daemon = Daemon::prepare(&world.inside, PING, EDGE, Mode::Auto)?;
+    write_bans(&daemon, many)?;
+    let started = Instant::now();
+    daemon.launch()?;
+    println!("started with {many} bans in {:?}", started.elapsed());
+    let filled = metric(&daemon.scrape()?, "palisade_map_entries", &["map=\"bans\""]);
+    assert_eq!(filled, f64::from(many));
+    let to = SocketAddr::new(INSIDE[0], 5000);
+    let interval = Duration::from_micros(250);
+    let mut delays = Vec::new();
+    for last in 10..19 {
+        // A client of its own each time: its last packet to arrive tells when the ban began.
+        let client = IpAddr::from([198, 51, 100, last]);
+        world.add_client(client)?;
+        let stream = UdpStream::start(&world.outside, at(client), to, interval)?;
+        std::thread::sleep(Duration::from_millis(150));
+        let asked = Instant::now();
+        let body = format!(r#"{{"prefix":"{client}","for":"1h"}}"#);
+        ask(&daemon, "POST", "/v1/bans", &body)?;
+        std::thread::sleep(Duration::from_millis(100));
+        let arrivals = sink.arrivals_from(stream.from);
+        stream.stop()?;
+        let last = arrivals.last().context("the stream never arrived")?;
+        assert!(last.elapsed() > Duration::from_millis(80), "no ban at all");
+        delays.push(last.saturating_duration_since(asked));
+    }
+    delays.sort_unstable();
+    println!("from the request to the last packet: {delays:?}");
+    // One that met a busy moment of the machine says nothing about the fence.
+    assert!(delays[delays.len() / 4] <= TARGET, "{delays:?}");
+    // All of them outlive a crash.
+    daemon.kill()?;
+    daemon.launch()?;
+    let bans = daemon.palisade(&["bans"])?;
+    let count = bans["bans"].as_array().map_or(0, Vec::len);
+    assert_eq!(count, many as usize + 9);
+    Ok(())
+}
+
+/// Writes the file of bans as an earlier daemon would have left it.
+fn write_bans(daemon: &Daemon, count: u32) -> Result<()> {
+    let file = std::fs::File::create(daemon.state_dir().join("bans.json"))?;
+    let mut file = std::io::BufWriter::new(file);
+    write!(file, "{{\"version\":1,\"bans\":[")?;
+    for number in 0..count {
+        // Below 128.0.0.0, scattered.
+        let address = Ipv4Addr::from_bits(number.wrapping_mul(0x9e37_79b1) >> 1);
+        let comma = if number == 0 { "" } else { "," };
+        write!(
+            file,
+            "{comma}{{\"prefix\":\"{address}/32\",\"origin\":\"manual\",\"kind\":null,\
+             \"reason\":null,\"created\":\"2026-01-01T00:00:00Z\",\"expires\":null}}"
+        )?;
+    }
+    write!(file, "]}}")?;
+    Ok(file.flush()?)
 }
 
 /// Speaks to the control socket itself, without the time that a command takes to start.

@@ -15,8 +15,8 @@ use crate::datapath::BanTable;
 use crate::detect::AlertKind;
 use crate::policy::address::parse_prefix;
 use crate::respond::{
-    BanBook, BanDuration, BanFile, BanRecord, Loaded, Origin, RespondSettings, Response, check_ban,
-    is_protected,
+    BanBook, BanDuration, BanFile, BanRecord, Change, Loaded, Origin, RespondSettings, Response,
+    check_ban,
 };
 
 /// Longest reason that is kept, in characters.
@@ -43,7 +43,12 @@ struct State {
     book: BanBook,
     /// `protect.never_block` of the policy in force.
     protected: Vec<IpNet>,
+    /// Changes of the book that are not in the file yet.
+    unsaved: Vec<Change>,
 }
+
+/// Bans that are listed at a time, so that a new one need not wait for a long list.
+const LISTED_AT_ONCE: usize = 1_000;
 
 impl Warden {
     /// Brings the file and the kernel's table together: what the file has is put in force for what is
@@ -61,14 +66,17 @@ impl Warden {
             }
         };
         let now = Timestamp::now();
-        for record in book.expire(now) {
+        let over = book.expire(now);
+        for record in &over {
             table.unban(record.prefix);
         }
+        let mut outdated = file.has_journal() || !over.is_empty();
         for ban in table.bans() {
             if book.get(&ban.prefix).is_some() {
                 continue;
             }
             warn!(prefix = %ban.prefix, "a ban in force that is in no file goes on");
+            outdated = true;
             book.insert(BanRecord {
                 prefix: ban.prefix,
                 origin: Origin::Manual,
@@ -83,14 +91,19 @@ impl Warden {
                 table,
                 book,
                 protected: Vec::new(),
+                unsaved: Vec::new(),
             }),
             file,
             changed: watch::Sender::new(0),
             saved: watch::Sender::new(0),
         };
-        warden.protect(protected)?;
+        outdated |= !warden.protect(protected)?.is_empty();
         warden.enforce_all()?;
-        warden.file.save(&warden.lock().book)?;
+        if outdated {
+            let mut state = warden.lock();
+            warden.file.save(&state.book)?;
+            state.unsaved.clear();
+        }
         Ok(warden)
     }
 
@@ -145,6 +158,7 @@ impl Warden {
         };
         state.table.unban(prefix);
         state.book.remove(&prefix);
+        state.unsaved.push(Change::Lift(prefix));
         info!(%prefix, "ban lifted");
         Ok((
             BanDocument::new(&record, Timestamp::now()),
@@ -185,10 +199,12 @@ impl Warden {
     /// Takes in what the policy protects now, and lifts the bans of those sources.
     pub fn protect(&self, protected: Vec<IpNet>) -> anyhow::Result<Vec<IpNet>> {
         let mut state = self.lock();
-        let lifted = state
-            .book
-            .remove_where(|record| is_protected(&protected, record.prefix).is_some());
+        let lifted: Vec<BanRecord> = protected
+            .iter()
+            .flat_map(|prefix| state.book.remove_within(prefix))
+            .collect();
         state.protected = protected;
+        state.lifted(&lifted);
         if !lifted.is_empty() {
             self.note_change();
         }
@@ -203,6 +219,7 @@ impl Warden {
     pub fn expire(&self) {
         let mut state = self.lock();
         let over = state.book.expire(Timestamp::now());
+        state.lifted(&over);
         for record in &over {
             info!(prefix = %record.prefix, origin = record.origin.name(), "ban ended");
             // The wall clock may be ahead of the kernel's: then this ends it.
@@ -217,13 +234,18 @@ impl Warden {
     pub fn list(&self) -> Bans {
         self.expire();
         let now = Timestamp::now();
-        let state = self.lock();
-        Bans {
-            bans: state
-                .book
-                .iter()
-                .map(|record| BanDocument::new(record, now))
-                .collect(),
+        let mut bans: Vec<BanDocument> = Vec::new();
+        let mut last = None;
+        loop {
+            let state = self.lock();
+            let from = bans.len();
+            for record in state.book.after(last).take(LISTED_AT_ONCE) {
+                bans.push(BanDocument::new(record, now));
+                last = Some(record.prefix);
+            }
+            if bans.len() - from < LISTED_AT_ONCE {
+                return Bans { bans };
+            }
         }
     }
 
@@ -261,22 +283,23 @@ impl Warden {
 
     /// Writes the file, if there is anything new; whether it is right now.
     pub fn save(&self) -> bool {
-        let (change, book) = {
-            let state = self.lock();
+        let (change, unsaved) = {
+            let mut state = self.lock();
             let change = *self.changed.borrow();
             if change == *self.saved.borrow() {
                 return true;
             }
-            (change, state.book.clone())
+            (change, std::mem::take(&mut state.unsaved))
         };
-        let wrote = self.file.save(&book);
+        let wrote = self.file.append(&unsaved);
         if let Err(error) = &wrote {
             error!("bans are in force but will not survive a restart: {error:#}");
         }
         self.saved.send_replace(change);
         if wrote.is_err() {
             // Nobody waits for this number: it makes the next attempt write.
-            let _state = self.lock();
+            let mut state = self.lock();
+            state.unsaved.splice(0..0, unsaved);
             self.note_change();
         }
         wrote.is_ok()
@@ -304,8 +327,15 @@ impl State {
             reason = record.reason,
             "banned"
         );
+        self.unsaved.push(Change::Ban(record.clone()));
         self.book.insert(record);
         Ok(())
+    }
+
+    /// Notes what left the book.
+    fn lifted(&mut self, records: &[BanRecord]) {
+        let lifts = records.iter().map(|record| Change::Lift(record.prefix));
+        self.unsaved.extend(lifts);
     }
 }
 
@@ -440,7 +470,7 @@ pub mod tests {
         let saver = tokio::spawn(warden.clone().keep_saved());
         let (_, change) = warden.ban(request("203.0.113.7", "1h")).expect("banned");
         warden.saved(change).await;
-        let text = std::fs::read_to_string(folder.path().join("bans.json")).expect("read");
+        let text = std::fs::read_to_string(folder.path().join("bans.journal")).expect("read");
         assert!(text.contains("203.0.113.7/32"), "{text}");
         saver.abort();
     }

@@ -1,7 +1,8 @@
 //! The bans that are meant to be in force: a pure book, driven by the wall clock so that what is
 //! left of a ban is right after a reboot, where the kernel's own clock starts anew.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -33,10 +34,13 @@ pub struct BanRecord {
     pub expires: Option<Timestamp>,
 }
 
-/// Every ban by its prefix.
+/// Every ban by its prefix. What is asked often costs the same whether there are ten or a million.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BanBook {
     records: BTreeMap<IpNet, BanRecord>,
+    /// Those that end, by when.
+    ends: BTreeSet<(Timestamp, IpNet)>,
+    automatic: usize,
 }
 
 impl BanRecord {
@@ -68,12 +72,21 @@ impl Origin {
 impl BanBook {
     /// Enters a ban, replacing one of the same prefix.
     pub fn insert(&mut self, record: BanRecord) {
+        self.remove(&record.prefix);
+        self.ends
+            .extend(record.expires.map(|end| (end, record.prefix)));
+        self.automatic += usize::from(record.origin == Origin::Automatic);
         self.records.insert(record.prefix, record);
     }
 
     /// Strikes a ban out.
     pub fn remove(&mut self, prefix: &IpNet) -> Option<BanRecord> {
-        self.records.remove(prefix)
+        let record = self.records.remove(prefix)?;
+        if let Some(end) = record.expires {
+            self.ends.remove(&(end, *prefix));
+        }
+        self.automatic -= usize::from(record.origin == Origin::Automatic);
+        Some(record)
     }
 
     pub fn get(&self, prefix: &IpNet) -> Option<&BanRecord> {
@@ -82,29 +95,61 @@ impl BanBook {
 
     /// Takes out the bans that are over at `now`.
     pub fn expire(&mut self, now: Timestamp) -> Vec<BanRecord> {
-        self.remove_where(|record| record.remaining(now).is_none())
+        let over: Vec<IpNet> = self
+            .ends
+            .iter()
+            .take_while(|(end, _)| *end <= now)
+            .map(|(_, prefix)| *prefix)
+            .collect();
+        self.take_out(&over)
     }
 
-    /// Takes out the bans for which `condition` holds.
-    pub fn remove_where(&mut self, condition: impl Fn(&BanRecord) -> bool) -> Vec<BanRecord> {
-        let prefixes: Vec<IpNet> = self
+    /// Takes out the bans of `prefix` and of what lies in it.
+    pub fn remove_within(&mut self, prefix: &IpNet) -> Vec<BanRecord> {
+        // Prefixes are in the order of their addresses.
+        let first = match prefix {
+            IpNet::V4(v4) => IpNet::new(v4.network().into(), 0),
+            IpNet::V6(v6) => IpNet::new(v6.network().into(), 0),
+        };
+        // A length of 0 fits either family.
+        let Ok(first) = first else {
+            return Vec::new();
+        };
+        let within: Vec<IpNet> = self
             .records
-            .values()
-            .filter(|record| condition(record))
-            .map(|record| record.prefix)
+            .range(first..)
+            .map(|(other, _)| *other)
+            .take_while(|other| prefix.contains(&other.addr()))
+            .filter(|other| prefix.contains(other))
             .collect();
+        self.take_out(&within)
+    }
+
+    fn take_out(&mut self, prefixes: &[IpNet]) -> Vec<BanRecord> {
         prefixes
             .iter()
-            .filter_map(|prefix| self.records.remove(prefix))
+            .filter_map(|prefix| self.remove(prefix))
             .collect()
     }
 
     /// The narrowest other ban that covers all of `prefix`.
     pub fn covering(&self, prefix: &IpNet) -> Option<&BanRecord> {
+        let mut wider = prefix.trunc();
+        while let Some(next) = wider.supernet() {
+            wider = next;
+            if let Some(record) = self.records.get(&wider) {
+                return Some(record);
+            }
+        }
+        None
+    }
+
+    /// Every ban behind `last` in the order of prefixes; all, without one.
+    pub fn after(&self, last: Option<IpNet>) -> impl Iterator<Item = &BanRecord> {
+        let from = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.records
-            .values()
-            .filter(|record| record.prefix != *prefix && record.prefix.contains(prefix))
-            .max_by_key(|record| record.prefix.prefix_len())
+            .range((from, Bound::Unbounded))
+            .map(|(_, record)| record)
     }
 
     /// Every ban, by prefix.
@@ -122,7 +167,10 @@ impl BanBook {
 
     /// How many bans `origin` asked for.
     pub fn count(&self, origin: Origin) -> usize {
-        self.iter().filter(|record| record.origin == origin).count()
+        match origin {
+            Origin::Automatic => self.automatic,
+            Origin::Manual => self.records.len() - self.automatic,
+        }
     }
 }
 
@@ -181,6 +229,49 @@ pub(crate) mod tests {
         assert_eq!(over.len(), 1);
         assert_eq!(over[0].prefix.to_string(), "203.0.113.7/32");
         assert_eq!(book.len(), 2);
+    }
+
+    #[test]
+    fn a_ban_that_is_replaced_ends_and_counts_as_the_new_one_does() {
+        let mut book = BanBook::default();
+        book.insert(record("203.0.113.7/32", Some(10)));
+        let mut longer = record("203.0.113.7/32", Some(20));
+        longer.origin = Origin::Automatic;
+        book.insert(longer);
+        assert_eq!((book.len(), book.count(Origin::Automatic)), (1, 1));
+        assert!(book.expire(at(10)).is_empty());
+        assert_eq!(book.expire(at(20)).len(), 1);
+        assert_eq!(book, BanBook::default());
+    }
+
+    #[test]
+    fn what_lies_within_a_prefix_is_taken_out_and_nothing_beside_or_around_it() {
+        let texts = [
+            "203.0.112.0/23",
+            "203.0.112.255/32",
+            "203.0.113.0/24",
+            "203.0.113.0/25",
+            "203.0.113.255/32",
+            "203.0.114.0/32",
+            "2001:db8::/32",
+        ];
+        let book: BanBook = texts.iter().map(|text| record(text, Some(9))).collect();
+        for (prefix, gone) in [
+            ("203.0.113.0/24", &texts[2..5]),
+            ("203.0.112.0/23", &texts[..5]),
+            ("2001:db8::/32", &texts[6..]),
+            ("198.51.100.0/24", &[]),
+        ] {
+            let mut left = book.clone();
+            let out = left.remove_within(&prefix.parse().expect("a prefix"));
+            let names: Vec<_> = out.iter().map(|ban| ban.prefix.to_string()).collect();
+            assert_eq!(names, gone);
+            assert_eq!(left.len() + gone.len(), texts.len());
+            assert_eq!(
+                left.expire(at(9)).len(),
+                left.len() + texts.len() - gone.len()
+            );
+        }
     }
 
     #[test]

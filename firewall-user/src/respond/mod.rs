@@ -11,4 +11,4 @@ pub use automatic::{RespondMode, RespondSettings, Response};
 pub use book::{BanBook, BanRecord, Origin};
 pub use duration::{BanDuration, BanDurationError};
 pub use guard::{BanRefusal, check_ban, is_protected};
-pub use store::{BanFile, Loaded};
+pub use store::{BanFile, Change, Loaded};
