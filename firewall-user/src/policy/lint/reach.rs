@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::coverage::Coverage;
 use super::region::{FIELDS, Region, Regions};
+use super::values::Values;
 use crate::policy::model::{Action, Direction, Mode, Policy, Rule};
 
 /// Steps of all searches together, some tenths of a second.
@@ -122,9 +123,10 @@ impl State {
 struct Space {
     direction: Direction,
     last: [u128; FIELDS],
-    /// By rule; `None` where it has no packets, or could not be worked out.
+    /// By rule; `None` where it has no packets, or none are known of.
     regions: Vec<Option<Region>>,
-    unknown: Vec<bool>,
+    /// Whether a box is only a part of what the rule matches.
+    partial: Vec<bool>,
     /// Whether a rule decides about what it matches.
     decides: Vec<bool>,
     /// The lowest and highest value of each field, by rule, as ranks among all such.
@@ -144,19 +146,19 @@ impl Space {
             direction,
             last,
             regions: Vec::new(),
-            unknown: Vec::new(),
+            partial: Vec::new(),
             decides: Vec::new(),
             hulls: [const { Vec::new() }; FIELDS],
         };
         for (rule, usable) in policy.rules.iter().zip(usable) {
             let here = rule.direction == direction && *usable;
-            let region = here.then(|| regions.of(rule, v6));
-            space.unknown.push(region == Some(None));
-            let region = region.flatten();
-            let region = region.filter(|region| !region.iter().any(super::values::Values::is_none));
-            space.decides.push(
-                region.is_some() && rule.action != Action::Count && rule.mode == Mode::Enforce,
-            );
+            let known = here.then(|| regions.of(rule, v6));
+            let whole = known.as_ref().is_none_or(|known| known.whole);
+            let region = known.map(|known| known.what);
+            let region = region.filter(|region| !region.iter().any(Values::is_none));
+            let decides = rule.action != Action::Count && rule.mode == Mode::Enforce;
+            space.decides.push(region.is_some() && whole && decides);
+            space.partial.push(!whole);
             space.regions.push(region);
         }
         for (field, hulls) in space.hulls.iter_mut().enumerate() {
@@ -168,7 +170,7 @@ impl Space {
     fn state(&self, rule: &Rule, index: usize, search: &mut Search) -> State {
         search.found.clear();
         let Some(region) = &self.regions[index] else {
-            return if self.unknown[index] {
+            return if self.partial[index] {
                 State::Unknown
             } else {
                 State::Empty
@@ -184,6 +186,7 @@ impl Space {
         let covered = self.is_covered(region, &earlier, &mut left, &mut search.found);
         search.left -= before - left;
         match covered {
+            Some(true) if self.partial[index] => State::Unknown,
             Some(true) => State::Covered,
             Some(false) => State::Reached,
             None => State::Unknown,

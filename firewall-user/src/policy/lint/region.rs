@@ -39,8 +39,16 @@ const NO_FLAGS: u128 = 256;
 /// A box: the values of each field.
 pub(super) type Region = [Values; FIELDS];
 
-/// Ranges that are merged in all, so that many long lists cannot hold a check up.
-const WORK: usize = 30_000_000;
+/// Ranges that are merged in all, so that many long lists cannot hold a check up, nor fill the memory.
+const WORK: usize = 4_000_000;
+
+/// What is known of a rule's box.
+#[derive(Clone, Debug)]
+pub(super) struct Known<T> {
+    pub what: T,
+    /// Whether it is all of it; if not, it is a part, because all would have been too much work.
+    pub whole: bool,
+}
 
 /// Makes the boxes of a policy's rules.
 pub(super) struct Regions<'p> {
@@ -51,7 +59,7 @@ pub(super) struct Regions<'p> {
     interfaces: Vec<&'p str>,
     patterns: [Vec<Payload>; 2],
     /// By what was asked for, so that a list is merged once.
-    known: HashMap<(Named, bool, bool), Option<Values>>,
+    known: HashMap<(Named, bool, bool), Known<Values>>,
     work: usize,
 }
 
@@ -118,13 +126,16 @@ impl<'p> Regions<'p> {
         last
     }
 
-    /// The box of a rule in one family; `None` if it was too much work.
-    pub(super) fn of(&mut self, rule: &Rule, v6: bool) -> Option<Region> {
+    /// The box of a rule in one family.
+    pub(super) fn of(&mut self, rule: &Rule, v6: bool) -> Known<Region> {
         let last = self.last(v6);
         let mut region = [const { Values::ALL }; FIELDS];
         let spares = rule.action == Action::Drop && rule.direction == Direction::Inbound;
-        region[FROM] = self.addresses(&rule.from, v6, spares)?;
-        region[TO] = self.addresses(&rule.to, v6, false)?;
+        let from = self.addresses(&rule.from, v6, spares);
+        let to = self.addresses(&rule.to, v6, false);
+        let mut whole = from.whole && to.whole;
+        region[FROM] = from.what;
+        region[TO] = to.what;
         let mut set = |field: usize, ranges: Vec<Range>| {
             region[field] = Values::of(ranges, last[field]);
         };
@@ -169,7 +180,10 @@ impl<'p> Regions<'p> {
             set(FRAGMENT, vec![if fragment { (1, 2) } else { (0, 0) }]);
         }
         if !rule.payloads.is_empty() {
-            set(PAYLOAD, self.payloads(rule)?);
+            match self.payloads(rule) {
+                Some(shown) => set(PAYLOAD, shown),
+                None => whole = false,
+            }
         }
         if let Some(expires) = rule.expires {
             let left = expires.as_nanosecond() - self.now.as_nanosecond();
@@ -181,7 +195,10 @@ impl<'p> Regions<'p> {
                 },
             );
         }
-        Some(region)
+        Known {
+            what: region,
+            whole,
+        }
     }
 
     /// Takes from a rule's box what no packet is: one that has a part of a transport header has all of it.
@@ -211,7 +228,7 @@ impl<'p> Regions<'p> {
     }
 
     /// The addresses of a family, without those that a drop rule spares.
-    fn addresses(&mut self, addresses: &Addresses, v6: bool, spares: bool) -> Option<Values> {
+    fn addresses(&mut self, addresses: &Addresses, v6: bool, spares: bool) -> Known<Values> {
         let spares = spares && !self.policy.never_block.is_empty();
         let key = (addresses.sets.clone(), addresses.prefixes.clone());
         if let Some(known) = self.known.get(&(key.clone(), v6, spares)) {
@@ -222,36 +239,54 @@ impl<'p> Regions<'p> {
         values
     }
 
-    fn merged(&mut self, addresses: &Addresses, v6: bool, spares: bool) -> Option<Values> {
+    fn merged(&mut self, addresses: &Addresses, v6: bool, spares: bool) -> Known<Values> {
         let last = self.last(v6)[FROM];
-        let all = match (addresses.sets.as_slice(), addresses.prefixes.is_empty()) {
-            ([], true) => Values::ALL,
-            ([set], true) => Values::of_merged(self.coverage[*set].ranges(v6), last),
-            (sets, _) => {
-                let own = Coverage::of(&addresses.prefixes).ranges(v6);
-                let lists: Vec<Arc<[Range]>> = sets
-                    .iter()
-                    .map(|set| self.coverage[*set].ranges(v6))
-                    .chain([own])
-                    .collect();
-                self.spend(lists.iter().map(|list| list.len()).sum())?;
-                Values::of(
-                    lists.iter().flat_map(|list| list.iter()).copied().collect(),
-                    last,
-                )
+        let protected = self.protected.ranges(v6);
+        let mut lists: Vec<Arc<[Range]>> = addresses
+            .sets
+            .iter()
+            .map(|set| self.coverage[*set].ranges(v6))
+            .collect();
+        if !addresses.prefixes.is_empty() {
+            lists.push(Coverage::of(&addresses.prefixes).ranges(v6));
+        }
+        // The shortest first: they are what there is of it if all is too much.
+        lists.sort_by_key(|list| list.len());
+        let mut whole = true;
+        let mut all = match lists.as_slice() {
+            [] => Values::ALL,
+            [one] => Values::of_merged(one.clone(), last),
+            many => {
+                let mut taken = Vec::new();
+                for list in many {
+                    if self.spend(list.len()) {
+                        taken.extend_from_slice(list);
+                    } else {
+                        whole = false;
+                    }
+                }
+                Values::of(taken, last)
             }
         };
-        if !spares {
-            return Some(all);
+        if spares && all.meets(&Values::of_merged(protected.clone(), last)) {
+            if self.spend(all.size() + protected.len()) {
+                all = all.less(&Values::of_merged(protected, last), last);
+            } else {
+                // Which part of it is not spared is not known.
+                (all, whole) = (Values::of(Vec::new(), last), false);
+            }
         }
-        let protected = Values::of_merged(self.protected.ranges(v6), last);
-        self.spend(all.size() + protected.size())?;
-        Some(all.less(&protected, last))
+        Known { what: all, whole }
     }
 
-    fn spend(&mut self, work: usize) -> Option<()> {
-        self.work = self.work.checked_sub(work)?;
-        Some(())
+    fn spend(&mut self, work: usize) -> bool {
+        match self.work.checked_sub(work) {
+            Some(left) => {
+                self.work = left;
+                true
+            }
+            None => false,
+        }
     }
 
     /// The sets of patterns that a payload can show and that match.
@@ -297,4 +332,33 @@ fn with_flags(wanted: TcpFlags) -> Vec<Range> {
         .filter(|flags| flags & wanted.set == wanted.set && flags & wanted.clear == 0)
         .map(one)
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn where_all_of_a_rule_is_too_much_work_a_part_of_it_stands_for_it() {
+        let text = "version = 1\n[sets]\none = [\"198.51.100.1\", \"203.0.113.0/24\"]\n[[rule]]\nname = \"r\"\n\
+                    action = \"accept\"\nfrom = [\"one\", \"198.51.100.9\"]\n";
+        let (policy, _) = Policy::parse(text, "p", Path::new("")).unwrap();
+        let coverage: Vec<Coverage> = policy
+            .sets
+            .iter()
+            .map(|set| Coverage::of(&set.prefixes))
+            .collect();
+        let protected = Coverage::of(&policy.never_block);
+        let from = |work| {
+            let mut regions = Regions::new(&policy, &coverage, &protected, Timestamp::UNIX_EPOCH);
+            regions.work = work;
+            let known = regions.of(&policy.rules[0], false);
+            (known.what[FROM].size(), known.whole)
+        };
+        assert_eq!(from(3), (3, true));
+        assert_eq!(from(2), (1, false));
+        assert_eq!(from(0), (0, false));
+    }
 }

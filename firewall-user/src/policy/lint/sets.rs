@@ -1,5 +1,9 @@
 //! Sets that nothing names, that hold what they need not, or that hold everybody.
 
+use std::collections::HashMap;
+
+use ipnet::IpNet;
+
 use super::coverage::Coverage;
 use super::{Linter, code};
 use crate::policy::address::print_prefix;
@@ -93,12 +97,13 @@ impl Linter<'_> {
 
     /// Drop rules that meet sources of `never_block`.
     pub(super) fn spared(&mut self, usable: &[bool]) {
+        let mut by_set = HashMap::new();
         for (rule, usable) in self.policy.rules.iter().zip(usable) {
             let drops = rule.action == Action::Drop && rule.direction == Direction::Inbound;
             if !drops || !usable || rule.from.is_any() {
                 continue;
             }
-            if let Some(met) = self.met(&rule.from) {
+            if let Some(met) = self.met(&rule.from, &mut by_set) {
                 let message = format!(
                     "drop rule \"{}\" passes over protected sources: {met} meets never_block",
                     rule.name
@@ -115,25 +120,23 @@ impl Linter<'_> {
         }
     }
 
-    /// A prefix of a list that meets `never_block`. Asked prefix by protected prefix, which are few.
-    fn met(&self, addresses: &Addresses) -> Option<String> {
-        let own = addresses
-            .prefixes
-            .iter()
-            .find(|prefix| self.protected.overlaps(prefix));
-        if let Some(prefix) = own {
-            return Some(print_prefix(prefix));
-        }
-        let meeting = addresses.sets.iter().find(|set| {
-            let mut protected = self.policy.never_block.iter();
-            protected.any(|prefix| self.coverage[**set].overlaps(prefix))
+    /// A prefix of a list that meets `never_block`. `by_set` remembers what was found in each set.
+    fn met(
+        &self,
+        addresses: &Addresses,
+        by_set: &mut HashMap<usize, Option<IpNet>>,
+    ) -> Option<String> {
+        let meets = |prefix: &&IpNet| self.protected.overlaps(prefix);
+        let own = addresses.prefixes.iter().find(meets).copied();
+        let met = own.or_else(|| {
+            addresses.sets.iter().find_map(|set| {
+                *by_set.entry(*set).or_insert_with(|| {
+                    let prefixes = &self.policy.sets[*set].prefixes;
+                    prefixes.iter().find(meets).copied()
+                })
+            })
         })?;
-        let set = &self.policy.sets[*meeting];
-        let prefix = set
-            .prefixes
-            .iter()
-            .find(|prefix| self.protected.overlaps(prefix))?;
-        Some(print_prefix(prefix))
+        Some(print_prefix(&met))
     }
 }
 
