@@ -10,6 +10,7 @@ mod completions;
 mod confirm;
 mod daemon;
 mod detach;
+mod diff;
 mod endpoint;
 mod explain;
 mod import;
@@ -91,6 +92,8 @@ pub enum Command {
     Explain(explain::Args),
     /// Run a capture through a policy
     Replay(replay::Args),
+    /// What a new policy would decide otherwise than the old one
+    Diff(diff::Args),
     /// Turn a rule set of another program into a policy
     Import(import::Args),
     /// Print shell completions
@@ -129,6 +132,7 @@ pub fn main() -> ExitCode {
         Command::Alerts(arguments) => alerts::run(&global, arguments),
         Command::Explain(arguments) => explain::run(&global, arguments),
         Command::Replay(arguments) => replay::run(&global, arguments),
+        Command::Diff(arguments) => diff::run(&global, arguments),
         Command::Import(arguments) => import::run(&global, arguments),
         Command::Completions(arguments) => completions::run(&global, arguments),
         Command::Man(arguments) => man::run(&global, arguments),

@@ -4,6 +4,7 @@
 pub mod address;
 mod compile;
 pub mod describe;
+pub mod difference;
 pub mod edit;
 pub mod finding;
 pub mod limit;

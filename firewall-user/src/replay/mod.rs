@@ -3,6 +3,7 @@
 
 pub mod capture;
 mod clock;
+pub mod compare;
 mod direction;
 pub mod explain;
 mod judges;

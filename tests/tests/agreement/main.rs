@@ -12,6 +12,7 @@
 mod campaign;
 mod classbench;
 mod contest;
+mod differences;
 mod generate;
 mod oracle;
 mod tally;
@@ -30,6 +31,9 @@ const PER_POLICY: u64 = 1_000;
 const PER_LOADED_POLICY: u64 = 3_000;
 /// An ordinary run judges one in this many headers of a trace, of sets with 1,000 rules.
 const HEADER_STEP: usize = 20;
+/// Packets that pairs of policies are compared by, in all and each.
+const DIFFERENCE_PAIRS: u64 = 60_000;
+const PER_DIFFERENCE: u64 = 600;
 const SEED: u64 = 20_260_501;
 
 #[test]
@@ -68,6 +72,20 @@ fn classbench_traces_are_judged_alike_under_their_sets() {
     } else {
         println!("{tally}");
     }
+}
+
+#[test]
+fn what_two_policies_decide_differently_is_told_and_nothing_else() {
+    let seed = setting("PALISADE_AGREEMENT_SEED").unwrap_or(SEED);
+    let pairs = setting("PALISADE_AGREEMENT_PAIRS").unwrap_or(DIFFERENCE_PAIRS);
+    let mut seen = differences::Seen::default();
+    for seed in seed..seed + pairs.div_ceil(PER_DIFFERENCE) {
+        differences::judge(seed, PER_DIFFERENCE, &mut seen);
+    }
+    println!("{seen:?}");
+    assert!(seen.differing_packets > 100, "{seen:?}");
+    assert!(seen.equal_pairs > 0, "{seen:?}");
+    assert!(seen.shown * 10 >= seen.changes * 6, "{seen:?}");
 }
 
 #[test]
