@@ -1,12 +1,13 @@
 //! `palisade explain`.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{anyhow, bail};
 use clap::ValueEnum;
 use firewall_common::Direction;
-use firewall_common::packet::protocol;
-use ipnet::IpNet;
+use firewall_common::decide::flow_key;
+use firewall_common::packet::{self, Frame, NO_VLAN, Packet, protocol};
 use serde_json::json;
 
 use super::client::{Client, NoDaemon, read};
@@ -14,10 +15,11 @@ use super::endpoint::Endpoint;
 use super::output::{self, Table};
 use super::policy_file::PolicyFile;
 use super::{EXIT_USAGE, Global};
-use crate::daemon::documents::Bans;
+use crate::daemon::documents::{BanDocument, Bans, ConnectionReport};
 use crate::packet_build::PacketBuilder;
 use crate::policy::protocol as names;
-use crate::replay::explain::{Explanation, Question, StepResult, explain};
+use crate::replay::explain::{Banned, Entry, Explanation, Question, StepResult, explain};
+use crate::replay::ip_address;
 
 /// Arguments of `palisade explain`.
 #[derive(Debug, clap::Args)]
@@ -82,20 +84,22 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
-    let (bans, no_bans) = match bans(global) {
-        Ok(bans) => (bans, None),
-        Err(error) => (Vec::new(), Some(error)),
+    let direction = match arguments.direction {
+        Way::Inbound => Direction::Inbound,
+        Way::Outbound => Direction::Outbound,
+    };
+    let (live, no_bans) = match live(global, &packet.frame, direction) {
+        Ok(live) => (live, None),
+        Err(error) => (Live::default(), Some(error)),
     };
     let now = jiff::Timestamp::now().as_nanosecond();
     let question = Question {
         frame: &packet.frame,
-        direction: match arguments.direction {
-            Way::Inbound => Direction::Inbound,
-            Way::Outbound => Direction::Outbound,
-        },
+        direction,
         interface: arguments.interface.clone(),
         now: u64::try_from(now).unwrap_or(0),
-        bans: &bans,
+        bans: &live.bans,
+        connection: live.connection,
     };
     let explanation = explain(&policy, &question)?;
     if global.json {
@@ -107,21 +111,62 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     } else {
         print(&packet, question.direction, &explanation, arguments.all)?;
         if let Some(error) = no_bans {
-            eprintln!("palisade: bans were left out: {error:#}");
+            eprintln!("palisade: bans and connections were left out: {error:#}");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The bans of the running daemon; none if there is no daemon.
-fn bans(global: &Global) -> anyhow::Result<Vec<IpNet>> {
-    match Client::new(&global.socket)?.get("/v1/bans") {
-        Ok(document) => {
-            let Bans { bans } = read(document)?;
-            Ok(bans.into_iter().map(|ban| ban.prefix).collect())
-        }
-        Err(error) if error.is::<NoDaemon>() => Err(anyhow!("no daemon answers")),
-        Err(error) => Err(error),
+/// What the tables of the running daemon hold about a packet.
+#[derive(Default)]
+struct Live {
+    bans: Vec<Banned>,
+    connection: Option<Entry>,
+}
+
+/// Asks the running daemon.
+fn live(global: &Global, frame: &[u8], direction: Direction) -> anyhow::Result<Live> {
+    let client = Client::new(&global.socket)?;
+    let Bans { bans } = match client.get("/v1/bans") {
+        Ok(document) => read(document)?,
+        Err(error) if error.is::<NoDaemon>() => return Err(anyhow!("no daemon answers")),
+        Err(error) => return Err(error),
+    };
+    let mut packet = Packet::default();
+    packet::parse(&mut Frame::new(frame), NO_VLAN, &mut packet);
+    let key = flow_key(&packet, direction);
+    let path = format!(
+        "/v1/connection?local={}&remote={}&protocol={}&local_port={}&remote_port={}",
+        ip_address(key.local),
+        ip_address(key.remote),
+        key.protocol,
+        key.local_port,
+        key.remote_port
+    );
+    let ConnectionReport { connection } = read(client.get(&path)?)?;
+    Ok(Live {
+        bans: bans.into_iter().map(banned).collect(),
+        connection: connection.map(|found| Entry {
+            idle: Duration::try_from_secs_f64(found.idle_seconds).unwrap_or_default(),
+            answered: found.answered,
+            closing: found.closing,
+            rule: found.rule,
+        }),
+    })
+}
+
+fn banned(ban: BanDocument) -> Banned {
+    let mut note = match (ban.expires, ban.remaining_seconds) {
+        (Some(end), Some(left)) => format!("until {end} ({} left)", output::seconds(left)),
+        _ => "without end".to_owned(),
+    };
+    note.push_str(&format!(", {}", ban.origin));
+    if let Some(reason) = ban.reason {
+        note.push_str(&format!(": {reason}"));
+    }
+    Banned {
+        prefix: ban.prefix,
+        note: Some(note),
     }
 }
 
@@ -285,6 +330,13 @@ fn print(
         "destination: {}",
         sets(&explanation.destination_sets)
     ))?;
+    if !explanation.classes.is_empty() {
+        let classes = explanation.classes.iter();
+        let classes: Vec<String> = classes
+            .map(|(field, class)| format!("{field} {class}"))
+            .collect();
+        output::line(&format!("classes: {}", classes.join(", ")))?;
+    }
     let passed_over = explanation
         .steps
         .iter()

@@ -384,6 +384,39 @@ pub struct AlertsQuery {
     pub follow: u8,
 }
 
+/// The query of `GET /v1/connection`: a packet's addresses and ports as this host sees them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConnectionQuery {
+    pub local: IpAddr,
+    pub remote: IpAddr,
+    pub protocol: u8,
+    /// 0 where the protocol has no ports; the identifier of an echo.
+    #[serde(default)]
+    pub local_port: u16,
+    #[serde(default)]
+    pub remote_port: u16,
+}
+
+/// `GET /v1/connection`: the entry of the connection table, if there is one.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectionReport {
+    pub connection: Option<ConnectionDocument>,
+}
+
+/// One entry of the connection table.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ConnectionDocument {
+    /// Seconds since its latest packet, kept to a second.
+    pub idle_seconds: f64,
+    /// Packets were seen both ways.
+    pub answered: bool,
+    /// A FIN or RST was seen.
+    pub closing: bool,
+    /// The rule that admitted it.
+    pub rule: Option<String>,
+}
+
 /// `GET /v1/events`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Events {

@@ -4,8 +4,9 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::bail;
-use firewall_common::layout::{Health, TOTALS, total_index};
+use anyhow::{Context, bail};
+use aya::maps::MapError;
+use firewall_common::layout::{Connection, FlowKey, Health, TOTALS, total_index};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
@@ -286,6 +287,15 @@ impl Datapath {
         let bans = self.bans();
         let covering = bans.into_iter().filter(|ban| ban.prefix.contains(&address));
         covering.max_by_key(|ban| ban.prefix.prefix_len())
+    }
+
+    /// What the connection table holds under a key.
+    pub fn connection(&self, key: &FlowKey) -> anyhow::Result<Option<Connection>> {
+        match self.maps.connections()?.get(key, 0) {
+            Ok(connection) => Ok(Some(connection)),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(error).context("looking a connection up"),
+        }
     }
 
     pub fn totals(&self) -> anyhow::Result<Vec<Total>> {

@@ -8,7 +8,8 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use firewall_common::decide::{self, Circumstances, Judgement, Step};
+use firewall_common::decide::{self, Circumstances, Judgement, Step, Tables};
+use firewall_common::image::{Field, constant};
 use firewall_common::layout::{
     Connection, Counter, FlowKey, INTERFACES, SOURCE_BUCKETS, TOTALS, total_index,
 };
@@ -150,6 +151,18 @@ impl HostEngine {
     /// Lifts a ban; whether there was one.
     pub fn unban(&mut self, prefix: IpNet) -> bool {
         self.tables.unban(prefix)
+    }
+
+    /// Enters a connection as if it had been opened.
+    pub fn enter(&mut self, key: &FlowKey, connection: Connection) {
+        Tables::insert_connection(&mut self.tables, key, connection);
+    }
+
+    /// The class that a field of the last packet fell into, if rules were asked about it; `None` for a
+    /// field that no rule of the direction looks at.
+    pub fn class(&self, direction: Direction, field: Field) -> Option<u32> {
+        let table = Tables::constant(&self.tables, direction, constant::TABLES + field as usize);
+        (table != 0).then(|| Tables::class(&self.tables, field as usize))
     }
 
     /// What the connection table holds under a key.

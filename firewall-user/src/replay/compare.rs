@@ -130,3 +130,50 @@ fn said(engine: &HostEngine, outcome: Outcome) -> Said {
         rule: rule.flatten().map(str::to_owned),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use firewall_common::packet::flag;
+
+    use super::*;
+    use crate::packet_build::PacketBuilder;
+    use crate::replay::capture::CaptureWriter;
+
+    const OLD: &str = "version = 1\n[defaults]\ninbound = \"drop\"\n[[rule]]\nname = \"web\"\naction = \"accept\"\nprotocol = \"tcp\"\nport = 80\n";
+
+    #[test]
+    fn packets_with_another_verdict_are_counted_by_who_decides() {
+        let mut capture = CaptureWriter::new(Vec::new()).unwrap();
+        let ports = [80, 443, 443, 22];
+        for (index, port) in ports.into_iter().enumerate() {
+            let [from, to] =
+                ["203.0.113.7", "198.51.100.1"].map(|address| address.parse().unwrap());
+            let packet = PacketBuilder::new(from, to).unwrap();
+            let frame = packet.tcp(40_000, port, flag::SYN).build();
+            capture.write(index as u64 * 1_000_000, &frame).unwrap();
+        }
+        let capture = capture.finish().unwrap();
+        let policy = |text: &str| Policy::parse(text, "p", Path::new("")).unwrap().0;
+        let (old, new) = (
+            policy(OLD),
+            policy(&OLD.replace("80", "443").replace("web", "tls")),
+        );
+        let reader = CaptureReader::new(capture.as_slice()).unwrap();
+        let found = compare(reader, [&old, &new], &Inside::default(), None).unwrap();
+        assert_eq!((found.packets, found.changed), (4, 3));
+        let [opened, closed] = &found.changes[..] else {
+            panic!("{found:?}");
+        };
+        assert_eq!((opened.packets, opened.first), (2, 2));
+        assert_eq!(opened.old.reason, Reason::Default);
+        assert_eq!(opened.new.rule.as_deref(), Some("tls"));
+        assert_eq!((closed.packets, closed.first), (1, 1));
+        assert_eq!(closed.old.rule.as_deref(), Some("web"));
+        assert_eq!(closed.new.verdict, Verdict::Drop);
+        let reader = CaptureReader::new(capture.as_slice()).unwrap();
+        let same = compare(reader, [&old, &old], &Inside::default(), None).unwrap();
+        assert_eq!(same.changed, 0);
+    }
+}

@@ -20,7 +20,7 @@ use crate::oracle::INTERFACE;
 
 const START: u64 = 10_000_000_000_000;
 /// Slots of the interfaces; no rule names the last.
-const INTERFACES: [&str; 3] = [INTERFACE, "edge1", "elsewhere"];
+const INTERFACES: [&str; 4] = [INTERFACE, "edge1", "nowhere", "elsewhere"];
 
 /// What was seen of some pairs of policies.
 #[derive(Debug, Default)]

@@ -5,7 +5,8 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
 use super::super::documents::{
-    Alerts, AlertsQuery, Events, EventsQuery, Rules, Sources, SourcesQuery, Status,
+    Alerts, AlertsQuery, ConnectionQuery, ConnectionReport, Events, EventsQuery, Rules, Sources,
+    SourcesQuery, Status,
 };
 use super::super::failure::Failure;
 use super::body::Asked;
@@ -47,6 +48,14 @@ pub async fn events(
             .collect(),
     });
     Ok(Json(events.await?))
+}
+
+pub async fn connection(
+    State(control): State<Control>,
+    Asked(query): Asked<ConnectionQuery>,
+) -> Result<Json<ConnectionReport>, Failure> {
+    let report = control.fence.call(move |keeper| keeper.connection(&query));
+    Ok(Json(report.await??))
 }
 
 pub async fn alerts(

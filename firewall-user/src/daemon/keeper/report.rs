@@ -3,18 +3,22 @@
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use firewall_common::layout::{Event, NO_RULE};
+use firewall_common::layout::{
+    CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, Event, FlowKey, NO_RULE,
+};
 use firewall_common::{Address, Direction, Reason, Verdict};
 use jiff::Timestamp;
 
 use super::Keeper;
 use crate::daemon::documents::{
-    EventDocument, HealthDocument, InterfaceStatus, MapDocument, PolicyStatus, RuleDocument, Rules,
-    SourceOrder, Status, TotalDocument,
+    ConnectionDocument, ConnectionQuery, ConnectionReport, EventDocument, HealthDocument,
+    InterfaceStatus, MapDocument, PolicyStatus, RuleDocument, Rules, SourceOrder, Status,
+    TotalDocument,
 };
 use crate::daemon::failure::Failure;
 use crate::daemon::ledger::Count;
-use crate::datapath::{AttachMode, RuleHits};
+use crate::datapath::{AttachMode, RuleHits, clock};
+use crate::engine;
 use crate::export::{self, Reading};
 use crate::policy::{Mode, Rule};
 use crate::respond::Origin;
@@ -93,6 +97,32 @@ impl Keeper {
                 connections_refused: health.connections_refused,
                 sources_contended: health.sources_contended,
             },
+        })
+    }
+
+    /// What the connection table holds.
+    pub fn connection(&self, query: &ConnectionQuery) -> Result<ConnectionReport, Failure> {
+        let key = FlowKey {
+            local: engine::address(query.local),
+            remote: engine::address(query.remote),
+            local_port: query.local_port,
+            remote_port: query.remote_port,
+            protocol: query.protocol,
+            reserved: [0; 3],
+        };
+        let now = clock::monotonic();
+        let found = self.datapath.connection(&key)?;
+        let document = |found: Connection| ConnectionDocument {
+            idle_seconds: now.saturating_sub(found.last_seen) as f64 / 1e9,
+            answered: found.flags & CONNECTION_ASSURED != 0,
+            closing: found.flags & CONNECTION_CLOSING != 0,
+            rule: match found.rule {
+                NO_RULE => None,
+                counter => self.datapath.rule_name(counter),
+            },
+        };
+        Ok(ConnectionReport {
+            connection: found.map(document),
         })
     }
 

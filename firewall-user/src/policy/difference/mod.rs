@@ -17,6 +17,8 @@ mod field;
 mod region;
 mod rules;
 mod space;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::collections::HashSet;

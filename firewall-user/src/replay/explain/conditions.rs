@@ -1,6 +1,7 @@
 //! Which condition of a rule a packet does not meet: for people who wonder why a rule did not
 //! match. The verdict is the engine's; this only puts into words what it passed over.
 
+use firewall_common::image::Field;
 use firewall_common::packet::{Fragment, NO_VLAN, Packet, mark, protocol};
 
 use super::Question;
@@ -238,4 +239,24 @@ fn listed<T: PartialEq + std::fmt::Display>(ranges: &[(T, T)]) -> String {
         })
         .collect();
     ranges.join(", ")
+}
+
+/// The key of the language by which rules look at a field.
+pub(super) const fn field_name(field: Field) -> &'static str {
+    match field {
+        Field::Source => "from",
+        Field::Destination => "to",
+        Field::Protocol => "protocol",
+        Field::DestinationPort => "port",
+        Field::SourcePort => "from_port",
+        Field::TcpFlags => "tcp_flags",
+        Field::IcmpType => "icmp_type",
+        Field::Vlan => "vlan",
+        Field::Interface => "interface",
+        Field::Length => "length",
+        Field::Ttl => "ttl",
+        Field::Fragment => "fragment",
+        Field::TcpWindow => "tcp_window",
+        Field::Payload => "payload",
+    }
 }

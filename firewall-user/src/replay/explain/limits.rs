@@ -86,6 +86,7 @@ mod tests {
                 interface: None,
                 now: 1_900_000_000_000_000_000,
                 bans: &[],
+                connection: None,
             };
             let explanation = explain(&policy, &question).unwrap();
             let last = explanation.steps.last().unwrap();

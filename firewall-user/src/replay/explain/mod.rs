@@ -5,18 +5,26 @@ mod limits;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use firewall_common::decide::{Circumstances, Known, Step};
+use firewall_common::decide::{
+    Circumstances, ECHO_TIMEOUT, Known, Step, TCP_CLOSING_TIMEOUT, TCP_OPENING_TIMEOUT,
+    TCP_TIMEOUT, UDP_ASSURED_TIMEOUT, UDP_TIMEOUT, flow_key,
+};
 use firewall_common::fragments::Follows;
-use firewall_common::layout::{BanKey, NO_RULE};
-use firewall_common::packet::{NO_VLAN, Packet};
+use firewall_common::image::Field;
+use firewall_common::layout::{
+    BanKey, CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, NO_RULE,
+};
+use firewall_common::packet::{self, Frame, Kind, NO_VLAN, Packet, protocol};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 use serde::Serialize;
 
 use super::direction::ip_address;
-use crate::engine::HostEngine;
+use crate::engine::{HostEngine, nanoseconds};
 use crate::policy::address::print_prefix;
 use crate::policy::{Action, Addresses, Environment, Mode, Policy, Rule};
 use conditions::first_unmet;
@@ -31,7 +39,30 @@ pub struct Question<'a> {
     /// Nanoseconds since the Unix epoch.
     pub now: u64,
     /// Bans in force.
-    pub bans: &'a [IpNet],
+    pub bans: &'a [Banned],
+    /// The entry of the connection table that the packet belongs to, if there is one.
+    pub connection: Option<Entry>,
+}
+
+/// A ban in force.
+#[derive(Clone, Debug)]
+pub struct Banned {
+    pub prefix: IpNet,
+    /// What more is known of it, such as when it ends.
+    pub note: Option<String>,
+}
+
+/// An entry of the connection table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Since its latest packet.
+    pub idle: Duration,
+    /// Packets were seen both ways.
+    pub answered: bool,
+    /// A FIN or RST was seen.
+    pub closing: bool,
+    /// The rule that admitted it.
+    pub rule: Option<String>,
 }
 
 /// The answer.
@@ -49,6 +80,9 @@ pub struct Explanation {
     /// Sets that cover the source and the destination, in file order.
     pub source_sets: Vec<String>,
     pub destination_sets: Vec<String>,
+    /// For each field that the rules of the direction look at, the class that the packet falls into in
+    /// the compiled tables; empty where no rule was asked.
+    pub classes: BTreeMap<&'static str, u32>,
     pub steps: Vec<Told>,
 }
 
@@ -95,7 +129,10 @@ pub fn explain(policy: &Policy, question: &Question<'_>) -> anyhow::Result<Expla
     };
     let mut engine = HostEngine::new(policy.compile(&environment)?);
     for ban in question.bans {
-        engine.ban(*ban, u64::MAX)?;
+        engine.ban(ban.prefix, u64::MAX)?;
+    }
+    if let Some(entry) = &question.connection {
+        enter(&mut engine, question, entry);
     }
     let at = Circumstances {
         now: question.now,
@@ -129,8 +166,23 @@ pub fn explain(policy: &Policy, question: &Question<'_>) -> anyhow::Result<Expla
         prefix: caught.map(|(_, prefix)| print_prefix(&prefix)),
         source_sets: names(teller.source),
         destination_sets: names(teller.destination),
+        classes: teller.classes(&steps),
         steps: teller.tell(&steps, judgement.verdict, judgement.reason),
     })
+}
+
+/// Puts a connection into the engine's table as the kernel has it.
+fn enter(engine: &mut HostEngine, question: &Question<'_>, entry: &Entry) {
+    let mut packet = Packet::default();
+    packet::parse(&mut Frame::new(question.frame), NO_VLAN, &mut packet);
+    let counter = |rule: &String| engine.compiled().counters.of(rule);
+    let connection = Connection {
+        last_seen: question.now.saturating_sub(nanoseconds(entry.idle)),
+        rule: entry.rule.as_ref().and_then(counter).unwrap_or(NO_RULE),
+        flags: u32::from(entry.answered) * CONNECTION_ASSURED
+            | u32::from(entry.closing) * CONNECTION_CLOSING,
+    };
+    engine.enter(&flow_key(&packet, question.direction), connection);
 }
 
 /// Puts steps into words.
@@ -171,7 +223,7 @@ impl Teller<'_> {
                     if self.question.direction == Direction::Inbound {
                         told.push(self.protection());
                     }
-                    told.push(established(known));
+                    told.push(self.established(known));
                 }
                 Step::Link(rule) => told.push(match rule {
                     Some(rule) => {
@@ -291,17 +343,57 @@ impl Teller<'_> {
             key.length
         };
         // A ban's key was made of a prefix.
-        let prefix = IpNet::new(address, length as u8)
-            .map_or_else(|_| address.to_string(), |prefix| print_prefix(&prefix));
+        let net = IpNet::new(address, length as u8).ok();
+        let prefix = net.map_or_else(|| address.to_string(), |net| print_prefix(&net));
+        let mut known = self.question.bans.iter();
+        let note = known
+            .find(|ban| Some(ban.prefix.trunc()) == net)
+            .and_then(|ban| ban.note.as_ref());
+        let note = note.map_or(String::new(), |note| format!(" {note}"));
         if spared {
-            let detail = format!("{prefix} is banned, but never_block spares this source");
+            let detail = format!("{prefix} is banned{note}, but never_block spares this source");
             Told::new("ban", StepResult::Passed, detail)
         } else if reason == Reason::Ban {
-            Told::new("ban", StepResult::Decided, format!("{prefix} is banned"))
+            Told::new(
+                "ban",
+                StepResult::Decided,
+                format!("{prefix} is banned{note}"),
+            )
         } else {
-            let detail = format!("{prefix} is banned; the policy is only observed");
+            let detail = format!("{prefix} is banned{note}; the policy is only observed");
             Told::new("ban", StepResult::Counted, detail)
         }
+    }
+
+    /// The classes by which the rules were found, if they were looked at.
+    fn classes(&self, steps: &[Step]) -> BTreeMap<&'static str, u32> {
+        let asked = |step: &Step| matches!(step, Step::Rule { .. } | Step::Default);
+        if self.packet.kind != Kind::Ip || !steps.iter().any(asked) {
+            return BTreeMap::new();
+        }
+        let class = |field: Field| {
+            let class = self.engine.class(self.question.direction, field)?;
+            Some((conditions::field_name(field), class))
+        };
+        Field::ALL.into_iter().filter_map(class).collect()
+    }
+
+    fn established(&self, known: Known) -> Told {
+        let (result, detail) = match known {
+            Known::No => (StepResult::Passed, match &self.question.connection {
+                Some(entry) => format!("it belongs to no live connection: {}", entry.described(self.packet)),
+                None => "it is taken for a packet of no connection; one of a live connection passes here".to_owned(),
+            }),
+            Known::Table | Known::Socket => (StepResult::Decided, match &self.question.connection {
+                Some(entry) => format!("it belongs to a connection: {}", entry.described(self.packet)),
+                None => "it belongs to a connection".to_owned(),
+            }),
+            Known::ReplyToAdmitted => (
+                StepResult::Decided,
+                "it answers packets that an inbound rule admits".to_owned(),
+            ),
+        };
+        Told::new("established", result, detail)
     }
 
     fn protection(&self) -> Told {
@@ -350,19 +442,33 @@ fn fragment(follows: Follows) -> Told {
     Told::new("fragment", result, detail)
 }
 
-fn established(known: Known) -> Told {
-    let (result, detail) = match known {
-        Known::No => (
-            StepResult::Passed,
-            "it is taken for a packet of no connection; one of a live connection passes here",
-        ),
-        Known::Table | Known::Socket => (StepResult::Decided, "it belongs to a connection"),
-        Known::ReplyToAdmitted => (
-            StepResult::Decided,
-            "it answers packets that an inbound rule admits",
-        ),
-    };
-    Told::new("established", result, detail)
+impl Entry {
+    /// `its latest packet came 3.2 s ago, it was answered, it ends after 7440 s without a packet, rule shop
+    /// admitted it`
+    fn described(&self, packet: &Packet) -> String {
+        let life = match packet.protocol {
+            protocol::TCP if self.closing => TCP_CLOSING_TIMEOUT,
+            protocol::TCP if self.answered => TCP_TIMEOUT,
+            protocol::TCP => TCP_OPENING_TIMEOUT,
+            protocol::UDP | protocol::UDPLITE if self.answered => UDP_ASSURED_TIMEOUT,
+            protocol::UDP | protocol::UDPLITE => UDP_TIMEOUT,
+            _ => ECHO_TIMEOUT,
+        };
+        let state = match (self.closing, self.answered) {
+            (true, _) => "it is being closed",
+            (false, true) => "it was answered",
+            (false, false) => "it was not answered yet",
+        };
+        let rule = match &self.rule {
+            Some(rule) => format!("rule {rule} admitted it"),
+            None => "no rule admitted it".to_owned(),
+        };
+        format!(
+            "its latest packet came {:.1} s ago, {state}, it ends after {} s without a packet, {rule}",
+            self.idle.as_secs_f64(),
+            life / 1_000_000_000
+        )
+    }
 }
 
 impl Told {

@@ -70,13 +70,18 @@ fn packet(from: &str, to: &str) -> PacketBuilder {
 }
 
 fn ask(frame: &[u8], bans: &[&str], interface: Option<&str>) -> Explanation {
-    let bans: Vec<IpNet> = bans.iter().map(|ban| ban.parse().unwrap()).collect();
+    let banned = |prefix: &&str| Banned {
+        prefix: prefix.parse().unwrap(),
+        note: None,
+    };
+    let bans: Vec<Banned> = bans.iter().map(banned).collect();
     let question = Question {
         frame,
         direction: Direction::Inbound,
         interface: interface.map(str::to_owned),
         now: 1_900_000_000_000_000_000,
         bans: &bans,
+        connection: None,
     };
     explain(&policy(), &question).unwrap()
 }
@@ -212,6 +217,92 @@ fn an_interface_can_be_asked_for() {
     assert_eq!(ask(&frame, &[], Some("wan0")).rule, None);
 }
 
+#[test]
+fn a_ban_is_told_with_what_is_known_of_it() {
+    let frame = packet("203.0.113.7", "198.51.100.5")
+        .tcp(40_000, 443, flag::SYN)
+        .build();
+    let note = "until 2027-01-01T00:00:00Z (1h left), manual: credential stuffing";
+    let banned = |prefix: &str, note: &str| Banned {
+        prefix: prefix.parse().unwrap(),
+        note: Some(note.to_owned()),
+    };
+    let question = Question {
+        frame: &frame,
+        direction: Direction::Inbound,
+        interface: None,
+        now: 1_900_000_000_000_000_000,
+        bans: &[
+            banned("203.0.0.0/16", "without end"),
+            banned("203.0.113.0/28", note),
+        ],
+        connection: None,
+    };
+    let explanation = explain(&policy(), &question).unwrap();
+    let last = explanation.steps.last().unwrap();
+    assert_eq!((last.step, last.result), ("ban", StepResult::Decided));
+    assert_eq!(last.detail, format!("203.0.113.0/28 is banned {note}"));
+    assert!(explanation.classes.is_empty(), "no rule was asked");
+}
+
+#[test]
+fn the_entry_of_a_connection_decides_as_long_as_it_lives() {
+    let frame = packet("203.0.113.200", "198.51.100.5")
+        .udp(53, 40_000)
+        .build();
+    for (idle, answered, verdict) in [(20, false, "pass"), (40, false, "drop"), (40, true, "pass")]
+    {
+        let question = Question {
+            frame: &frame,
+            direction: Direction::Inbound,
+            interface: None,
+            now: 1_900_000_000_000_000_000,
+            bans: &[],
+            connection: Some(Entry {
+                idle: Duration::from_secs(idle),
+                answered,
+                closing: false,
+                rule: Some("shop".to_owned()),
+            }),
+        };
+        let explanation = explain(&policy(), &question).unwrap();
+        assert_eq!(explanation.verdict, verdict, "{idle} {answered}");
+        let step = explanation
+            .steps
+            .iter()
+            .find(|told| told.step == "established")
+            .unwrap();
+        assert_eq!(step.result == StepResult::Decided, verdict == "pass");
+        let (state, life) = if answered {
+            ("it was answered", 180)
+        } else {
+            ("it was not answered yet", 30)
+        };
+        let entry = format!(
+            "its latest packet came {idle}.0 s ago, {state}, it ends after {life} s without a packet, rule shop admitted it"
+        );
+        assert!(step.detail.ends_with(&entry), "{}", step.detail);
+        if verdict == "pass" {
+            assert_eq!(explanation.rule.as_deref(), Some("shop"));
+        }
+    }
+}
+
+#[test]
+fn packets_of_one_class_are_told_the_same_class_and_others_another() {
+    let class = |from: &str| {
+        let frame = packet(from, "198.51.100.5")
+            .tcp(40_000, 22, flag::SYN)
+            .build();
+        let classes = ask(&frame, &[], None).classes;
+        assert!(!classes.contains_key("to"), "no rule looks at destinations");
+        (classes["from"], classes["port"])
+    };
+    assert_eq!(class("203.0.113.1"), class("203.0.113.2"));
+    assert_ne!(class("203.0.113.1").0, class("192.0.2.1").0);
+    assert_eq!(class("203.0.113.1").1, class("192.0.2.1").1);
+}
+
 proptest! {
     /// What is said about rules that were passed over is true: each has a condition that is not
     /// met, and those that matched have none.
@@ -257,13 +348,10 @@ proptest! {
             interface: interface.map(str::to_owned),
             now: 1_900_000_000_000_000_000,
             bans: &[],
+ connection: None,
         };
         let mut parsed = Packet::default();
-        firewall_common::packet::parse(
-            &mut firewall_common::packet::Frame::new(&frame),
-            NO_VLAN,
-            &mut parsed,
-        );
+        packet::parse(&mut Frame::new(&frame), NO_VLAN, &mut parsed);
         for told in explanation.steps.iter().filter(|told| told.step == "rule") {
             let rule = policy.rules.iter().find(|rule| Some(&rule.name) == told.rule.as_ref());
             let unmet = first_unmet(&policy, rule.unwrap(), &parsed, &question);
