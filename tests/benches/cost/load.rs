@@ -29,7 +29,7 @@ pub struct LoadTime {
     pub swap: f64,
 }
 
-const REPETITIONS: usize = 5;
+const REPETITIONS: usize = 3;
 /// Share of its frames that the generator sends: some hundred thousand a second.
 const TRAFFIC: f64 = 0.02;
 

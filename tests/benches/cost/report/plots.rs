@@ -26,7 +26,19 @@ pub struct Plot<'a> {
     pub curves: Vec<Curve>,
 }
 
-const SIZE: (u32, u32) = (760, 440);
+const SIZE: (u32, u32) = (820, 440);
+/// Told apart on white, and by people who do not see all colours (Okabe and Ito, "Color universal
+/// design", 2008).
+const COLOURS: [RGBColor; 8] = [
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(0, 158, 115),
+    RGBColor(204, 121, 167),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 0, 0),
+    RGBColor(120, 120, 120),
+];
 
 /// Draws what was measured; what was not is left as it was.
 pub fn draw(report: &Report, folder: &Path) -> Result<()> {
@@ -159,6 +171,8 @@ impl Plot<'_> {
             .map(|point| point.0)
             .fold(right, f64::min)
             .max(0.01);
+        // Room on the right for the legend, so that it hides no curve.
+        let right = right.max(left * 10.0) * (right / left).powf(0.4);
         let top = most(&mut points().map(|point| point.1)) * 1.15;
         let area = SVGBackend::new(file, SIZE).into_drawing_area();
         area.fill(&WHITE)?;
@@ -196,7 +210,7 @@ impl Plot<'_> {
             .y_label_formatter(&|value| readable(*value))
             .draw()?;
         for (number, curve) in self.curves.iter().enumerate() {
-            let colour = Palette99::pick(number).to_rgba();
+            let colour = COLOURS[number % COLOURS.len()];
             chart
                 .draw_series(
                     LineSeries::new(curve.points.iter().copied(), colour.stroke_width(2))
@@ -209,7 +223,7 @@ impl Plot<'_> {
         }
         chart
             .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
+            .position(SeriesLabelPosition::MiddleRight)
             .background_style(WHITE.mix(0.8))
             .border_style(BLACK.mix(0.3))
             .draw()?;

@@ -34,7 +34,7 @@ pub struct Throughput {
 pub const ADDRESSES: &str = "addresses";
 pub const PREFIXES: &str = "prefixes";
 
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 const QUICK_ROUNDS: usize = 2;
 const SLICE: Duration = Duration::from_millis(300);
 const QUICK_SLICE: Duration = Duration::from_millis(120);

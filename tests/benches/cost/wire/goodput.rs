@@ -113,7 +113,7 @@ pub fn measure(folder: &Path, quick: bool, missing: &mut Vec<String>) -> Result<
     let (rounds, time) = if quick {
         (1, Duration::from_secs(1))
     } else {
-        (3, Duration::from_secs(2))
+        (3, Duration::from_secs(1))
     };
     let mut results = Vec::new();
     for layout in [Layout::Own, Layout::One] {
