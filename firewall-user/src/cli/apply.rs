@@ -7,10 +7,11 @@ use anyhow::Context;
 use firewall_common::layout::INTERFACES;
 
 use super::client::{Client, NoDaemon, read};
+use super::session::own_session;
 use super::{EXIT_FAILED, Global, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
 use crate::datapath::clock;
-use crate::guard::{self, Lifelines, Session, Threat};
+use crate::guard::{self, Lifelines, Threat};
 use crate::policy::{Environment, Policy};
 use crate::respond::BanDuration;
 use crate::settings::RESOLV_CONF;
@@ -170,36 +171,6 @@ fn code(refused: bool) -> ExitCode {
         ExitCode::from(EXIT_FAILED)
     } else {
         ExitCode::SUCCESS
-    }
-}
-
-/// The ssh session that this runs in, if it does: of this process, or, where `sudo` has cleaned the
-/// environment, of one that it was started by.
-pub fn own_session() -> Option<String> {
-    session_of_process().filter(|value| value.parse::<Session>().is_ok())
-}
-
-fn session_of_process() -> Option<String> {
-    const NAME: &str = "SSH_CONNECTION";
-    if let Ok(value) = std::env::var(NAME) {
-        return Some(value);
-    }
-    let mut process = "self".to_owned();
-    loop {
-        let status = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"))?;
-        process = parent.trim().to_owned();
-        if process == "0" || process == "1" {
-            return None;
-        }
-        let environment = std::fs::read(format!("/proc/{process}/environ")).unwrap_or_default();
-        let value = environment.split(|byte| *byte == 0).find_map(|variable| {
-            let variable = str::from_utf8(variable).ok()?;
-            variable.strip_prefix(NAME)?.strip_prefix('=')
-        });
-        if let Some(value) = value {
-            return Some(value.to_owned());
-        }
     }
 }
 

@@ -20,6 +20,7 @@ mod policy_file;
 mod replay;
 mod rollback;
 mod rule;
+mod session;
 mod set;
 mod status;
 mod top;

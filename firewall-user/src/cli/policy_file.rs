@@ -9,8 +9,8 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use serde_json::{Map, Value, json};
 
-use super::apply::own_session;
 use super::client::{Client, NoDaemon, Refused, read};
+use super::session::own_session;
 use super::{EXIT_FAILED, Global, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, Status};
 use crate::policy::edit::{Saved, Transaction};
