@@ -200,16 +200,17 @@ impl Conditions {
 
     /// Per rule: whether it accepts every address, or a 256th of all at least.
     fn wide(&self) -> Vec<bool> {
-        let share = |prefix: &IpNet| 0.5_f64.powi(i32::from(prefix.prefix_len()));
+        // In 2^32nds of all addresses: prefixes longer than that do not add up to a 256th.
+        let share = |prefix: &IpNet| (1_u64 << 32) >> prefix.prefix_len().min(63);
         let wide: Vec<bool> = self
             .lists
             .iter()
             .map(|list| {
-                let sum = |v6| -> f64 {
-                    let family = list.iter().filter(|prefix| prefix.addr().is_ipv6() == v6);
-                    family.map(share).sum()
-                };
-                sum(false) >= 1.0 / 256.0 || sum(true) >= 1.0 / 256.0
+                let mut shares = [0_u64; 2];
+                for prefix in list {
+                    shares[usize::from(prefix.addr().is_ipv6())] += share(prefix);
+                }
+                shares.iter().any(|share| *share >= 1 << 24)
             })
             .collect();
         self.asked

@@ -16,6 +16,7 @@ mod lists;
 mod matrix;
 mod patterns;
 mod results;
+mod size;
 mod sweep;
 mod tail;
 #[cfg(test)]
@@ -119,8 +120,15 @@ pub enum CompileError {
     TooLongChain { rules: String },
     #[error("more than {} rule names have been used; remove the rule counter registry to start anew", RULE_COUNTERS - FIRST_POLICY_COUNTER)]
     TooManyCounters,
-    #[error("the compiled policy takes {words} words of 8 bytes; at most {MAX_IMAGE_WORDS} fit")]
-    TooLarge { words: usize },
+    #[error(
+        "the compiled policy takes {mebibytes} MiB; at most {} fit: the most addresses are those of {causes}",
+        MAX_IMAGE_WORDS >> 17
+    )]
+    TooLarge {
+        mebibytes: usize,
+        /// The sets and rules with the most prefixes.
+        causes: String,
+    },
     #[error(
         "more than {MAX_COUNTED} rules that count and go on can match one packet: {rules}; narrow them or \
          merge some"
@@ -172,11 +180,7 @@ impl Policy {
             compiled.inbound[constant::PROTECTED_V4] = v4;
             compiled.inbound[constant::PROTECTED_V6] = v6;
         }
-        if compiled.image.len() > MAX_IMAGE_WORDS {
-            return Err(CompileError::TooLarge {
-                words: compiled.image.len(),
-            });
-        }
+        size::check(self, compiled.image.len(), MAX_IMAGE_WORDS)?;
         Ok(compiled)
     }
 
