@@ -1,9 +1,29 @@
 //! A kernel that lacks something: a seccomp filter makes one bpf(2) command fail for a child the
 //! way it fails where the kernel does not know it.
 
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+
+/// Whether this kernel is at least as new as `wanted`, such as `(6, 6)`.
+pub fn is_at_least(wanted: (u32, u32)) -> bool {
+    fs::read_to_string("/proc/sys/kernel/osrelease")
+        .ok()
+        .and_then(|release| numbers(&release))
+        .is_some_and(|own| own >= wanted)
+}
+
+/// The first two numbers of a release.
+fn numbers(release: &str) -> Option<(u32, u32)> {
+    let mut numbers = release
+        .split(|each: char| !each.is_ascii_digit())
+        .map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
+}
+
+/// The first kernel with tcx.
+pub const TCX: (u32, u32) = (6, 6);
 
 /// Which commands of bpf(2) are missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,5 +100,17 @@ fn statement(code: u32, k: u32, jt: u8, jf: u8) -> libc::sock_filter {
         jt,
         jf,
         k,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_release_begins_with_its_two_numbers() {
+        assert_eq!(numbers("6.1.0-56-cloud-amd64\n"), Some((6, 1)));
+        assert_eq!(numbers("6.12.117+deb12"), Some((6, 12)));
+        assert_eq!(numbers("next"), None);
     }
 }

@@ -8,7 +8,7 @@ use palisade_tests::clients::{Connect, UdpStream, connect, settle};
 use palisade_tests::daemon::Mode;
 use palisade_tests::servers::{self, UdpSink};
 use palisade_tests::topology::{CLIENT, EDGE, INSIDE};
-use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
+use palisade_tests::{Daemon, Topology, kernel, need_tools, skip_unless_root};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(300);
@@ -111,7 +111,11 @@ fn egress_moves_between_clsact_and_tcx_when_the_settings_say_so() -> Result<()> 
     let _outside = servers::tcp_echo(&world.outside, 7000)?;
     let to = SocketAddr::new(CLIENT[0], 7000);
     let mut daemon = Daemon::prepare(&world.inside, &policy(0), EDGE, Mode::Auto)?;
-    for (egress, expected) in [("clsact", 1), ("tcx", 0), ("clsact", 1), ("auto", 0)] {
+    let newer = [("clsact", 1), ("tcx", 0), ("clsact", 1), ("auto", 0)];
+    let older = [("clsact", 1), ("auto", 1)];
+    let has_tcx = kernel::is_at_least(kernel::TCX);
+    let moves = if has_tcx { &newer[..] } else { &older[..] };
+    for &(egress, expected) in moves {
         daemon.write_settings(
             &format!("interfaces = [{{ name = \"edge\", egress = \"{egress}\" }}]"),
             "",
@@ -120,6 +124,12 @@ fn egress_moves_between_clsact_and_tcx_when_the_settings_say_so() -> Result<()> 
         assert_eq!(filters(&world)?.len(), expected, "by {egress}");
         assert_eq!(connect(&world.inside, to, SILENCE)?, Connect::Silent);
         daemon.kill()?;
+    }
+    if !has_tcx {
+        daemon.write_settings("interfaces = [{ name = \"edge\", egress = \"tcx\" }]", "")?;
+        let refused = daemon.run_to_end()?;
+        assert!(!refused.success(), "{refused}");
+        assert!(refused.to_string().contains("6.6"), "{refused}");
     }
     // A setting that is gone takes its filter along, too.
     daemon.write_settings(CLSACT, "")?;
