@@ -53,6 +53,12 @@ pub struct Args {
     /// Its TTL or hop limit
     #[arg(long, default_value_t = 64)]
     pub ttl: u8,
+    /// The window of its TCP header
+    #[arg(long, value_name = "WINDOW")]
+    pub tcp_window: Option<u16>,
+    /// Its payload, in hexadecimal
+    #[arg(long, value_name = "HEX")]
+    pub payload: Option<String>,
     /// Show every rule that was passed over, however many
     #[arg(long)]
     pub all: bool,
@@ -242,6 +248,21 @@ impl Described {
             }
             _ => builder.protocol(number),
         };
+        if let Some(window) = arguments.tcp_window {
+            if number != protocol::TCP {
+                bail!(
+                    "--tcp-window is of TCP, the protocol is {}",
+                    arguments.protocol
+                );
+            }
+            builder = builder.tcp_window(window);
+            words.push_str(&format!(", window {window}"));
+        }
+        if let Some(hex) = &arguments.payload {
+            let payload = bytes_of(hex)?;
+            builder = builder.payload(&payload);
+            words.push_str(&format!(", {} bytes of payload", payload.len()));
+        }
         if let Some(vlan) = arguments.vlan {
             builder = builder.vlan(vlan);
             words.push_str(&format!(", VLAN {vlan}"));
@@ -269,6 +290,22 @@ fn protocol_number(text: &str, v6: bool) -> anyhow::Result<u8> {
         (protocol::ICMPV6, false) => bail!("icmpv6 is IPv6's; between IPv4 addresses it is icmp"),
         _ => Ok(number),
     }
+}
+
+fn bytes_of(hex: &str) -> anyhow::Result<Vec<u8>> {
+    let digits: Vec<u8> = hex
+        .chars()
+        .filter(|digit| *digit != ' ')
+        .map(|digit| digit.to_digit(16).map(|value| value as u8))
+        .collect::<Option<_>>()
+        .ok_or_else(|| anyhow!("--payload {hex:?} is not hexadecimal"))?;
+    if !digits.len().is_multiple_of(2) {
+        bail!("--payload {hex:?} has half a byte; write two digits for each");
+    }
+    Ok(digits
+        .chunks(2)
+        .map(|pair| pair[0] << 4 | pair[1])
+        .collect())
 }
 
 fn tcp_flags(text: &str) -> anyhow::Result<u8> {
