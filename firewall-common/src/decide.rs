@@ -20,13 +20,15 @@ pub use established::{
 };
 pub use link::LinkRule;
 
+pub use crate::limit::Limited;
+
 use established::{Opening, Standing};
 
 use crate::bans::{self, Bans};
 use crate::fragments::{DatagramSet, Follows};
 use crate::image::{self, Image, constant};
 use crate::layout::{BanKey, Connection, FlowKey, NO_RULE};
-use crate::limit::table::Line;
+use crate::limit::Limits;
 use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Reason, Verdict};
 
@@ -43,7 +45,7 @@ pub mod observed {
 }
 
 /// What the decision reads and writes beside the packet.
-pub trait Tables: Image + Bans {
+pub trait Tables: Image + Bans + Limits {
     /// A constant of a direction's rule set (see [`constant`]); known when the program is loaded.
     fn constant(&self, direction: Direction, index: usize) -> u32;
 
@@ -77,35 +79,6 @@ pub trait Tables: Image + Bans {
 
     /// Counts a packet for a rule.
     fn hit(&mut self, counter: u32, bytes: u32);
-
-    /// A line of the table of limits.
-    type LimitLine<'a>: Line
-    where
-        Self: 'a;
-
-    /// The line on which a bucket stands.
-    fn limit_line(&mut self, key: u64) -> Option<Self::LimitLine<'_>>;
-
-    /// Seed of the hashes that a sender of packets must not know.
-    fn seed(&self) -> u32;
-
-    /// The time to the nanosecond, where `now` has coarse steps. An answer costs a look at the clock.
-    #[inline(always)]
-    fn fine_now(&self, now: u64) -> u64 {
-        now
-    }
-
-    /// How many packets the frame stands for.
-    #[inline(always)]
-    fn packets(&self) -> u32 {
-        1
-    }
-
-    /// Bytes that these packets have on the wire beyond the frame's.
-    #[inline(always)]
-    fn further_bytes(&self) -> u32 {
-        0
-    }
 
     /// Counts a packet over a rule's limit.
     fn over_limit(&mut self, counter: u32, bytes: u32);
@@ -163,17 +136,6 @@ pub enum Step {
     Limit { counter: u32, limited: Limited },
     /// Nothing decided before the default.
     Default,
-}
-
-/// What a limit said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limited {
-    /// It is not about such packets.
-    Unmeasured,
-    /// So many units were taken from a bucket that lacked `owed` ticks.
-    Within { amount: u32, owed: u64 },
-    /// So many units were not there: the bucket lacked `owed` ticks.
-    Over { amount: u32, owed: u64 },
 }
 
 /// By what a packet was known to belong to a connection.

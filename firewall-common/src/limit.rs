@@ -8,6 +8,7 @@
 mod bucket;
 #[cfg(not(target_arch = "bpf"))]
 mod build;
+mod hold;
 #[cfg(not(target_arch = "bpf"))]
 mod memory;
 pub mod table;
@@ -15,10 +16,11 @@ pub mod table;
 pub use bucket::Taken;
 #[cfg(not(target_arch = "bpf"))]
 pub use build::{Terms, Unfit};
+pub use hold::{Held, Limited, Limits, is_over};
 #[cfg(not(target_arch = "bpf"))]
 pub use memory::{LimitTable, MemoryLine};
 
-use crate::image::Image;
+use crate::image::{Image, LINE_WORDS};
 use crate::layout::FIRST_POLICY_COUNTER;
 use crate::packet::{Fragment, Packet, mark, protocol};
 
@@ -69,7 +71,13 @@ pub const LIMIT_WORDS: u32 = 4;
 
 // The part of the image at `constant::LIMITS` begins with one word: how many rule counters, from
 // FIRST_POLICY_COUNTER on, have an entry. The entries follow, 16 bits each, four to a word: a
-// limit's number from 1, or 0. Then come the limits.
+// limit's number from 1, or 0. Then come the limits, two to a line of the image.
+
+/// Where the limits begin, of which `entries` counters speak from `base` on.
+#[inline(always)]
+pub const fn limits_at(base: u32, entries: u32) -> u32 {
+    (base + 1 + entries.div_ceil(4)).next_multiple_of(LIMIT_WORDS)
+}
 
 impl Limit {
     /// The limit of the rule with this counter, in the part of the image at `base`.
@@ -84,12 +92,14 @@ impl Limit {
         if number == 0 {
             return None;
         }
-        let at = base + 1 + entries.div_ceil(4) + (number - 1) * LIMIT_WORDS;
+        let at = limits_at(base, entries) + (number - 1) * LIMIT_WORDS;
+        let line = image.line(at / LINE_WORDS as u32)?;
+        let half = (at & LIMIT_WORDS) as usize;
         Some(Self::from_words([
-            image.word(at),
-            image.word(at + 1),
-            image.word(at + 2),
-            image.word(at + 3),
+            line[half],
+            line[half + 1],
+            line[half + 2],
+            line[half + 3],
         ]))
     }
 

@@ -163,6 +163,7 @@ proptest! {
         // Counters 32 to 36; the second, fourth and fifth have limits 1 to 3.
         let mut image = vec![0, 5, 1 << 16 | 2 << 48, 3];
         image.extend(limits.iter().flat_map(Limit::words));
+        image.resize(24, 0);
         let counter = layout::FIRST_POLICY_COUNTER + [1, 3, 4][number as usize];
         let image = image.as_slice();
         prop_assert_eq!(Limit::of_rule(&image, 1, counter), Some(limits[number as usize]));

@@ -1,23 +1,136 @@
-//! A line of the table of limits, changed by all CPUs at once.
+//! Limits over their maps.
 //!
-//! Rust has no atomics on this target; the instructions are there (Linux 5.12).
+//! Holding a packet to a limit is a function of its own, and a global one, so that the verifier
+//! walks through it once and by itself (see `bans`). Written out where it is asked for, limits cost
+//! 350,000 steps on Linux 6.18. The buckets are changed by all CPUs at once: Rust has no atomics on
+//! this target, but the instructions are there (Linux 5.12).
 
 use core::arch::asm;
 
-use firewall_common::layout::LimitLine;
-use firewall_common::limit::table::{Line, WAYS};
+use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
+use firewall_common::Direction;
+use firewall_common::image::{self, Image, constant};
+use firewall_common::layout::LIMIT_LINES;
+use firewall_common::limit::table::{Line, WAYS, line_index};
+use firewall_common::limit::{Held, Limits, is_over};
+
+use crate::maps;
+use crate::tables::Maps;
+
+impl Limits for Maps {
+    type LimitLine<'a> = LinePointer;
+
+    #[inline(always)]
+    fn limit_line(&mut self, key: u64) -> Option<LinePointer> {
+        line_of(key)
+    }
+
+    #[inline(always)]
+    fn seed(&self) -> u32 {
+        maps::SOURCE_SEED.load()
+    }
+
+    #[inline(always)]
+    fn is_over(&mut self, held: &Held<'_>) -> bool {
+        let which = (held.direction as u64) << 1 | held.known as u64;
+        let frame = (self.packets as u64) << 32 | self.further_bytes as u64;
+        palisade_limit(which, held.counter as u64, held.now, frame) != 0
+    }
+}
+
+/// What a frame counts for; the packet stands in the scratch memory.
+struct Frame {
+    packets: u32,
+    further_bytes: u32,
+}
+
+impl Image for Frame {
+    #[inline(always)]
+    fn line(&self, index: u32) -> Option<&image::Line> {
+        maps::IMAGE.get(index)
+    }
+}
+
+impl Limits for Frame {
+    type LimitLine<'a> = LinePointer;
+
+    #[inline(always)]
+    fn limit_line(&mut self, key: u64) -> Option<LinePointer> {
+        line_of(key)
+    }
+
+    #[inline(always)]
+    fn seed(&self) -> u32 {
+        maps::SOURCE_SEED.load()
+    }
+
+    #[inline(always)]
+    fn fine_now(&self, now: u64) -> u64 {
+        if maps::REPLAY.load() != 0 {
+            return now;
+        }
+        // SAFETY: reads the clock.
+        unsafe { bpf_ktime_get_ns() }
+    }
+
+    #[inline(always)]
+    fn packets(&self) -> u32 {
+        self.packets
+    }
+
+    #[inline(always)]
+    fn further_bytes(&self) -> u32 {
+        self.further_bytes
+    }
+}
+
+/// Whether the packet in hand is over the limit of the rule with this counter: 1 or 0. `which` is
+/// the direction, and in its lowest bit whether the packet belongs to a known connection; `frame`
+/// is how many packets it stands for, and in the lower half their further bytes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn palisade_limit(which: u64, counter: u64, now: u64, frame: u64) -> u64 {
+    let direction = if which >> 1 == Direction::Inbound as u64 {
+        Direction::Inbound
+    } else {
+        Direction::Outbound
+    };
+    let base = maps::constants(direction).get(constant::LIMITS);
+    // Older verifiers walk through this function also where nothing asks it.
+    if base == 0 {
+        return 0;
+    }
+    let Some(scratch) = maps::SCRATCH.get_ptr(direction as u32) else {
+        return 0;
+    };
+    let held = Held {
+        // SAFETY: this CPU's own entry, which the program that asks has filled and does not change
+        // meanwhile.
+        packet: unsafe { &(*scratch).packet },
+        direction,
+        base,
+        counter: counter as u32,
+        known: which & 1 != 0,
+        now,
+    };
+    let mut frame = Frame {
+        packets: (frame >> 32) as u32,
+        further_bytes: frame as u32,
+    };
+    is_over(&held, &mut frame) as u64
+}
+
+#[inline(always)]
+fn line_of(key: u64) -> Option<LinePointer> {
+    let line = maps::LIMIT_TABLE.get_ptr_mut(line_index(key, LIMIT_LINES))?;
+    Some(LinePointer(line.cast()))
+}
 
 /// A line in the map's memory.
 #[derive(Clone, Copy)]
 pub struct LinePointer(*mut u64);
 
 impl LinePointer {
-    /// The line that a lookup gave.
-    #[inline(always)]
-    pub fn new(line: *mut LimitLine) -> Self {
-        Self(line.cast())
-    }
-
     #[inline(always)]
     fn key_word(&self, way: usize) -> *mut u64 {
         // SAFETY: a line has WAYS pairs of words, and the mask keeps within them.

@@ -4,16 +4,14 @@ use core::ffi::c_void;
 
 use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1 as Tuple};
 use aya_ebpf::helpers::generated::{
-    bpf_ktime_get_ns, bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp, bpf_xdp_load_bytes,
+    bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp, bpf_xdp_load_bytes,
 };
 use firewall_common::Direction;
 use firewall_common::decide::{CLASS_SLOTS, Socket, Tables};
 use firewall_common::fragments::DatagramSet;
 use firewall_common::image::{Field, Image, LINE_WORDS, Line};
-use firewall_common::layout::{Connection, FlowKey, LIMIT_LINES};
-use firewall_common::limit::table::line_index;
+use firewall_common::layout::{Connection, FlowKey};
 
-use crate::limits::LinePointer;
 use crate::maps;
 
 /// The maps, the context for the socket lookup, and what a frame counts for.
@@ -176,38 +174,6 @@ impl Tables for Maps {
             entry.packets += self.packets as u64;
             entry.bytes += bytes as u64 + self.further_bytes as u64;
         }
-    }
-
-    type LimitLine<'a> = LinePointer;
-
-    #[inline(always)]
-    fn limit_line(&mut self, key: u64) -> Option<LinePointer> {
-        let line = maps::LIMIT_TABLE.get_ptr_mut(line_index(key, LIMIT_LINES))?;
-        Some(LinePointer::new(line))
-    }
-
-    #[inline(always)]
-    fn seed(&self) -> u32 {
-        maps::SOURCE_SEED.load()
-    }
-
-    #[inline(always)]
-    fn fine_now(&self, now: u64) -> u64 {
-        if maps::REPLAY.load() != 0 {
-            return now;
-        }
-        // SAFETY: reads the clock.
-        unsafe { bpf_ktime_get_ns() }
-    }
-
-    #[inline(always)]
-    fn packets(&self) -> u32 {
-        self.packets
-    }
-
-    #[inline(always)]
-    fn further_bytes(&self) -> u32 {
-        self.further_bytes
     }
 
     #[inline(always)]

@@ -1,9 +1,9 @@
 //! Limits: what a rule lets through, it lets through up to a rate.
 
-use super::{Circumstances, Judgement, Limited, Step, Tables};
+use super::{Circumstances, Judgement, Tables};
 use crate::image::constant;
 use crate::layout::NO_RULE;
-use crate::limit::{Limit, table, ticks};
+use crate::limit::Held;
 use crate::packet::Packet;
 use crate::{Direction, Reason, Verdict};
 
@@ -17,15 +17,19 @@ pub(super) fn hold<T: Tables>(
     direction: Direction,
     tables: &mut T,
 ) -> Judgement {
-    if tables.constant(direction, constant::LIMITS) == 0
-        || judgement.rule == NO_RULE
-        || judgement.verdict as u32 == Verdict::Drop as u32
-    {
+    let base = tables.constant(direction, constant::LIMITS);
+    if base == 0 || judgement.rule == NO_RULE || judgement.verdict as u32 == Verdict::Drop as u32 {
         return judgement;
     }
-    let known = judgement.reason as u32 == Reason::Established as u32;
-    let over = is_over(judgement.rule, packet, known, at, direction, tables);
-    if !over || tables.constant(direction, constant::OBSERVE) != 0 {
+    let held = Held {
+        packet,
+        direction,
+        base,
+        counter: judgement.rule,
+        known: judgement.reason as u32 == Reason::Established as u32,
+        now: at.now,
+    };
+    if !is_over(&held, tables) || tables.constant(direction, constant::OBSERVE) != 0 {
         return judgement;
     }
     Judgement {
@@ -44,49 +48,26 @@ pub(super) fn watch<T: Tables>(
     direction: Direction,
     tables: &mut T,
 ) {
-    if tables.constant(direction, constant::LIMITS) != 0 {
-        is_over(counter, packet, false, at, direction, tables);
+    let base = tables.constant(direction, constant::LIMITS);
+    if base != 0 {
+        let held = Held {
+            packet,
+            direction,
+            base,
+            counter,
+            known: false,
+            now: at.now,
+        };
+        is_over(&held, tables);
     }
 }
 
-/// Whether a packet is over the limit of a rule, if that has one. `known` is whether it belongs to a
-/// connection that was let through before.
+/// Whether a packet is over a limit; if so, it is counted.
 #[inline(always)]
-fn is_over<T: Tables>(
-    counter: u32,
-    packet: &Packet,
-    known: bool,
-    at: Circumstances,
-    direction: Direction,
-    tables: &mut T,
-) -> bool {
-    let base = tables.constant(direction, constant::LIMITS);
-    let Some(limit) = Limit::of_rule(tables, base, counter) else {
-        return false;
-    };
-    let bytes = packet.length + tables.further_bytes();
-    let amount = limit.amount(packet, tables.packets(), bytes, known);
-    if amount == 0 {
-        let limited = Limited::Unmeasured;
-        tables.step(Step::Limit { counter, limited });
-        return false;
-    }
-    let key = limit.key(packet, counter, tables.seed());
-    let now = ticks(tables.fine_now(at.now));
-    let cost = limit.cost(amount);
-    let Some(line) = tables.limit_line(key) else {
-        return false;
-    };
-    let table::Charged { over, owed } = table::charge(&line, key, &limit, now, cost);
-    drop(line);
+fn is_over<T: Tables>(held: &Held<'_>, tables: &mut T) -> bool {
+    let over = tables.is_over(held);
     if over {
-        tables.over_limit(counter, packet.length);
+        tables.over_limit(held.counter, held.packet.length);
     }
-    let limited = if over {
-        Limited::Over { amount, owed }
-    } else {
-        Limited::Within { amount, owed }
-    };
-    tables.step(Step::Limit { counter, limited });
     over
 }

@@ -11,7 +11,7 @@ use super::bucket::{Taken, owed};
 /// Places in a line.
 pub const WAYS: usize = 4;
 /// How often a change is tried anew when another CPU changed the bucket meanwhile.
-const TRIES: usize = 8;
+const TRIES: usize = 4;
 
 /// A line of the table: the words are changed by all CPUs at once.
 ///

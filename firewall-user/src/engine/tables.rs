@@ -9,7 +9,7 @@ use firewall_common::decide::{CLASS_SLOTS, Socket, Step, Tables};
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Field, Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
-use firewall_common::limit::{LimitTable, MemoryLine};
+use firewall_common::limit::{LimitTable, Limited, Limits, MemoryLine};
 use ipnet::IpNet;
 
 use crate::bans::{BanSet, BucketCopy, Refused};
@@ -220,6 +220,23 @@ impl Tables for Memory {
         }
     }
 
+    #[inline]
+    fn over_limit(&mut self, counter: u32, bytes: u32) {
+        if let Some(limited) = self.limited.get_mut(counter as usize) {
+            limited.packets += 1;
+            limited.bytes += u64::from(bytes);
+        }
+    }
+
+    #[inline]
+    fn step(&mut self, step: Step) {
+        if let Some(steps) = &mut self.steps {
+            steps.push(step);
+        }
+    }
+}
+
+impl Limits for Memory {
     type LimitLine<'a> = &'a MemoryLine;
 
     #[inline]
@@ -234,17 +251,7 @@ impl Tables for Memory {
     }
 
     #[inline]
-    fn over_limit(&mut self, counter: u32, bytes: u32) {
-        if let Some(limited) = self.limited.get_mut(counter as usize) {
-            limited.packets += 1;
-            limited.bytes += u64::from(bytes);
-        }
-    }
-
-    #[inline]
-    fn step(&mut self, step: Step) {
-        if let Some(steps) = &mut self.steps {
-            steps.push(step);
-        }
+    fn limited(&mut self, counter: u32, limited: Limited) {
+        self.step(Step::Limit { counter, limited });
     }
 }

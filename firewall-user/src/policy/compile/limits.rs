@@ -1,6 +1,8 @@
 //! The limits of a direction's rules, as `firewall_common::limit` lays them out.
 
+use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::FIRST_POLICY_COUNTER;
+use firewall_common::limit::limits_at;
 
 use super::{CompileError, Counters};
 use crate::policy::Rule;
@@ -47,6 +49,9 @@ pub(super) fn place(
     let base = image.len() as u32;
     image.push(entries as u64);
     image.extend(numbers);
+    image.resize(limits_at(base, entries as u32) as usize, 0);
     image.extend(different.iter().flatten());
+    // The last line is read as a whole.
+    image.resize(image.len().next_multiple_of(LINE_WORDS), 0);
     Ok(base)
 }
