@@ -299,8 +299,18 @@ fn a_policy_that_would_cut_the_name_servers_is_refused_and_the_gateway_needs_no_
         ),
         "",
     )?;
-    daemon.launch()?;
     let closed = "version = 1\n[defaults]\ninbound = \"drop\"\noutbound = \"drop\"\n";
+    // With nothing to fall back to, a daemon comes up with what it is given, and says what that cuts.
+    daemon.write_policy(closed)?;
+    daemon.launch()?;
+    let cuts = policy(&daemon)?["cuts"].clone();
+    assert_eq!(cuts.as_array().map(Vec::len), Some(2), "{cuts:#}");
+    assert_eq!(cuts[0]["lifeline"], "dns", "{cuts:#}");
+    assert!(daemon.log().contains("no other policy is known"));
+    daemon.write_policy("version = 1\n")?;
+    daemon.palisade(&["apply"])?;
+    assert_eq!(policy(&daemon)?["cuts"], Value::Array(Vec::new()));
+
     let file = offer(&daemon, closed)?;
     let refused = daemon.try_palisade(&["apply", &file])?;
     assert_eq!(refused.code(), 1, "{refused}");

@@ -206,7 +206,7 @@ impl Datapath {
                 }
             }
         }
-        self.state.store()?;
+        self.state.note();
         failed?;
         self.pins.remove_if_unused()?;
         Ok(detached)

@@ -129,6 +129,14 @@ impl State {
         write().with_context(|| format!("writing {}", self.path.display()))
     }
 
+    /// Writes the state after what it tells has happened in the kernel: that stands, whether it could
+    /// be written down or not.
+    pub(super) fn note(&self) {
+        if let Err(error) = self.store() {
+            tracing::error!("the next start will not know how the fence stands: {error:#}");
+        }
+    }
+
     pub(super) fn counters(&self) -> Counters {
         self.counters
             .iter()

@@ -89,7 +89,7 @@ impl Swap<'_> {
         self.pins.clear_trial()?;
         self.state.trial = None;
         self.state.generation = self.state.issue();
-        self.state.store()?;
+        self.state.note();
         let applied = loaded.applied(self.state.generation, swap);
         Ok((attachments, applied))
     }
@@ -135,8 +135,8 @@ impl Swap<'_> {
         });
         // Written down first: whoever starts after a crash must not take the gates for a policy.
         self.state.generation = generation;
-        self.state.store()?;
-        let attachments = match self.put_all(Shelf::Gate, current) {
+        let stored = self.state.store();
+        let attachments = match stored.and_then(|()| self.put_all(Shelf::Gate, current)) {
             Ok(attachments) => attachments,
             Err(error) => {
                 self.pins.withdraw();
@@ -145,7 +145,7 @@ impl Swap<'_> {
                 if !self.stuck {
                     self.pins.clear_trial()?;
                 }
-                self.state.store()?;
+                self.state.note();
                 return Err(error);
             }
         };

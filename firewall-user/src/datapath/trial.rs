@@ -73,11 +73,10 @@ impl Datapath {
         }
         // Decided, whatever happens from here on.
         self.state.trial = None;
-        for attachment in &self.attachments {
-            self.pins.promote(&attachment.interface)?;
-        }
-        let relinked = self.relink();
-        self.state.store()?;
+        let mut fenced = self.attachments.iter();
+        let promoted = fenced.try_for_each(|known| self.pins.promote(&known.interface));
+        let relinked = promoted.and_then(|()| self.relink());
+        self.state.note();
         if let Err(error) = relinked {
             tracing::error!("confirmed, but the gates stay in the links: {error:#}");
         }
@@ -96,7 +95,7 @@ impl Datapath {
         self.relink()?;
         self.state.trial = None;
         self.state.generation = trial.previous;
-        self.state.store()?;
+        self.state.note();
         self.pins.remove_if_unused()
     }
 
