@@ -12,7 +12,7 @@ use crate::contest::{self, Judges};
 use crate::tally::Tally;
 
 /// Packets per policy: loading programs takes as long as judging some thousands.
-const PER_POLICY: u64 = 10_000;
+const PER_POLICY: u64 = 20_000;
 /// Disagreements after which a campaign ends.
 const ENOUGH: usize = 10;
 const PROGRESS: Duration = Duration::from_secs(30);
@@ -96,7 +96,7 @@ fn contest(sets: &[FilterSet], index: usize, seed: u64) -> Result<Tally, String>
     let seed = seed + index.saturating_sub(sets.len()) as u64;
     let judged = catch_unwind(AssertUnwindSafe(|| match set {
         Some(set) => set.judge(Judges::WithKernel, 1),
-        None => contest::random(seed, Judges::WithKernel, PER_POLICY),
+        None => contest::random(seed, Judges::WithKernel, true, PER_POLICY),
     }));
     match (judged, set) {
         (Ok(judged), _) => judged.map_err(|disagreement| disagreement.to_string()),

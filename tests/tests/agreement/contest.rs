@@ -47,12 +47,11 @@ pub struct Contest {
     tally: Tally,
 }
 
-/// A contest in random traffic, whose policy follows from a seed, too.
-pub fn random(seed: u64, judges: Judges, packets: u64) -> Result<Tally, Disagreement> {
+/// A contest in random traffic, whose policy follows from a seed, too; with `large` it may have as many
+/// rules as fit.
+pub fn random(seed: u64, judges: Judges, large: bool, packets: u64) -> Result<Tally, Disagreement> {
     let mut random = Random::new(seed);
     let start = start(judges);
-    // Thousands of rules of which hundreds expire take the verifier too many steps.
-    let large = judges == Judges::WithoutKernel;
     let size = Size::random(&mut random, large);
     let policy = policy(&mut random, size, start);
     let mut contest = Contest::new(format!("seed {seed}"), policy, judges, start)?;

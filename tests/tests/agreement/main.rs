@@ -110,7 +110,7 @@ fn judged(judges: Judges, pairs: u64, seed: u64, per_policy: u64) -> Tally {
     let mut seed = setting("PALISADE_AGREEMENT_SEED").unwrap_or(seed);
     let mut tally = Tally::default();
     while tally.pairs < pairs {
-        match contest::random(seed, judges, per_policy) {
+        match contest::random(seed, judges, judges == Judges::WithoutKernel, per_policy) {
             Ok(judged) => tally.add(&judged),
             Err(disagreement) => panic!("{disagreement}"),
         }
