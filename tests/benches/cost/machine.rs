@@ -65,6 +65,13 @@ pub fn prefer(process: i32) -> Result<()> {
     Ok(())
 }
 
+/// Lets the calling thread, and what it starts, go to every CPU again: a test run binds it to one.
+pub fn unbind(cpus: usize) -> Result<()> {
+    let mut set = rustix::thread::CpuSet::new();
+    (0..cpus).for_each(|cpu| set.set(cpu));
+    rustix::thread::sched_setaffinity(None, &set).context("unbinding a thread")
+}
+
 /// The caches that the first CPU reaches for data.
 fn caches() -> Vec<String> {
     let folder = "/sys/devices/system/cpu/cpu0/cache";

@@ -91,25 +91,43 @@ fn measure() -> Result<()> {
     run.programs()?;
     run.loading()?;
     run.wire()?;
-    let mut report = run.report;
+    let report = &mut run.report;
     report.machine.load_average[1] = machine::load_average();
-    report.targets = targets::judge(&report);
+    report.targets = targets::judge(report);
+    // The folder's name says nothing to anybody, and is another each time.
+    let folder = format!("{}/", run.folder.path().display());
+    for missing in &mut report.not_measured {
+        *missing = missing.replace(&folder, "");
+    }
     report.print();
-    let whole = !arguments.quick && arguments.only.is_empty();
+    let part = !arguments.only.is_empty();
+    let whole = !arguments.quick && !part;
     let output = arguments.output.unwrap_or_else(|| {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         root.join(if whole { "docs" } else { "target/bench" })
     });
-    write(&report, &output)
+    write(report, &output, part)
 }
 
-/// The document, its figures, and the same for programs.
-fn write(report: &Report, folder: &Path) -> Result<()> {
+/// The document, its figures, and the same for programs. After a part of a run only the tables of that
+/// part are replaced.
+fn write(report: &Report, folder: &Path, part: bool) -> Result<()> {
     let figures = folder.join("figures");
     std::fs::create_dir_all(&figures).with_context(|| figures.display().to_string())?;
-    document::write(&folder.join("performance.md"), &report.sections())?;
+    let mut sections = report.sections();
+    if part {
+        let general = ["machine", "targets", "missing"];
+        let empty = |text: &str| text.lines().count() <= 2;
+        sections.retain(|section| !general.contains(&section.id) && !empty(&section.text));
+    }
+    document::write(&folder.join("performance.md"), &sections)?;
     plots::draw(report, &figures)?;
-    let file = figures.join("performance.json");
+    let name = if part {
+        "part.json"
+    } else {
+        "performance.json"
+    };
+    let file = figures.join(name);
     let text = serde_json::to_string_pretty(report)?;
     std::fs::write(&file, text + "\n").with_context(|| file.display().to_string())?;
     eprintln!("the report is in {}", folder.display());
@@ -159,6 +177,9 @@ impl<'a> Run<'a> {
         let wanted = only.is_empty() || only.iter().any(|wanted| wanted == part);
         if wanted {
             eprintln!("{:6.1} s: {part} ...", self.started.elapsed().as_secs_f64());
+            if let Err(error) = machine::unbind(self.report.machine.cpus) {
+                eprintln!("{part} runs on one CPU only: {error:#}");
+            }
         }
         wanted
     }

@@ -252,11 +252,17 @@ impl Host {
             Clients::Greedy => "",
         };
         fs::write(&script, wait).with_context(|| script.display().to_string())?;
-        let text = self.filter.wire.outside.run(&format!(
+        let finished = self.filter.wire.outside.try_run(&format!(
             "taskset -c {CLIENT} wrk -t1 -c64 -d{}s --timeout 1s -s {} http://{HOST_V4}:{OPEN_PORT}/",
             time.as_secs(),
             script.display()
         ))?;
+        if finished.stderr.contains("unable to connect") {
+            // Not even the first connection came about.
+            return Ok((0.0, 1));
+        }
+        ensure!(finished.success(), "wrk failed: {finished}");
+        let text = finished.stdout;
         let value = |name: &str| {
             let line = text
                 .lines()
