@@ -23,6 +23,7 @@ pub use link::LinkRule;
 pub use crate::limit::Limited;
 
 use established::{Opening, Standing};
+use payload::Packets;
 
 use crate::bans::{self, Bans};
 use crate::fragments::{DatagramSet, Follows};
@@ -254,7 +255,7 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
     };
     let has_socket = socket as u32 != Socket::None as u32;
     // One search serves both: whoever has a socket passes, and the rule only answers for it.
-    let first = rules::first_match(packet, at, IN, !has_socket, tables);
+    let first = rules::first_match(packet, at, IN, Packets::Seen, !has_socket, tables);
     if has_socket {
         return established::by_socket(packet, at, socket, first, tables);
     }
@@ -303,7 +304,7 @@ fn released<T: Tables>(
     if let Some(judgement) = established::outbound(packet, at, tables) {
         return limit::hold(judgement, packet, at, OUT, tables);
     }
-    let first = rules::first_match(packet, at, OUT, true, tables);
+    let first = rules::first_match(packet, at, OUT, Packets::Seen, true, tables);
     let opening = established::opening(packet);
     let drops = tables.constant(OUT, constant::DEFAULT_DROP) != 0;
     let may_answer = drops && !first.is_some() && established::may_answer(packet);

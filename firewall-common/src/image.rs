@@ -53,8 +53,12 @@ pub mod constant {
     /// there is one group, whose classes these are.
     pub const SOURCE_CLASSES: usize = PROTECTED_V6 + 1;
     pub const DESTINATION_CLASSES: usize = SOURCE_CLASSES + 1;
+    /// The rules of classes of the source that decide alone, 16 bits each; 0 when there are none.
+    pub const SHORTCUTS: usize = DESTINATION_CLASSES + 1;
+    /// The first of these classes; those after it do so too.
+    pub const FIRST_SHORTCUT: usize = SHORTCUTS + 1;
     /// The fields that make the tail, in the order of their combination: number plus 1, 0 at the end.
-    pub const ORDER: usize = DESTINATION_CLASSES + 1;
+    pub const ORDER: usize = FIRST_SHORTCUT + 1;
     /// The planes that combine the tail so far with the next field (see [`super::Plane`]); that of
     /// the first field is not used.
     pub const COMBINE: usize = ORDER + super::FIELDS;

@@ -4,7 +4,7 @@ use crate::Address;
 
 /// The version of every layout in this module; part of the pin folder's name, so that programs
 /// of another layout never reuse these maps.
-pub const LAYOUT_VERSION: u32 = 2;
+pub const LAYOUT_VERSION: u32 = 3;
 
 /// Rule counters: built-in rules first, then the policy's rules, by a stable number per name.
 pub const RULE_COUNTERS: u32 = 32_768;
@@ -100,7 +100,7 @@ pub struct LimitLine {
 /// One accounted source.
 ///
 /// Counters run from when the source entered the table; the bitmaps are cleared by the reader.
-#[repr(C)]
+#[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SourceCounters {
     pub packets: u64,
@@ -118,6 +118,7 @@ pub struct SourceCounters {
     pub ports: u64,
     /// A bit per hash of destination host seen.
     pub hosts: u64,
+    pub reserved: u64,
 }
 
 /// Buckets of the source table in each CPU's stripe; a power of two. 10 MiB, 131,072 sources.
@@ -125,18 +126,22 @@ pub const SOURCE_BUCKETS: u32 = 1 << 15;
 /// Ways of a source bucket.
 pub const SOURCE_WAYS: usize = 4;
 
-/// A bucket of the source table: one cache line of keys and weights, then the counters.
+/// What a bucket of the source table looks for: one cache line, and all that is touched for a source
+/// that sent one packet only.
 #[repr(C, align(64))]
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SourceBucket {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceHeads {
     /// See [`Address::source_key`]; 0 is empty.
     pub keys: [u64; SOURCE_WAYS],
-    /// Weight in the replacement: grows with each packet, shrinks with each miss of the bucket.
-    pub weights: [u32; SOURCE_WAYS],
-    /// Milliseconds (CLOCK_MONOTONIC, wrapping) of the latest packet.
-    pub last_seen: [u32; SOURCE_WAYS],
+    /// See [`crate::sources::Meta`].
+    pub metas: [u64; SOURCE_WAYS],
+}
+
+/// The counters of a bucket's sources, a cache line each, from their second packet on.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceBody {
     pub counters: [SourceCounters; SOURCE_WAYS],
-    pub reserved: [u64; 4],
 }
 
 /// Bytes of the packet that an event carries.
@@ -183,6 +188,11 @@ pub struct Health {
     pub connections_refused: u64,
     /// Sources that displaced another, or were turned away, because their bucket was full.
     pub sources_contended: u64,
+    /// The interval in which events are counted, and how many were sent in it.
+    pub interval: u64,
+    pub sent: u32,
+    /// Passing packets since the last sample of one.
+    pub passes: u32,
 }
 
 /// What a packet is, for the counts of the whole host. A packet counts under every kind that fits.
@@ -245,7 +255,9 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for LimitLine {}
     // SAFETY: as above.
-    unsafe impl aya::Pod for SourceBucket {}
+    unsafe impl aya::Pod for SourceHeads {}
+    // SAFETY: as above.
+    unsafe impl aya::Pod for SourceBody {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Health {}
     // SAFETY: as above.
@@ -253,8 +265,9 @@ mod pod {
 }
 
 const _: () = {
-    assert!(size_of::<SourceCounters>() == 56);
-    assert!(size_of::<SourceBucket>() == 320);
+    assert!(size_of::<SourceCounters>() == 64);
+    assert!(size_of::<SourceHeads>() == 64);
+    assert!(size_of::<SourceBody>() == 256);
     assert!(size_of::<LimitLine>() == 64);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<BanKey>() == 24);

@@ -21,8 +21,15 @@ pub trait Bytes {
     /// kernel's verifier loses track of one-byte checks at a packet's end.
     fn window<const N: usize>(&self, offset: usize) -> Option<Self::Window>;
 
-    /// Length of the whole frame in bytes, which may be more than [`Self::window`] can reach.
+    /// Length of the frame in bytes as far as it is known at once; [`Self::window`] reaches no
+    /// farther.
     fn length(&self) -> usize;
+
+    /// Length of the whole frame in bytes. In the kernel program that may cost a call.
+    #[inline(always)]
+    fn whole(&self) -> usize {
+        self.length()
+    }
 
     /// Called between stages. The kernel program makes the verifier forget there by which path a
     /// stage was reached, so that it need not follow every combination of paths.

@@ -4,15 +4,24 @@
 //! the stripes up. A bucket keeps its heaviest sources: every packet of a kept source adds to its
 //! weight, every packet of a stranger takes one from the lightest, and only at 0 is a source
 //! displaced (Misra and Gries 1982, per bucket). A source that sends more than its bucket's
-//! strangers together is therefore never lost to a flood of random sources, and the counters of a
-//! kept source are exact since it entered.
+//! strangers together is therefore never lost to a flood of random sources (as long as fewer than
+//! [`MAX_WEIGHT`] strangers come between two of its packets), and the counters of a kept source are
+//! exact since it entered.
+//!
+//! In a flood with forged sources nearly every source sends once, and the memory of a source is far away.
+//! So a bucket's keys stand in one cache line together with all that a first packet says; the line of
+//! a source's own counters is touched from its second packet on.
 
-use crate::layout::{SOURCE_WAYS, SourceBucket, SourceCounters, TRAFFIC_KINDS, TrafficKind};
+use crate::layout::{
+    SOURCE_WAYS, SourceBody, SourceCounters, SourceHeads, TRAFFIC_KINDS, TrafficKind,
+};
 use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Verdict};
 
-/// A source that has been silent for this long gives up its place, whatever its weight.
+/// A source that has been silent for about this long gives up its place, whatever its weight.
 pub const IDLE_MILLISECONDS: u32 = 60_000;
+/// A source weighs no more.
+pub const MAX_WEIGHT: u32 = u16::MAX as u32;
 
 /// What is added to a source for one packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,10 +35,12 @@ pub struct Observation {
     pub syns: u32,
     pub requests: u32,
     pub failed: u32,
-    /// Bits to set in [`SourceCounters::ports`].
-    pub ports: u64,
-    /// Bits to set in [`SourceCounters::hosts`].
-    pub hosts: u64,
+    /// Whether it is a contact: a bit to set in [`SourceCounters::ports`] and in
+    /// [`SourceCounters::hosts`].
+    pub contact: bool,
+    /// Numbers of these bits.
+    pub port: u8,
+    pub host: u8,
 }
 
 /// What became of an observation.
@@ -59,8 +70,9 @@ pub fn observe(packet: &Packet, verdict: Verdict, established: bool) -> Observat
     };
     if !established && is_first_contact(packet, syn) {
         observation.failed = dropped;
-        observation.ports = port_bit(packet.protocol, packet.destination_port);
-        observation.hosts = host_bit(packet.destination);
+        observation.contact = true;
+        observation.port = port_bit(packet.protocol, packet.destination_port);
+        observation.host = host_bit(packet.destination);
     }
     observation
 }
@@ -82,8 +94,9 @@ pub fn observe_refusal(packet: &Packet) -> Option<Observation> {
     Some(Observation {
         key: packet.destination.source_key(),
         failed: 1,
-        ports: port_bit(packet.protocol, packet.source_port),
-        hosts: host_bit(packet.source),
+        contact: true,
+        port: port_bit(packet.protocol, packet.source_port),
+        host: host_bit(packet.source),
         ..Observation::default()
     })
 }
@@ -110,67 +123,228 @@ fn is_first_contact(packet: &Packet, syn: bool) -> bool {
     }
 }
 
-/// Adds an observation to its bucket.
+/// What a bucket's line says of a source beside its key, in one word: its weight (16 bits), when it was
+/// last seen (19 bits, in steps of 2^24 nanoseconds) and, until its second packet, what the first one
+/// was (29 bits).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Meta(pub u64);
+
+const SEEN_SHIFT: u32 = 16;
+const SEEN_MASK: u64 = (1 << 19) - 1;
+const FIRST_SHIFT: u32 = 35;
+/// A step of the time last seen, as a power of two of nanoseconds: 16.8 ms.
+const STEP_BITS: u32 = 24;
+const IDLE_STEPS: u64 = ((IDLE_MILLISECONDS as u64) * 1_000_000) >> STEP_BITS;
+
+// A first packet: whether there is one, length, what else it counts as, and the numbers of its bits.
+const FIRST: u64 = 1;
+const FIRST_LENGTH_SHIFT: u32 = 1;
+const FIRST_LENGTH_MASK: u64 = (1 << 11) - 1;
+const FIRST_DROP_SHIFT: u32 = 12;
+const FIRST_SYN_SHIFT: u32 = 13;
+const FIRST_REQUEST_SHIFT: u32 = 14;
+const FIRST_FAILED_SHIFT: u32 = 15;
+const FIRST_CONTACT_SHIFT: u32 = 16;
+const FIRST_PORT_SHIFT: u32 = 17;
+const FIRST_HOST_SHIFT: u32 = 23;
+
+impl Meta {
+    /// How much it takes to displace the source.
+    #[inline(always)]
+    pub const fn weight(self) -> u32 {
+        self.0 as u32 & MAX_WEIGHT
+    }
+
+    /// Milliseconds from when the source was last seen to `now`.
+    pub const fn age(self, now: u64) -> u64 {
+        (self.idle(now) << STEP_BITS) / 1_000_000
+    }
+
+    /// Steps since the source was last seen.
+    #[inline(always)]
+    const fn idle(self, now: u64) -> u64 {
+        ((now >> STEP_BITS).wrapping_sub(self.0 >> SEEN_SHIFT)) & SEEN_MASK
+    }
+
+    #[inline(always)]
+    const fn first(self) -> u64 {
+        self.0 >> FIRST_SHIFT
+    }
+
+    /// The counters of a source that sent one packet; `None` once it has counters of its own.
+    pub const fn counters(self, now: u64) -> Option<SourceCounters> {
+        let first = self.first();
+        if first & FIRST == 0 {
+            return None;
+        }
+        let mut counters = of_first(first);
+        counters.first_seen = (now / 1_000_000).wrapping_sub(self.age(now)) as u32;
+        Some(counters)
+    }
+}
+
+/// A first packet in 29 bits, if it fits: it is no longer than an ordinary frame.
 #[inline(always)]
-pub fn record(bucket: &mut SourceBucket, observation: &Observation, now: u64) -> Recorded {
-    let now = (now / 1_000_000) as u32;
+const fn first_of(observation: &Observation) -> u64 {
+    let contact = observation.contact as u64;
+    FIRST
+        | (observation.bytes as u64) << FIRST_LENGTH_SHIFT
+        | (observation.drops as u64) << FIRST_DROP_SHIFT
+        | (observation.syns as u64) << FIRST_SYN_SHIFT
+        | (observation.requests as u64) << FIRST_REQUEST_SHIFT
+        | (observation.failed as u64) << FIRST_FAILED_SHIFT
+        | contact << FIRST_CONTACT_SHIFT
+        | (observation.port as u64) << FIRST_PORT_SHIFT
+        | (observation.host as u64) << FIRST_HOST_SHIFT
+}
+
+#[inline(always)]
+const fn of_first(first: u64) -> SourceCounters {
+    let contact = first >> FIRST_CONTACT_SHIFT & 1;
+    SourceCounters {
+        packets: 1,
+        bytes: first >> FIRST_LENGTH_SHIFT & FIRST_LENGTH_MASK,
+        drops: first >> FIRST_DROP_SHIFT & 1,
+        syns: (first >> FIRST_SYN_SHIFT) as u32 & 1,
+        requests: (first >> FIRST_REQUEST_SHIFT) as u32 & 1,
+        failed: (first >> FIRST_FAILED_SHIFT) as u32 & 1,
+        first_seen: 0,
+        ports: contact << (first >> FIRST_PORT_SHIFT & 63),
+        hosts: contact << (first >> FIRST_HOST_SHIFT & 63),
+        reserved: 0,
+    }
+}
+
+/// Where an observation belongs in its bucket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placed {
+    pub recorded: Recorded,
+    pub way: u32,
+    /// Whether [`add`] has to be called.
+    pub adds: bool,
+    /// Whether the counters begin anew, with the first packet that `before` holds.
+    begins: bool,
+    before: Meta,
+}
+
+/// Finds or makes the place of an observation's source, and keeps a first packet there.
+#[inline(always)]
+pub fn place(heads: &mut SourceHeads, observation: &Observation, now: u64) -> Placed {
     let key = observation.key;
     let mut way = SOURCE_WAYS;
     let mut lightest = 0;
     let mut least = u32::MAX;
     for candidate in 0..SOURCE_WAYS {
-        if bucket.keys[candidate] == key {
+        if heads.keys[candidate] == key {
             way = candidate;
             break;
         }
-        let idle = now.wrapping_sub(bucket.last_seen[candidate]) > IDLE_MILLISECONDS;
-        let empty = bucket.keys[candidate] == 0;
-        let weight = if idle || empty {
+        let meta = Meta(heads.metas[candidate]);
+        let weight = if meta.idle(now) > IDLE_STEPS {
             0
         } else {
-            bucket.weights[candidate]
+            meta.weight()
         };
         if weight < least {
             least = weight;
             lightest = candidate;
         }
     }
-    let mut recorded = Recorded::Kept;
-    if way == SOURCE_WAYS {
-        // An answered contact alone makes nobody a source worth a place that is taken.
-        if least > 0 {
-            if observation.packets > 0 {
-                bucket.weights[lightest & (SOURCE_WAYS - 1)] = least - 1;
-            }
-            return Recorded::TurnedAway;
-        }
-        way = lightest;
-        if bucket.keys[way & (SOURCE_WAYS - 1)] != 0 {
-            recorded = Recorded::Displaced;
-        }
-        bucket.keys[way & (SOURCE_WAYS - 1)] = key;
-        bucket.weights[way & (SOURCE_WAYS - 1)] = 0;
-        bucket.counters[way & (SOURCE_WAYS - 1)] = SourceCounters {
-            first_seen: now,
-            ..SourceCounters::default()
+    let seen = ((now >> STEP_BITS) & SEEN_MASK) << SEEN_SHIFT;
+    if way < SOURCE_WAYS {
+        // Spelled out so that the verifier sees the bound.
+        let way = way & (SOURCE_WAYS - 1);
+        let before = Meta(heads.metas[way]);
+        let weight = before.weight();
+        let weight = weight + (weight < MAX_WEIGHT) as u32;
+        heads.metas[way] = seen | weight as u64;
+        return Placed {
+            recorded: Recorded::Kept,
+            way: way as u32,
+            adds: true,
+            begins: before.first() & FIRST != 0,
+            before,
         };
     }
-    // Spelled out so that the verifier sees the bound.
-    let way = way & (SOURCE_WAYS - 1);
-    bucket.weights[way] = bucket.weights[way].saturating_add(1);
-    bucket.last_seen[way] = now;
-    let counters = &mut bucket.counters[way];
+    let way = lightest & (SOURCE_WAYS - 1);
+    let before = Meta(heads.metas[way]);
+    // An answered contact alone makes nobody a source worth a place that is taken.
+    if least > 0 {
+        if observation.packets > 0 {
+            heads.metas[way] = before.0 - 1;
+        }
+        return Placed {
+            recorded: Recorded::TurnedAway,
+            way: way as u32,
+            adds: false,
+            begins: false,
+            before: Meta(0),
+        };
+    }
+    let recorded = if heads.keys[way] == 0 {
+        Recorded::Kept
+    } else {
+        Recorded::Displaced
+    };
+    let fits = observation.packets > 0 && observation.bytes as u64 <= FIRST_LENGTH_MASK;
+    let first = if fits { first_of(observation) } else { 0 };
+    heads.keys[way] = key;
+    heads.metas[way] = first << FIRST_SHIFT | seen | 1;
+    Placed {
+        recorded,
+        way: way as u32,
+        adds: !fits,
+        begins: true,
+        before: Meta(0),
+    }
+}
+
+/// Adds an observation to the counters of its source.
+#[inline(always)]
+pub fn add(body: &mut SourceBody, placed: &Placed, observation: &Observation, now: u64) {
+    let counters = &mut body.counters[placed.way as usize & (SOURCE_WAYS - 1)];
+    if placed.begins {
+        *counters = match placed.before.counters(now) {
+            Some(counters) => counters,
+            None => SourceCounters {
+                first_seen: (now / 1_000_000) as u32,
+                ..SourceCounters::default()
+            },
+        };
+    }
     counters.packets += observation.packets as u64;
     counters.bytes += observation.bytes as u64;
     counters.drops += observation.drops as u64;
     counters.syns = counters.syns.wrapping_add(observation.syns);
     counters.requests = counters.requests.wrapping_add(observation.requests);
     counters.failed = counters.failed.wrapping_add(observation.failed);
-    if observation.ports | observation.hosts != 0 {
-        counters.ports |= observation.ports;
-        counters.hosts |= observation.hosts;
+    if observation.contact {
+        counters.ports |= 1 << (observation.port & 63);
+        counters.hosts |= 1 << (observation.host & 63);
     }
-    recorded
+}
+
+/// Adds an observation to its bucket.
+#[inline(always)]
+pub fn record(
+    heads: &mut SourceHeads,
+    body: &mut SourceBody,
+    observation: &Observation,
+    now: u64,
+) -> Recorded {
+    let placed = place(heads, observation, now);
+    if placed.adds {
+        add(body, &placed, observation, now);
+    }
+    placed.recorded
+}
+
+/// What a bucket holds of one way's source, which may have sent one packet only.
+pub fn counters(heads: &SourceHeads, body: &SourceBody, way: usize, now: u64) -> SourceCounters {
+    match Meta(heads.metas[way]).counters(now) {
+        Some(counters) => counters,
+        None => body.counters[way],
+    }
 }
 
 /// Index of a key's bucket among `buckets`, a power of two.
@@ -262,13 +436,19 @@ const fn is_amplifier(port: u16) -> bool {
 }
 
 #[inline(always)]
-const fn port_bit(protocol: u8, port: u16) -> u64 {
-    1 << (mix((protocol as u64) << 16 | port as u64) >> 58)
+const fn port_bit(protocol: u8, port: u16) -> u8 {
+    spread((protocol as u64) << 16 | port as u64)
 }
 
 #[inline(always)]
-const fn host_bit(host: Address) -> u64 {
-    1 << (mix(host.high ^ host.low) >> 58)
+const fn host_bit(host: Address) -> u8 {
+    spread(host.high ^ host.low)
+}
+
+/// One of 64 numbers: the upper bits of a product with the golden ratio (Knuth 1998, volume 3, 6.4).
+#[inline(always)]
+const fn spread(word: u64) -> u8 {
+    ((word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as u8
 }
 
 /// Mixes all bits of a word into the upper ones (the finaliser of Steele, Lea and Flood 2014,

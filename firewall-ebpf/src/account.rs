@@ -9,11 +9,12 @@ use firewall_common::{Direction, Reason};
 
 use crate::maps;
 
-/// Counts a packet. `packets` is how many the frame stands for (GSO on the way out).
+/// Counts a packet. `sender` is where its account is (see [`approach`]). `packets` is how many the frame stands for (GSO on the way out).
 #[inline(always)]
 pub fn count(
     packet: &Packet,
     judgement: Judgement,
+    sender: u32,
     direction: Direction,
     now: u64,
     packets: u32,
@@ -41,6 +42,7 @@ pub fn count(
     if sources::is_accounted(direction) {
         let established = judgement.reason as u32 == Reason::Established as u32;
         record(
+            sender,
             &sources::observe(packet, judgement.verdict, established),
             now,
         );
@@ -50,40 +52,47 @@ pub fn count(
     if (direction as u32 == Direction::Outbound as u32 || maps::REPLAY.load() != 0)
         && let Some(refusal) = sources::observe_refusal(packet)
     {
-        record(&refusal, now);
+        record(place(refusal.key), &refusal, now);
     }
 }
 
-/// Begins to fetch the account of a packet's sender, which is seldom in the cache when many send.
-/// The processor goes on meanwhile, and what the decision has to fetch comes at the same time.
+/// Begins to fetch the account of a packet's sender, which is seldom in the cache when many send;
+/// tells where it is. The processor goes on meanwhile, and what the decision has to fetch comes at the
+/// same time.
 #[inline(always)]
-pub fn approach(packet: &Packet) {
-    let buckets = maps::SOURCE_BUCKETS.load();
-    let index = sources::bucket_index(
-        packet.sender.source_key(),
-        maps::SOURCE_SEED.load(),
-        buckets,
-    );
-    // SAFETY: reads the number of the CPU.
-    let stripe = unsafe { bpf_get_smp_processor_id() } * buckets;
-    if let Some(bucket) = maps::SOURCES.get_ptr(stripe + index) {
+pub fn approach(packet: &Packet) -> u32 {
+    let index = place(packet.sender.source_key());
+    if let Some(heads) = maps::SOURCES.get_ptr(index) {
         // SAFETY: a word of the map; what it says does not matter.
-        unsafe { bucket.cast::<u64>().read_volatile() };
+        unsafe { heads.cast::<u64>().read_volatile() };
     }
+    index
+}
+
+/// Where a source's account is in this CPU's stripe.
+#[inline(always)]
+fn place(key: u64) -> u32 {
+    let buckets = maps::SOURCE_BUCKETS.load();
+    let index = sources::bucket_index(key, maps::SOURCE_SEED.load(), buckets);
+    // SAFETY: reads the number of the CPU.
+    unsafe { bpf_get_smp_processor_id() * buckets + index }
 }
 
 #[inline(always)]
-fn record(observation: &Observation, now: u64) {
-    let buckets = maps::SOURCE_BUCKETS.load();
-    let index = sources::bucket_index(observation.key, maps::SOURCE_SEED.load(), buckets);
-    // SAFETY: reads the number of the CPU.
-    let stripe = unsafe { bpf_get_smp_processor_id() } * buckets;
-    let Some(bucket) = maps::SOURCES.get_ptr_mut(stripe + index) else {
+fn record(index: u32, observation: &Observation, now: u64) {
+    let Some(heads) = maps::SOURCES.get_ptr_mut(index) else {
         return;
     };
     // SAFETY: only this CPU writes its stripe; a program that interrupts another one on it can at
     // worst lose a count.
-    let recorded = sources::record(unsafe { &mut *bucket }, observation, now);
+    let placed = sources::place(unsafe { &mut *heads }, observation, now);
+    if placed.adds
+        && let Some(body) = maps::SOURCE_COUNTERS.get_ptr_mut(index)
+    {
+        // SAFETY: as above.
+        sources::add(unsafe { &mut *body }, &placed, observation, now);
+    }
+    let recorded = placed.recorded;
     if recorded as u8 != Recorded::Kept as u8
         && let Some(health) = maps::HEALTH.get_ptr_mut(0)
     {

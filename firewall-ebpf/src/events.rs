@@ -49,33 +49,28 @@ pub fn sample<S: Sampled>(
     direction: Direction,
     now: u64,
 ) {
-    let Some(throttle) = maps::THROTTLES.get_ptr_mut(0) else {
-        return;
-    };
-    // SAFETY: this CPU's own entry.
-    let throttle = unsafe { &mut *throttle };
-    if judgement.verdict as u32 == Verdict::Pass as u32 && !judgement.log {
-        throttle.passes += 1;
-        if throttle.passes < PASSES_PER_SAMPLE {
-            return;
-        }
-        throttle.passes = 0;
-    }
-    let interval = now >> INTERVAL_SHIFT;
-    if throttle.interval != interval {
-        throttle.interval = interval;
-        throttle.sent = 0;
-    }
     let Some(health) = maps::HEALTH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: this CPU's own entry.
     let health = unsafe { &mut *health };
-    if throttle.sent >= PER_INTERVAL {
+    if judgement.verdict as u32 == Verdict::Pass as u32 && !judgement.log {
+        health.passes += 1;
+        if health.passes < PASSES_PER_SAMPLE {
+            return;
+        }
+        health.passes = 0;
+    }
+    let interval = now >> INTERVAL_SHIFT;
+    if health.interval != interval {
+        health.interval = interval;
+        health.sent = 0;
+    }
+    if health.sent >= PER_INTERVAL {
         health.events_throttled += 1;
         return;
     }
-    throttle.sent += 1;
+    health.sent += 1;
     let Some(mut entry) = maps::EVENTS.reserve_untyped::<Event>(0) else {
         health.events_lost += 1;
         return;

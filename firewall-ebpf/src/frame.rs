@@ -15,6 +15,7 @@ pub struct Frame {
     data: usize,
     end: usize,
     length: usize,
+    is_xdp: bool,
     context: *const c_void,
     data_offset: usize,
     end_offset: usize,
@@ -24,12 +25,12 @@ impl Frame {
     /// The frame of an XDP program. Its length counts all its buffers.
     #[inline(always)]
     pub fn of_xdp(context: &XdpContext) -> Self {
-        // SAFETY: the context is the one that the program was called with.
-        let length = unsafe { bpf_xdp_get_buff_len(context.as_ptr().cast::<xdp_md>()) };
         Self {
             data: context.data(),
             end: context.data_end(),
-            length: length as usize,
+            // As far as the first buffer goes, which is all of it but for large frames.
+            length: context.data_end() - context.data(),
+            is_xdp: true,
             context: context.as_ptr(),
             data_offset: offset_of!(xdp_md, data),
             end_offset: offset_of!(xdp_md, data_end),
@@ -52,6 +53,7 @@ impl Frame {
             data: context.data(),
             end: context.data_end(),
             length: length as usize,
+            is_xdp: false,
             context: context.as_ptr(),
             data_offset: offset_of!(__sk_buff, data),
             end_offset: offset_of!(__sk_buff, data_end),
@@ -81,6 +83,15 @@ impl Bytes for Frame {
     #[inline(always)]
     fn length(&self) -> usize {
         self.length
+    }
+
+    #[inline(always)]
+    fn whole(&self) -> usize {
+        if !self.is_xdp {
+            return self.length;
+        }
+        // SAFETY: this is the context of an XDP program.
+        unsafe { bpf_xdp_get_buff_len(self.context.cast::<xdp_md>().cast_mut()) as usize }
     }
 
     #[inline(always)]

@@ -20,7 +20,7 @@ use core::arch::asm;
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
-use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use firewall_common::decide::{self, Circumstances, Scratch};
@@ -66,7 +66,7 @@ fn ingress(context: &XdpContext) -> u32 {
     *packet = Packet::default();
     packet::parse(&mut frame, NO_VLAN, packet);
     forget(packet);
-    account::approach(packet);
+    let sender = account::approach(packet);
     let at = circumstances();
     let mut tables = Maps {
         context: context.as_ptr(),
@@ -80,6 +80,7 @@ fn ingress(context: &XdpContext) -> u32 {
     account::count(
         packet,
         *judgement,
+        sender,
         Direction::Inbound,
         at.now,
         1,
@@ -139,6 +140,7 @@ fn egress(context: &TcContext) -> i32 {
     account::count(
         packet,
         *judgement,
+        0,
         Direction::Outbound,
         at.now,
         packets,
@@ -168,6 +170,12 @@ fn forget<T>(memory: &mut T) {
 fn circumstances() -> Circumstances {
     let now = if maps::REPLAY.load() != 0 {
         maps::REPLAY_CLOCK.get(0).copied().unwrap_or(0)
+    } else if maps::TICK_LENGTH.load() != 0 {
+        // SAFETY: reads the tick counter; the JIT compiler makes a load of it.
+        let ticks = unsafe { bpf_jiffies64() };
+        ticks
+            .wrapping_mul(maps::TICK_LENGTH.load())
+            .wrapping_add(maps::TICK_OFFSET.load())
     } else {
         // SAFETY: reads the clock.
         unsafe { bpf_ktime_get_coarse_ns() }

@@ -11,7 +11,7 @@ use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Line, constant};
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
-    RULE_COUNTERS, SourceBucket, TOTALS,
+    RULE_COUNTERS, SourceBody, SourceHeads, TOTALS,
 };
 
 pub const BPF_F_MMAPABLE: usize = 1 << 10;
@@ -40,7 +40,10 @@ pub static DATAGRAMS: Array<DatagramSet, { FRAGMENT_SETS as usize }> = Array::ne
 
 /// Source buckets: a stripe of `SOURCE_BUCKETS` for each CPU.
 #[btf_map]
-pub static SOURCES: Array<SourceBucket, 1, BPF_F_MMAPABLE> = Array::new();
+pub static SOURCES: Array<SourceHeads, 1, BPF_F_MMAPABLE> = Array::new();
+/// Their counters.
+#[btf_map]
+pub static SOURCE_COUNTERS: Array<SourceBody, 1, BPF_F_MMAPABLE> = Array::new();
 
 /// Packets and bytes by interface, direction, verdict and reason.
 #[btf_map]
@@ -68,20 +71,6 @@ pub static HEALTH: PerCpuArray<Health, 1> = PerCpuArray::new();
 /// Sampled packets.
 #[btf_map]
 pub static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();
-
-/// What a CPU may still send this interval.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Throttle {
-    /// Number of the interval.
-    pub interval: u64,
-    /// Events sent in it.
-    pub sent: u32,
-    /// Passing packets since the last sample of one.
-    pub passes: u32,
-}
-#[btf_map]
-pub static THROTTLES: PerCpuArray<Throttle, 1> = PerCpuArray::new();
 
 /// What a program hands from one stage to the next, by direction.
 #[btf_map]
@@ -129,6 +118,12 @@ pub static SOURCE_BUCKETS: Global<u32> = Global::new(1);
 /// Seed of the source hash.
 #[unsafe(no_mangle)]
 pub static SOURCE_SEED: Global<u32> = Global::new(0);
+/// What turns the kernel's tick counter into CLOCK_MONOTONIC nanoseconds: the length of a tick, 0
+/// where the counter cannot be used, and what to add.
+#[unsafe(no_mangle)]
+pub static TICK_LENGTH: Global<u64> = Global::new(0);
+#[unsafe(no_mangle)]
+pub static TICK_OFFSET: Global<u64> = Global::new(0);
 /// 1 in a replay: the time comes from [`REPLAY_CLOCK`], and sockets are not asked.
 #[unsafe(no_mangle)]
 pub static REPLAY: Global<u32> = Global::new(0);

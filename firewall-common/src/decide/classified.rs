@@ -21,12 +21,13 @@ pub(super) fn first_match<T: Tables>(
 ) -> Record {
     let classes = Selected::of(direction, tables);
     let groups = tables.constant(direction, constant::GROUPS);
-    let mut heads = [Head::NONE; GROUPS];
-    for (group, head) in heads.iter_mut().enumerate() {
-        if (group as u32) < groups {
-            *head = Head::find(&classes, group, direction, tables);
-        }
-    }
+    // Spelled out, so that the compiler keeps neither an array nor a loop.
+    let mut heads = [
+        Head::first::<0, T>(&classes, groups, direction, tables),
+        Head::first::<1, T>(&classes, groups, direction, tables),
+        Head::first::<2, T>(&classes, groups, direction, tables),
+        Head::first::<3, T>(&classes, groups, direction, tables),
+    ];
     let records = tables.constant(direction, constant::RECORDS);
     if tables.constant(direction, constant::CHAINS) == 0 {
         let first = lowest(&heads, groups);
@@ -83,10 +84,14 @@ pub(super) fn first_match<T: Tables>(
 #[inline(always)]
 fn lowest(heads: &[Head; GROUPS], groups: u32) -> u32 {
     let mut lowest = heads[0].rule;
-    for (group, head) in heads.iter().enumerate().skip(1) {
-        if (group as u32) < groups && head.rule < lowest {
-            lowest = head.rule;
-        }
+    if groups > 1 && heads[1].rule < lowest {
+        lowest = heads[1].rule;
+    }
+    if groups > 2 && heads[2].rule < lowest {
+        lowest = heads[2].rule;
+    }
+    if groups > 3 && heads[3].rule < lowest {
+        lowest = heads[3].rule;
     }
     lowest
 }
@@ -108,6 +113,20 @@ impl Head {
         list: 0,
         next: 0,
     };
+
+    /// Where a group stands at first; nowhere when there is no such group.
+    #[inline(always)]
+    fn first<const GROUP: usize, T: Tables>(
+        classes: &Selected,
+        groups: u32,
+        direction: Direction,
+        tables: &T,
+    ) -> Self {
+        if GROUP as u32 >= groups {
+            return Self::NONE;
+        }
+        Self::find(classes, GROUP, direction, tables)
+    }
 
     #[inline(always)]
     fn find<T: Tables>(classes: &Selected, group: usize, direction: Direction, tables: &T) -> Self {
@@ -249,15 +268,20 @@ fn tail<T: Tables>(direction: Direction, tables: &T) -> u32 {
         return 0;
     }
     let mut tail = tables.class(first as usize - 1);
-    for step in 1..image::FIELDS {
-        let field = tables.constant(direction, constant::ORDER + step);
-        if field == 0 {
-            break;
-        }
-        let first = constant::COMBINE + step * image::PLANE_CONSTANTS;
-        let plane = plane(first, direction, tables);
-        tail = plane.cell(tables, tail, tables.class(field as usize - 1));
+    // Spelled out, as above; the steps beyond the last field cost a packet nothing.
+    macro_rules! combine {
+        ($($step:literal)*) => {$(
+            let field = tables.constant(direction, constant::ORDER + $step);
+            if field == 0 {
+                return tail;
+            }
+            let first = constant::COMBINE + $step * image::PLANE_CONSTANTS;
+            let class = tables.class(field as usize - 1);
+            tail = plane(first, direction, tables).cell(tables, tail, class);
+        )*};
     }
+    combine!(1 2 3 4 5 6 7 8 9 10 11);
+    const { assert!(image::FIELDS == 14) }
     tail
 }
 

@@ -4,6 +4,7 @@
 //! answer no inbound rule admits anyway, and a TCP packet for which the host has an established
 //! socket. A flood from outside, whatever its source addresses, enters nothing.
 
+use super::payload::Packets;
 use super::{Circumstances, Judgement, Known, Socket, Step, Tables, continues, rules};
 use crate::image::Record;
 use crate::layout::{CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE};
@@ -202,7 +203,14 @@ pub(super) fn reverse<T: Tables>(
     // What an answer will hold is not known: no rule that looks at it can be counted on. What was
     // answered is not known either, but some rule let it in.
     reversed.payload = if is_answer { UNSEEN } else { 0 };
-    rules::first_match(reversed, at, Direction::Inbound, false, tables)
+    rules::first_match(
+        reversed,
+        at,
+        Direction::Inbound,
+        Packets::Unseen,
+        false,
+        tables,
+    )
 }
 
 /// The judgement on an outbound packet that answers what a rule admits.

@@ -14,15 +14,33 @@ const ICMP: u32 = 8;
 /// Where the length of a TCP header stands in it.
 const TCP_DATA_OFFSET: u32 = 12;
 
+/// Whether a packet is the one in hand, or one that is only known by another. The frame of the latter
+/// is not looked at, which the kernel program must know beforehand: the bytes at hand are those of
+/// another kind of program.
+#[repr(u32)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packets {
+    Seen = 0,
+    Unseen = 1,
+}
+
 /// A bit for each pattern that the packet shows, or [`ANY_PAYLOAD`].
 #[inline(always)]
-pub(super) fn patterns<T: Tables>(packet: &Packet, direction: Direction, tables: &mut T) -> u32 {
+pub(super) fn patterns<T: Tables>(
+    packet: &Packet,
+    packets: Packets,
+    direction: Direction,
+    tables: &mut T,
+) -> u32 {
     let count = tables.constant(direction, constant::PATTERN_COUNT);
     if count == 0 {
         return 0;
     }
     if packet.payload == UNSEEN {
         return ANY_PAYLOAD;
+    }
+    if packets as u32 == Packets::Unseen as u32 {
+        return 0;
     }
     let Some(header) = header(packet, direction, tables) else {
         return 0;

@@ -1,8 +1,9 @@
 //! First match among the policy's rules.
 
-use super::{Circumstances, Tables, classified, fields, matrix};
+use super::payload::Packets;
+use super::{Circumstances, Step, Tables, classified, fields, matrix};
 use crate::Direction;
-use crate::image::{Record, constant};
+use crate::image::{Field, Record, constant, packed};
 use crate::packet::Packet;
 
 /// The first rule that decides. Rules that count and go on are counted on the way when `count`
@@ -12,13 +13,35 @@ pub(super) fn first_match<T: Tables>(
     packet: &Packet,
     at: Circumstances,
     direction: Direction,
+    packets: Packets,
     count: bool,
     tables: &mut T,
 ) -> Record {
     if tables.constant(direction, constant::RULES) == 0 {
         return Record::NONE;
     }
-    fields::classify(packet, at, direction, tables);
+    fields::source(packet, at, direction, tables);
+    // Where nothing but the source matters, as in a list of hostile addresses, nothing else is
+    // looked at.
+    let shortcuts = tables.constant(direction, constant::SHORTCUTS);
+    if shortcuts != 0 {
+        let class = tables.class(Field::Source as usize);
+        let first = tables.constant(direction, constant::FIRST_SHORTCUT);
+        if class >= first {
+            let index = packed(tables, shortcuts, class - first);
+            let records = tables.constant(direction, constant::RECORDS);
+            let rule = Record::read(tables, records, index);
+            if count {
+                tables.step(Step::Rule {
+                    counter: rule.counter,
+                    decided: true,
+                });
+                tables.hit(rule.counter, packet.length);
+            }
+            return rule;
+        }
+    }
+    fields::classify(packet, at, direction, packets, tables);
     if tables.constant(direction, constant::WORDS) == 0 {
         classified::first_match(packet, at, direction, count, tables)
     } else {

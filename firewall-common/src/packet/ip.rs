@@ -34,10 +34,13 @@ pub(super) fn parse_v4<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     packet.ttl = header.u8(8);
     packet.protocol = header.u8(9);
     packet.ip_length = total as u32;
+    if offset + total > packet.length as usize {
+        packet.length = bytes.whole() as u32;
+    }
     if header.u8(0) >> 4 != 4
         || header_length < V4
         || total < header_length
-        || offset + total > bytes.length()
+        || offset + total > packet.length as usize
     {
         return;
     }
@@ -73,11 +76,14 @@ pub(super) fn parse_v6<B: Bytes>(bytes: &mut B, packet: &mut Packet) {
     let next = header.u8(6);
     // A jumbogram, or a packet merged by GRO, says 0 and means all there is (RFC 2675).
     if payload == 0 && next == HOP_BY_HOP {
-        payload = bytes.length() - offset - V6;
+        packet.length = bytes.whole() as u32;
+        payload = packet.length as usize - offset - V6;
+    } else if offset + V6 + payload > packet.length as usize {
+        packet.length = bytes.whole() as u32;
     }
     packet.ip_length = (V6 + payload) as u32;
     packet.protocol = next;
-    if header.u8(0) >> 4 != 6 || offset + V6 + payload > bytes.length() {
+    if header.u8(0) >> 4 != 6 || offset + V6 + payload > packet.length as usize {
         return;
     }
     // An IPv4-mapped address never stands in a packet on the wire (RFC 4291 2.5.5.2); let through,

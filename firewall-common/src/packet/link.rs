@@ -44,6 +44,8 @@ pub fn parse<B: Bytes>(bytes: &mut B, tag: u16, packet: &mut Packet) {
         ip::parse_v4(bytes, packet);
     } else if packet.ether_type == ether_type::IPV6 {
         ip::parse_v6(bytes, packet);
+    } else {
+        packet.length = bytes.whole() as u32;
     }
     bytes.forget(packet);
     if packet.kind as u8 == Kind::Ip as u8 {

@@ -7,7 +7,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SOURCE_BUCKETS,
-    SOURCE_WAYS, SourceBucket, TRAFFIC_KINDS,
+    SOURCE_WAYS, SourceBody, SourceHeads, TRAFFIC_KINDS,
 };
 use firewall_common::limit::table::WAYS;
 use memmap2::MmapMut;
@@ -29,7 +29,8 @@ pub(super) struct Maps {
     host_kinds: PerCpuArray<MapData, HostKinds>,
     health: PerCpuArray<MapData, Health>,
     connections: MapData,
-    sources: MmapMut,
+    heads: MmapMut,
+    bodies: MmapMut,
     stripes: usize,
 }
 
@@ -47,6 +48,9 @@ impl Maps {
         let Map::Array(sources) = open("SOURCES")? else {
             anyhow::bail!("map SOURCES is no array");
         };
+        let Map::Array(counters) = open("SOURCE_COUNTERS")? else {
+            anyhow::bail!("map SOURCE_COUNTERS is no array");
+        };
         let Map::LruHashMap(connections) = open("CONNECTION_TABLE")? else {
             anyhow::bail!("map CONNECTION_TABLE is no LRU hash map");
         };
@@ -60,7 +64,8 @@ impl Maps {
             host_kinds: open("HOST_KINDS")?.try_into()?,
             health: open("HEALTH")?.try_into()?,
             connections,
-            sources: map_memory(&sources, buckets * size_of::<SourceBucket>())?,
+            heads: map_memory(&sources, buckets * size_of::<SourceHeads>())?,
+            bodies: map_memory(&counters, buckets * size_of::<SourceBody>())?,
             stripes: buckets / SOURCE_BUCKETS as usize,
         })
     }
@@ -121,12 +126,13 @@ impl Maps {
             for stripe in 0..self.stripes {
                 let at = stripe * buckets + index;
                 // Most of the table is empty most of the time: one line says so.
-                if self.keys(at) == [0; SOURCE_WAYS] {
+                let heads = self.heads(at);
+                if heads.keys == [0; SOURCE_WAYS] {
                     continue;
                 }
-                let bucket = self.bucket(at);
+                let body = self.body(at);
                 for way in 0..SOURCE_WAYS {
-                    let Some(sample) = source_sample(&bucket, way, now, time) else {
+                    let Some(sample) = source_sample(&heads, &body, way, now, time) else {
                         continue;
                     };
                     match samples[from..]
@@ -136,7 +142,7 @@ impl Maps {
                         Some(known) => merge(known, &sample),
                         None => samples.push(sample),
                     }
-                    if clear && bucket.counters[way].ports | bucket.counters[way].hosts != 0 {
+                    if clear && body.counters[way].ports | body.counters[way].hosts != 0 {
                         self.clear_bitmaps(at, way);
                     }
                 }
@@ -149,37 +155,37 @@ impl Maps {
     pub(super) fn source_entries(&self) -> u64 {
         let buckets = SOURCE_BUCKETS as usize * self.stripes;
         (0..buckets)
-            .map(|at| self.keys(at).iter().filter(|key| **key != 0).count() as u64)
+            .map(|at| self.heads(at).keys.iter().filter(|key| **key != 0).count() as u64)
             .sum()
     }
 
     #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
-    fn bucket(&self, index: usize) -> SourceBucket {
-        let offset = index * size_of::<SourceBucket>();
-        let bytes = &self.sources[offset..offset + size_of::<SourceBucket>()];
-        // SAFETY: the slice has the size of a bucket, and any bytes are one. The kernel may write
+    fn heads(&self, index: usize) -> SourceHeads {
+        let offset = index * size_of::<SourceHeads>();
+        let bytes = &self.heads[offset..offset + size_of::<SourceHeads>()];
+        // SAFETY: the slice has the size of the heads, and any bytes are such. The kernel may write
         // meanwhile: counts are then those of a moment before or after.
-        unsafe { bytes.as_ptr().cast::<SourceBucket>().read_volatile() }
+        unsafe { bytes.as_ptr().cast::<SourceHeads>().read_volatile() }
     }
 
     #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
-    fn keys(&self, index: usize) -> [u64; SOURCE_WAYS] {
-        let offset = index * size_of::<SourceBucket>();
-        let bytes = &self.sources[offset..offset + size_of::<SourceBucket>()];
-        // SAFETY: as in `bucket`; the keys come first.
-        unsafe { bytes.as_ptr().cast::<[u64; SOURCE_WAYS]>().read_volatile() }
+    fn body(&self, index: usize) -> SourceBody {
+        let offset = index * size_of::<SourceBody>();
+        let bytes = &self.bodies[offset..offset + size_of::<SourceBody>()];
+        // SAFETY: as in `heads`.
+        unsafe { bytes.as_ptr().cast::<SourceBody>().read_volatile() }
     }
 
     #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
     fn clear_bitmaps(&mut self, index: usize, way: usize) {
-        let offset = index * size_of::<SourceBucket>();
-        let bytes = &mut self.sources[offset..offset + size_of::<SourceBucket>()];
-        // SAFETY: as in `bucket`; both fields are aligned words. A bit that the kernel sets at this
+        let offset = index * size_of::<SourceBody>();
+        let bytes = &mut self.bodies[offset..offset + size_of::<SourceBody>()];
+        // SAFETY: as in `heads`; both fields are aligned words. A bit that the kernel sets at this
         // very moment may be lost, as sampling allows.
         unsafe {
-            let bucket = bytes.as_mut_ptr().cast::<SourceBucket>();
-            (&raw mut (*bucket).counters[way].ports).write_volatile(0);
-            (&raw mut (*bucket).counters[way].hosts).write_volatile(0);
+            let body = bytes.as_mut_ptr().cast::<SourceBody>();
+            (&raw mut (*body).counters[way].ports).write_volatile(0);
+            (&raw mut (*body).counters[way].hosts).write_volatile(0);
         }
     }
 

@@ -14,6 +14,7 @@ mod state;
 mod swap;
 mod sys;
 mod test_run;
+mod ticks;
 #[cfg(feature = "trace")]
 mod trace;
 mod trial;

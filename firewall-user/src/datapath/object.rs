@@ -16,7 +16,7 @@ use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
-    RULE_COUNTERS, SOURCE_BUCKETS, SourceBucket, TOTALS,
+    RULE_COUNTERS, SOURCE_BUCKETS, SourceBody, SourceHeads, TOTALS,
 };
 use memmap2::{MmapMut, MmapOptions};
 
@@ -68,7 +68,11 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
         ),
         (
             "SOURCES",
-            shape(4, size_of::<SourceBucket>(), source_buckets()?),
+            shape(4, size_of::<SourceHeads>(), source_buckets()?),
+        ),
+        (
+            "SOURCE_COUNTERS",
+            shape(4, size_of::<SourceBody>(), source_buckets()?),
         ),
         ("VERDICTS", shape(4, size_of::<Counter>(), TOTALS)),
         ("RULE_HITS", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
@@ -136,8 +140,11 @@ impl Programs {
         let replay = u32::from(purpose.replay);
         let lines = compiled.image.len().div_ceil(LINE_WORDS);
         let entries = u32::try_from(lines).context("the image is too large")?;
+        let ticks = super::ticks::ticks();
         let mut loader = EbpfLoader::new();
         loader
+            .override_global("TICK_LENGTH", &ticks.length, true)
+            .override_global("TICK_OFFSET", &ticks.offset, true)
             .override_global("INBOUND", compiled.inbound.as_slice(), true)
             .override_global("OUTBOUND", compiled.outbound.as_slice(), true)
             .override_global("INTERFACE", &purpose.interface, true)
@@ -145,7 +152,8 @@ impl Programs {
             .override_global("SOURCE_SEED", &purpose.source_seed, true)
             .override_global("REPLAY", &replay, true)
             .map_max_entries("IMAGE", entries)
-            .map_max_entries("SOURCES", source_buckets()?);
+            .map_max_entries("SOURCES", source_buckets()?)
+            .map_max_entries("SOURCE_COUNTERS", source_buckets()?);
         if let Some(pins) = pins {
             for (name, _) in shared_maps()? {
                 loader.map_pin_path(name, pins.map(name));

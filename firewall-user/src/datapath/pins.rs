@@ -223,7 +223,13 @@ impl Pins {
     /// Lets the counts start anew whose meaning was kept in a state file that is lost: rule numbers
     /// and the seed by which sources and limits are placed.
     pub(super) fn forget_counts(&self) -> anyhow::Result<()> {
-        for name in ["RULE_HITS", "LIMITED", "LIMIT_TABLE", "SOURCES"] {
+        for name in [
+            "RULE_HITS",
+            "LIMITED",
+            "LIMIT_TABLE",
+            "SOURCES",
+            "SOURCE_COUNTERS",
+        ] {
             remove(&self.map(name))?;
         }
         Ok(())

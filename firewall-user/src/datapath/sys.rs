@@ -3,10 +3,10 @@
 
 use std::io;
 use std::mem::{offset_of, zeroed};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::Path;
 
-use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info};
+use aya_obj::generated::{bpf_attr, bpf_cmd, bpf_link_info, bpf_prog_type};
 
 fn bpf(command: bpf_cmd, attribute: &mut bpf_attr) -> io::Result<libc::c_long> {
     // SAFETY: the attribute is a whole, initialised bpf_attr.
@@ -113,6 +113,65 @@ pub(super) fn count_entries(
             return Ok(total);
         }
     }
+}
+
+/// Two programs of three instructions that tell the kernel's tick counter.
+pub(super) struct TickCounter {
+    lower: OwnedFd,
+    upper: OwnedFd,
+}
+
+// Instructions: operation, registers, offset, value.
+const CALL_JIFFIES64: u64 = 0x85 | (118 << 32);
+const SHIFT_RIGHT_32: u64 = 0x77 | (32 << 32);
+const EXIT: u64 = 0x95;
+
+impl TickCounter {
+    pub(super) fn load() -> io::Result<Self> {
+        Ok(Self {
+            lower: load_program(&[CALL_JIFFIES64, EXIT])?,
+            upper: load_program(&[CALL_JIFFIES64, SHIFT_RIGHT_32, EXIT])?,
+        })
+    }
+
+    pub(super) fn read(&self) -> io::Result<u64> {
+        let before = run(self.upper.as_fd())?;
+        let lower = run(self.lower.as_fd())?;
+        // The lower half wraps once in months; then the upper one is read again.
+        let upper = if lower < u32::MAX / 2 {
+            run(self.upper.as_fd())?
+        } else {
+            before
+        };
+        Ok(u64::from(upper) << 32 | u64::from(lower))
+    }
+}
+
+fn load_program(instructions: &[u64]) -> io::Result<OwnedFd> {
+    // SAFETY: all zero is a valid bpf_attr.
+    let mut attribute: bpf_attr = unsafe { zeroed() };
+    let license = c"GPL";
+    attribute.__bindgen_anon_3.prog_type = bpf_prog_type::BPF_PROG_TYPE_XDP as u32;
+    attribute.__bindgen_anon_3.insn_cnt = instructions.len() as u32;
+    attribute.__bindgen_anon_3.insns = instructions.as_ptr() as u64;
+    attribute.__bindgen_anon_3.license = license.as_ptr() as u64;
+    let fd = bpf(bpf_cmd::BPF_PROG_LOAD, &mut attribute)?;
+    // SAFETY: the kernel just gave this descriptor to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Runs an XDP program on an empty frame; returns what it returned.
+fn run(program: BorrowedFd<'_>) -> io::Result<u32> {
+    let frame = [0_u8; 64];
+    // SAFETY: all zero is a valid bpf_attr.
+    let mut attribute: bpf_attr = unsafe { zeroed() };
+    attribute.test.prog_fd = program.as_raw_fd() as u32;
+    attribute.test.data_in = frame.as_ptr() as u64;
+    attribute.test.data_size_in = frame.len() as u32;
+    attribute.test.repeat = 1;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attribute)?;
+    // SAFETY: reading a plain integer of an initialised union.
+    Ok(unsafe { attribute.test.retval })
 }
 
 const _: () = assert!(offset_of!(bpf_link_info, __bindgen_anon_1) == 16);

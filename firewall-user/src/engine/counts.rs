@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use firewall_common::Direction;
-use firewall_common::layout::{HostKinds, SOURCE_WAYS, SourceBucket};
+use firewall_common::layout::{HostKinds, SOURCE_WAYS, SourceBody, SourceHeads};
 use firewall_common::packet::Packet;
-use firewall_common::sources::{self, Observation};
+use firewall_common::sources::{self, Meta, Observation};
 
 use crate::detect::{SourceSample, Time};
 
@@ -13,11 +13,12 @@ use crate::detect::{SourceSample, Time};
 const SEED: u32 = 0x5bd1_e995;
 /// For how long a bucket that nothing was added to is still looked at, in milliseconds: detectors tell
 /// what came in one interval by what follows in the next.
-const RECENT: u32 = 3_000;
+const RECENT: u64 = 3_000;
 
 #[derive(Debug)]
 pub(super) struct Counts {
-    buckets: Vec<SourceBucket>,
+    heads: Vec<SourceHeads>,
+    bodies: Vec<SourceBody>,
     pub(super) kinds: [HostKinds; 2],
     /// Buckets to which something was added lately.
     recent: Vec<u32>,
@@ -30,7 +31,8 @@ impl Counts {
     /// `buckets` is a power of two.
     pub(super) fn new(buckets: u32) -> Self {
         Self {
-            buckets: vec![SourceBucket::default(); buckets as usize],
+            heads: vec![SourceHeads::default(); buckets as usize],
+            bodies: vec![SourceBody::default(); buckets as usize],
             kinds: [HostKinds::default(); 2],
             recent: Vec::new(),
             is_recent: vec![0; buckets.div_ceil(u64::BITS) as usize],
@@ -39,8 +41,9 @@ impl Counts {
 
     #[inline]
     pub(super) fn record(&mut self, observation: &Observation, now: u64) {
-        let index = sources::bucket_index(observation.key, SEED, self.buckets.len() as u32);
-        sources::record(&mut self.buckets[index as usize], observation, now);
+        let index = sources::bucket_index(observation.key, SEED, self.heads.len() as u32);
+        let at = index as usize;
+        sources::record(&mut self.heads[at], &mut self.bodies[at], observation, now);
         let (word, bit) = place(index);
         if self.is_recent[word] & bit == 0 {
             self.is_recent[word] |= bit;
@@ -56,8 +59,8 @@ impl Counts {
     /// Every source.
     pub(super) fn samples(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         let mut samples = Vec::new();
-        for bucket in &mut self.buckets {
-            sample(bucket, now, time, &mut samples);
+        for (heads, body) in self.heads.iter().zip(&mut self.bodies) {
+            sample(heads, body, now, time, &mut samples);
         }
         samples
     }
@@ -66,13 +69,17 @@ impl Counts {
     /// whole table would be read hundreds of thousands of times.
     pub(super) fn recent_samples(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         let mut samples = Vec::new();
-        let milliseconds = (now / 1_000_000) as u32;
         self.recent.retain(|&index| {
-            let bucket = &mut self.buckets[index as usize];
-            sample(bucket, now, time, &mut samples);
-            let mut ways = bucket.keys.iter().zip(bucket.last_seen);
-            let is_recent =
-                ways.any(|(key, seen)| *key != 0 && milliseconds.wrapping_sub(seen) < RECENT);
+            let heads = &self.heads[index as usize];
+            sample(
+                heads,
+                &mut self.bodies[index as usize],
+                now,
+                time,
+                &mut samples,
+            );
+            let mut ways = heads.keys.iter().zip(heads.metas);
+            let is_recent = ways.any(|(key, meta)| *key != 0 && Meta(meta).age(now) < RECENT);
             if !is_recent {
                 let (word, bit) = place(index);
                 self.is_recent[word] &= !bit;
@@ -89,12 +96,18 @@ fn place(index: u32) -> (usize, u64) {
 }
 
 /// Adds what a bucket holds to `samples`; its bitmaps start anew.
-fn sample(bucket: &mut SourceBucket, now: u64, time: Time, samples: &mut Vec<SourceSample>) {
+fn sample(
+    heads: &SourceHeads,
+    body: &mut SourceBody,
+    now: u64,
+    time: Time,
+    samples: &mut Vec<SourceSample>,
+) {
     for way in 0..SOURCE_WAYS {
-        if let Some(sample) = source_sample(bucket, way, now, time) {
+        if let Some(sample) = source_sample(heads, body, way, now, time) {
             samples.push(sample);
-            bucket.counters[way].ports = 0;
-            bucket.counters[way].hosts = 0;
+            body.counters[way].ports = 0;
+            body.counters[way].hosts = 0;
         }
     }
 }
@@ -105,24 +118,35 @@ pub fn kind_counts(packet: &Packet, kinds: &mut HostKinds) {
     sources::kinds(packet, |kind| kinds.counts[kind as usize] += 1);
 }
 
+/// For so long the bits of a source's only packet are told, in milliseconds; those of others are told
+/// once.
+const ONLY_PACKET: u64 = 1_000;
+
 /// What one way of a bucket holds; `now` on the packet clock is `time` on the calendar.
 pub fn source_sample(
-    bucket: &SourceBucket,
+    heads: &SourceHeads,
+    body: &SourceBody,
     way: usize,
     now: u64,
     time: Time,
 ) -> Option<SourceSample> {
-    let key = bucket.keys[way];
+    let key = heads.keys[way];
     if key == 0 {
         return None;
     }
-    // Milliseconds wrap after 49 days; the age does not, as long as it is less than that.
-    let age = ((now / 1_000_000) as u32).wrapping_sub(bucket.last_seen[way]);
-    let age = if age > u32::MAX / 2 { 0 } else { age };
+    let meta = Meta(heads.metas[way]);
+    let mut counters = body.counters[way];
+    if let Some(only) = meta.counters(now) {
+        counters = only;
+        if meta.age(now) > ONLY_PACKET {
+            counters.ports = 0;
+            counters.hosts = 0;
+        }
+    }
     Some(SourceSample {
         source: source_address(key),
-        counters: bucket.counters[way],
-        last_seen: time.saturating_sub(u64::from(age) * 1_000_000),
+        counters,
+        last_seen: time.saturating_sub(meta.age(now) * 1_000_000),
     })
 }
 
@@ -156,7 +180,8 @@ mod tests {
                 let observation = Observation {
                     key: 1 << 32 | u64::from(source),
                     packets: 1,
-                    ports: 1 << source,
+                    contact: true,
+                    port: source as u8,
                     ..Observation::default()
                 };
                 all.record(&observation, now);

@@ -103,8 +103,10 @@ impl Supplement {
         counters.syns += observation.syns;
         counters.requests += observation.requests;
         counters.failed += observation.failed;
-        counters.ports |= observation.ports;
-        counters.hosts |= observation.hosts;
+        if observation.contact {
+            counters.ports |= 1 << (observation.port % 64);
+            counters.hosts |= 1 << (observation.host % 64);
+        }
     }
 
     /// Adds the hits to the kernel's, which are in the order of the counters.

@@ -105,6 +105,39 @@ impl Side {
             .collect()
     }
 
+    /// Gives the last numbers to the classes whose first rule decides whatever else a packet is;
+    /// `alone` tells of a rule whether it does. Returns these rules, and the first of the numbers.
+    pub(super) fn shortcuts(
+        &mut self,
+        alone: impl Fn(u32) -> bool,
+        drops: &[bool],
+    ) -> (Vec<u32>, u32) {
+        let first_rule = |class: &Class| {
+            let applies = |rule: &&u32| !(class.spared && drops[**rule as usize]);
+            let named = class.rules.iter().find(applies);
+            let always = self.always.iter().find(applies);
+            let first = named.into_iter().chain(always).min().copied()?;
+            alone(first).then_some(first)
+        };
+        let shortcuts: Vec<Option<u32>> = self.classes.iter().map(first_rule).collect();
+        let mut order: Vec<usize> = (0..self.classes.len()).collect();
+        order.sort_by_key(|&class| shortcuts[class].is_some());
+        let mut number = vec![0; order.len()];
+        for (new, &old) in order.iter().enumerate() {
+            number[old] = new as u32;
+        }
+        self.classes = order.iter().map(|&old| self.classes[old].clone()).collect();
+        for (_, class) in &mut self.v4 {
+            *class = number[*class as usize];
+        }
+        for (_, class) in &mut self.v6 {
+            *class = number[*class as usize];
+        }
+        let rules: Vec<u32> = order.iter().filter_map(|&old| shortcuts[old]).collect();
+        let first = (order.len() - rules.len()) as u32;
+        (rules, first)
+    }
+
     /// Whether no rule looks at the address.
     pub(super) fn is_any(&self) -> bool {
         self.classes.is_empty()

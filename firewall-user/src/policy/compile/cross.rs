@@ -144,6 +144,8 @@ pub(super) struct PlaneBuilder {
     /// Paged: the number of each row's pages, row by row.
     pages: Vec<u32>,
     known: HashMap<Vec<u32>, u32>,
+    /// The page that holds nothing.
+    nothing: Option<u32>,
 }
 
 impl PlaneBuilder {
@@ -154,6 +156,7 @@ impl PlaneBuilder {
             cells: Vec::new(),
             pages: Vec::new(),
             known: HashMap::new(),
+            nothing: None,
         }
     }
 
@@ -184,17 +187,40 @@ impl PlaneBuilder {
             }
             let mut page = chunk.to_vec();
             page.resize(size, last);
-            let next = self.known.len() as u32;
-            let number = match self.known.get(&page) {
-                Some(&number) => number,
-                None => {
-                    self.cells.extend_from_slice(&page);
-                    self.known.insert(page, next);
-                    next
-                }
-            };
-            self.pages.push(number);
+            self.page(page);
         }
+    }
+
+    /// Adds a row of which only the pages that `held` names hold anything but `nothing`.
+    pub(super) fn sparse_row(&mut self, cells: &[u32], held: &[bool], nothing: u32) {
+        if !self.paged {
+            self.cells.extend_from_slice(cells);
+            return;
+        }
+        for (page, held) in cells.chunks(PAGE as usize).zip(held) {
+            match (held, self.nothing) {
+                (false, Some(number)) => self.pages.push(number),
+                (false, None) => self.nothing = Some(self.page(vec![nothing; PAGE as usize])),
+                (true, _) => {
+                    self.page(page.to_vec());
+                }
+            }
+        }
+    }
+
+    /// Adds a page to the row in hand; returns its number.
+    fn page(&mut self, page: Vec<u32>) -> u32 {
+        let next = self.known.len() as u32;
+        let number = match self.known.get(&page) {
+            Some(&number) => number,
+            None => {
+                self.cells.extend_from_slice(&page);
+                self.known.insert(page, next);
+                next
+            }
+        };
+        self.pages.push(number);
+        number
     }
 
     /// Whether all pairs have the one outcome.

@@ -54,9 +54,9 @@ enum Parting {
     ByBoth,
 }
 
-/// A layout of at most so many words is taken without looking for a smaller one: it fits into the
-/// cache beside everything else.
-const SMALL: usize = 64 << 10;
+/// Lists of at most so many words are taken as they are. More groups would be smaller, but a packet reads
+/// some lines of each.
+const SMALL: usize = 512 << 10;
 /// Lists that take more are given up.
 const MAX_WORDS: usize = 7 << 20;
 const BUDGET: Budget = Budget {
@@ -90,8 +90,10 @@ impl Rules<'_> {
                 Err(failed @ TooLarge::Chain { .. }) => return Err(failed),
                 Err(failed) => failure = Some(failed),
             }
+            // Both ways of making two groups are looked at before one is taken.
             if let Some(best) = &best
                 && best.words.len() <= SMALL
+                && !matches!(parting, Parting::ByDestination)
             {
                 break;
             }

@@ -251,7 +251,7 @@ impl Policy {
                 }
             })
         };
-        let source = side(Field::Source)?;
+        let mut source = side(Field::Source)?;
         let destination = side(Field::Destination)?;
         let conditions = Conditions::gather(rules, environment, &mut compiled.notes);
         let kinds: Vec<Kind> = rules.iter().map(|rule| kind(rule)).collect();
@@ -260,6 +260,20 @@ impl Policy {
             .map(|rule| rule.action == Action::Drop)
             .collect();
         let image = &mut compiled.image;
+        let alone = |rule: u32| {
+            let rule = rule as usize;
+            kinds[rule] == Kind::Decides
+                && rules[rule].to.is_any()
+                && conditions.is_any(conditions.of_rule[rule])
+        };
+        let (shortcuts, first) = source.shortcuts(alone, &drops);
+        if !shortcuts.is_empty() {
+            let mut sink = Sink::after(image);
+            constants[constant::SHORTCUTS] = sink.place();
+            constants[constant::FIRST_SHORTCUT] = first;
+            sink.narrow(shortcuts.into_iter());
+            image.append(&mut sink.words);
+        }
         for (side, field, v6) in [
             (&source, Field::Source, constant::SOURCE_V6),
             (&destination, Field::Destination, constant::DESTINATION_V6),

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use firewall_common::image::result;
+use firewall_common::image::{PAGE, result};
 
 use super::cross::{PlaneBuilder, Sink, WHOLE};
 use super::tail::Tails;
@@ -23,8 +23,8 @@ pub(super) enum Kind {
 /// Conditions of at most this number are compared with each other to leave out rules that others
 /// hide.
 const COMPARED: usize = 2_048;
-/// Cells of all rows together; more would take seconds.
-const MAX_CELLS: usize = 1 << 26;
+/// Pages of all rows together: 16 MiB of places.
+const MAX_PAGES: usize = 1 << 22;
 
 /// The lists of a group.
 pub(super) struct Group<'a> {
@@ -115,21 +115,20 @@ impl<'a> Group<'a> {
             let all: Vec<u32> = (0..self.lists.len() as u32).collect();
             (all.clone(), all)
         };
-        if shapes.len() * tails > MAX_CELLS {
+        // Rows begin with a word of their own.
+        let paged = shapes.len() * tails.next_multiple_of(4) > WHOLE;
+        let width = tails.next_multiple_of(if paged { 128 } else { 4 });
+        if shapes.len() * (width / PAGE as usize) > MAX_PAGES {
             let mut longest = self.lists.clone();
             longest.sort_by_key(|list| std::cmp::Reverse(list.len()));
             longest.truncate(1_000);
             return Err(Excess::Cells(longest));
         }
-        let paged = shapes.len() * tails > WHOLE;
-        let mut plane = PlaneBuilder::new(
-            shapes.len(),
-            tails.next_multiple_of(if paged { 128 } else { 4 }),
-        );
-        let mut rows = Rows::new(self, named);
+        let mut plane = PlaneBuilder::new(shapes.len(), width);
+        let mut rows = Rows::new(self, named, width);
         for &list in &shapes {
-            let cells = rows.row(&self.lists[list as usize])?;
-            plane.row(cells);
+            rows.row(&self.lists[list as usize])?;
+            plane.sparse_row(&rows.cells, &rows.pages, result::NONE);
         }
         let plane = plane.place(sink, false, |cell| cell);
         let row_words = if plane.paged {
@@ -234,12 +233,14 @@ struct Rows<'a> {
     /// Per condition: the tails that meet it, a bit each.
     met: Vec<Vec<u64>>,
     undecided: Vec<u64>,
+    /// The row in hand, and which of its pages hold a result.
     cells: Vec<u32>,
+    pages: Vec<bool>,
     chains: Chains,
 }
 
 impl<'a> Rows<'a> {
-    fn new(group: &'a Group<'a>, named: bool) -> Self {
+    fn new(group: &'a Group<'a>, named: bool, width: usize) -> Self {
         let tails = &group.tails.classes;
         let words = tails.len().div_ceil(64);
         let mut met = vec![Vec::new(); group.conditions.len()];
@@ -256,26 +257,42 @@ impl<'a> Rows<'a> {
             chained: group.kinds.contains(&Kind::Passes),
             met,
             undecided: vec![0; words],
-            cells: vec![0; tails.len()],
+            cells: vec![result::NONE; width],
+            pages: vec![false; width.div_ceil(PAGE as usize)],
             chains: Chains::default(),
         }
     }
 
-    /// The results of a list by tail.
-    fn row(&mut self, list: &[u32]) -> Result<&[u32], Excess> {
+    /// Makes the row of a list: its results by tail.
+    fn row(&mut self, list: &[u32]) -> Result<(), Excess> {
+        let page = PAGE as usize;
+        let nothing = if self.chained { 0 } else { result::NONE };
+        for (index, cells) in self.cells.chunks_mut(page).enumerate() {
+            if std::mem::take(&mut self.pages[index]) {
+                cells.fill(result::NONE);
+            }
+        }
         self.undecided.fill(u64::MAX);
-        self.cells.fill(if self.chained { 0 } else { result::NONE });
         for (position, &rule) in list.iter().enumerate() {
             let result = if self.named { position as u32 } else { rule };
             let decides = self.group.kinds[rule as usize] == Kind::Decides;
             let met = &self.met[self.group.conditions.of_rule[rule as usize] as usize];
             for (word, (undecided, met)) in self.undecided.iter_mut().zip(met).enumerate() {
                 let mut reached = *undecided & met;
+                if reached == 0 {
+                    continue;
+                }
                 if decides {
                     *undecided &= !met;
                 }
+                // A word of bits is a page of cells.
+                let end = self.group.tails.classes.len().min((word + 1) * page);
+                let cells = &mut self.cells[word * page..end];
+                if !std::mem::replace(&mut self.pages[word], true) {
+                    cells.fill(nothing);
+                }
                 while reached != 0 {
-                    let cell = &mut self.cells[word * 64 + reached.trailing_zeros() as usize];
+                    let cell = &mut cells[reached.trailing_zeros() as usize];
                     reached &= reached - 1;
                     *cell = if self.chained {
                         self.chains.longer(*cell, result)
@@ -285,8 +302,18 @@ impl<'a> Rows<'a> {
                 }
             }
         }
-        if self.chained {
-            for cell in &mut self.cells {
+        if !self.chained {
+            return Ok(());
+        }
+        let pages = self.cells.chunks_mut(page).zip(&self.pages);
+        let mut left = self.group.tails.classes.len();
+        for (cells, held) in pages {
+            let whole = left.min(page);
+            left -= whole;
+            for cell in &mut cells[..whole] {
+                if !held {
+                    break;
+                }
                 *cell = self.chains.place(*cell).map_err(|results| {
                     let rule = |result: &u32| {
                         if self.named {
@@ -299,7 +326,7 @@ impl<'a> Rows<'a> {
                 })?;
             }
         }
-        Ok(&self.cells)
+        Ok(())
     }
 }
 

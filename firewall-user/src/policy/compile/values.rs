@@ -55,6 +55,11 @@ impl Conditions {
         self.fields.len()
     }
 
+    /// Whether every packet meets a condition.
+    pub(super) fn is_any(&self, condition: u32) -> bool {
+        self.fields[condition as usize].iter().all(Option::is_none)
+    }
+
     /// Whether every packet that meets `other` meets `condition`.
     pub(super) fn covers(&self, condition: u32, other: u32) -> bool {
         let within =
