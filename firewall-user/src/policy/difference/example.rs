@@ -162,6 +162,11 @@ impl Example {
             tags = TAG;
         }
         packet = packet.payload(&payload);
+        // Both headers are multiples of 8 bytes but for IPv4's, and all pieces but the last are too.
+        let unaligned = if self.from.is_ipv4() { 4 } else { 0 };
+        if self.fragment == Piece::First && self.length % 8 != unaligned {
+            return None;
+        }
         let shortest = packet.build().len() - ETHERNET - tags;
         let more = usize::from(self.length).checked_sub(shortest)?;
         let header = payload.len();
