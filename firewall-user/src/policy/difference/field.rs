@@ -280,7 +280,7 @@ impl Context {
         const EXTENSIONS: [u8; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
         let with = [TCP, UDP, UDPLITE, SCTP, DCCP, icmp];
         let known =
-            |number: &u8| !with.contains(number) && !(self.v6 && EXTENSIONS.contains(number));
+            |number: &u8| !(with.contains(number) || self.v6 && EXTENSIONS.contains(number));
         (0..=255).filter(known).collect()
     }
 

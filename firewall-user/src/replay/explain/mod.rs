@@ -179,8 +179,8 @@ fn enter(engine: &mut HostEngine, question: &Question<'_>, entry: &Entry) {
     let connection = Connection {
         last_seen: question.now.saturating_sub(nanoseconds(entry.idle)),
         rule: entry.rule.as_ref().and_then(counter).unwrap_or(NO_RULE),
-        flags: u32::from(entry.answered) * CONNECTION_ASSURED
-            | u32::from(entry.closing) * CONNECTION_CLOSING,
+        flags: (u32::from(entry.answered) * CONNECTION_ASSURED)
+            | (u32::from(entry.closing) * CONNECTION_CLOSING),
     };
     engine.enter(&flow_key(&packet, question.direction), connection);
 }

@@ -234,7 +234,7 @@ fn v6(frame: &[u8], start: usize) -> Parsed<Packet> {
 fn can_be_cut(kind: Fragment, protocol: u8, from: usize, to: usize, more: bool) -> bool {
     match kind {
         Fragment::Whole => true,
-        _ if to == from || (more && to % 8 != 0) => false,
+        _ if to == from || (more && !to.is_multiple_of(8)) => false,
         Fragment::First => true,
         Fragment::Later => protocol != TCP || from >= 20,
     }
