@@ -100,7 +100,7 @@ const ROWS: &[Row] = &[
             |at| at.tcp(80, SYN),
             |at| at.tcp(8000, SYN),
             |at| at.tcp(8099, SYN),
-            |at| at.tcp(80, SYN).fragment(0, true),
+            |at| at.tcp(80, SYN).payload(&[0; 4]).fragment(0, true),
         ],
         passes_over: &[
             |at| at.tcp(81, SYN),
@@ -189,7 +189,7 @@ const ROWS: &[Row] = &[
             |at| at.ping(ECHO).payload(b"GET "),
             |at| at.packet().protocol(99).payload(b"GET "),
             |at| at.udp(53).payload(&[1, 2, 0xff, 3, 0x0f]),
-            |at| at.udp(53).payload(b"GET ").fragment(0, true),
+            |at| at.udp(53).payload(b"GET /abc").fragment(0, true),
         ],
         passes_over: &[
             |at| at.syn().payload(b"GET"),
@@ -230,7 +230,7 @@ const ROWS: &[Row] = &[
     Row {
         keys: |_| "fragment = true".to_owned(),
         matches: &[
-            |at| at.syn().payload(&[0; 16]).fragment(0, true),
+            |at| at.syn().payload(&[0; 20]).fragment(0, true),
             |at| at.syn().payload(&[0; 16]).fragment(9, false),
         ],
         passes_over: &[At::syn],
@@ -239,7 +239,7 @@ const ROWS: &[Row] = &[
         keys: |_| "fragment = false".to_owned(),
         matches: &[At::syn],
         passes_over: &[
-            |at| at.syn().payload(&[0; 16]).fragment(0, true),
+            |at| at.syn().payload(&[0; 20]).fragment(0, true),
             |at| at.syn().payload(&[0; 16]).fragment(9, false),
         ],
     },
