@@ -229,9 +229,10 @@ const ROWS: &[Row] = &[
     },
     Row {
         keys: |_| "fragment = true".to_owned(),
+        // A later one that follows its first is not judged by itself.
         matches: &[
-            |at| at.syn().payload(&[0; 20]).fragment(0, true),
             |at| at.syn().payload(&[0; 16]).fragment(9, false),
+            |at| at.syn().payload(&[0; 20]).fragment(0, true),
         ],
         passes_over: &[At::syn],
     },
@@ -239,8 +240,8 @@ const ROWS: &[Row] = &[
         keys: |_| "fragment = false".to_owned(),
         matches: &[At::syn],
         passes_over: &[
-            |at| at.syn().payload(&[0; 20]).fragment(0, true),
             |at| at.syn().payload(&[0; 16]).fragment(9, false),
+            |at| at.syn().payload(&[0; 20]).fragment(0, true),
         ],
     },
     Row {
