@@ -63,7 +63,7 @@ impl TestRun {
     fn load(compiled: Compiled, replay: bool) -> anyhow::Result<Self> {
         let purpose = Purpose {
             interface: 0,
-            source_seed: 0,
+            source_seed: crate::engine::SOURCE_SEED,
             replay,
         };
         let mut programs = object::load(&compiled, &[purpose], None)?

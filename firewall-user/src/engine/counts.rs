@@ -10,7 +10,7 @@ use firewall_common::sources::{self, Meta, Observation};
 use crate::detect::{SourceSample, Time};
 
 /// Seed of the source hash where no attacker can exploit it being known.
-const SEED: u32 = 0x5bd1_e995;
+pub const SOURCE_SEED: u32 = 0x5bd1_e995;
 /// For how long a bucket that nothing was added to is still looked at, in milliseconds: detectors tell
 /// what came in one interval by what follows in the next.
 const RECENT: u64 = 3_000;
@@ -41,7 +41,7 @@ impl Counts {
 
     #[inline]
     pub(super) fn record(&mut self, observation: &Observation, now: u64) {
-        let index = sources::bucket_index(observation.key, SEED, self.heads.len() as u32);
+        let index = sources::bucket_index(observation.key, SOURCE_SEED, self.heads.len() as u32);
         let at = index as usize;
         sources::record(&mut self.heads[at], &mut self.bodies[at], observation, now);
         let (word, bit) = place(index);
@@ -69,6 +69,8 @@ impl Counts {
     /// whole table would be read hundreds of thousands of times.
     pub(super) fn recent_samples(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         let mut samples = Vec::new();
+        // In the order of the table, as all other readers have them.
+        self.recent.sort_unstable();
         self.recent.retain(|&index| {
             let heads = &self.heads[index as usize];
             sample(

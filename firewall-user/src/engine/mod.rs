@@ -22,7 +22,7 @@ use crate::bans::Refused;
 use crate::detect::{HostCounts, SourceSample, Time};
 use crate::policy::Compiled;
 
-pub use counts::{kind_counts, source_address, source_sample};
+pub use counts::{SOURCE_SEED, kind_counts, source_address, source_sample};
 
 /// A policy and its state, in memory.
 #[derive(Debug)]
