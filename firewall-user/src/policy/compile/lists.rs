@@ -56,7 +56,7 @@ enum Parting {
 
 /// Lists of at most so many words are taken as they are. More groups would be smaller, but a packet reads
 /// some lines of each.
-const SMALL: usize = 512 << 10;
+const SMALL: usize = 1_536 << 10;
 /// Lists that take more are given up.
 const MAX_WORDS: usize = 7 << 20;
 const BUDGET: Budget = Budget {
