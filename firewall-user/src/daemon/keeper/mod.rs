@@ -1,6 +1,7 @@
 //! What the fence thread keeps: the datapath with everything whose order matters to it - the policy
 //! in force, the detector. Synchronous, and the only place that changes the fence.
 
+mod answer;
 mod begin;
 mod counts;
 mod guard;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Keeper;
-use crate::detect::{Alert, AlertChange, Snapshot, Time};
+use crate::detect::{AlertChange, AlertState, Snapshot, Time};
 
 impl Keeper {
     /// One round.
@@ -26,12 +26,8 @@ impl Keeper {
     }
 
     fn take_in(&mut self, change: AlertChange) {
-        let alert = match change {
-            AlertChange::Resolved(alert) => {
-                info!(kind = %alert.kind, subject = %alert.subject, "alert resolved");
-                alert
-            }
-            AlertChange::Fired(mut alert) => {
+        let mut alert = match change {
+            AlertChange::Fired(alert) => {
                 warn!(
                     kind = %alert.kind,
                     subject = %alert.subject,
@@ -39,31 +35,27 @@ impl Keeper {
                     "{}",
                     alert.why
                 );
-                self.respond(&mut alert);
                 alert
             }
-            AlertChange::Updated(mut alert) => {
-                // An attacker that goes on after its ban ended, or while it lasts, stays out.
-                self.respond(&mut alert);
+            AlertChange::Updated(alert) => alert,
+            AlertChange::Resolved(alert) => {
+                info!(kind = %alert.kind, subject = %alert.subject, "alert resolved");
                 alert
             }
         };
-        self.alerts.record(alert);
-    }
-
-    /// Does what the settings ask for and notes it in the alert.
-    fn respond(&mut self, alert: &mut Alert) {
-        let Some(source) = alert.subject.prefix() else {
-            return;
+        // An attacker that goes on after its ban ended, or while it lasts, stays out.
+        let said = match alert.state {
+            AlertState::Firing => self.answer(&alert),
+            AlertState::Resolved => self.stand_down(&alert),
         };
-        let respond = &self.settings.respond;
-        let Some(what) = self.warden.respond(respond, alert.kind, source) else {
-            return;
-        };
-        if alert.response.last() != Some(&what) {
-            self.detector.record_response(alert.id, what.clone());
-            alert.response.push(what);
+        for what in said {
+            if !alert.response.contains(&what) {
+                // An alert that is over is no longer the detector's.
+                self.detector.record_response(alert.id, what.clone());
+                alert.response.push(what);
+            }
         }
+        self.alerts.record(alert);
     }
 }
 

@@ -1,0 +1,28 @@
+//! What is done about an alert. Every means of defence has its line here and its code elsewhere, so
+//! that one look tells what an alert leads to, and in which order.
+
+use super::Keeper;
+use crate::detect::Alert;
+
+impl Keeper {
+    /// Answers an alert that fired or grew. Gives what was done about it or why nothing was, in
+    /// words for its `response`; words that were said before are not said again.
+    pub(super) fn answer(&mut self, alert: &Alert) -> Vec<String> {
+        let mut said = Vec::new();
+        said.extend(self.answer_source(alert));
+        said
+    }
+
+    /// Takes back what an alert's answer put up for as long as it lasts, now that it is over. Bans
+    /// end by themselves.
+    pub(super) fn stand_down(&mut self, _alert: &Alert) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// A ban of the source that it names, if the settings ask for it.
+    fn answer_source(&mut self, alert: &Alert) -> Option<String> {
+        let source = alert.subject.prefix()?;
+        self.warden
+            .respond(&self.settings.respond, alert.kind, source)
+    }
+}
