@@ -10,7 +10,7 @@ use firewall_common::packet::{NO_VLAN, mark};
 use firewall_common::{Reason, Verdict};
 use firewall_user::engine::{HostEngine, Judged};
 use firewall_user::policy::difference::{Change, Decision, compare};
-use firewall_user::policy::{Action, DefaultAction, Environment, Mode, Policy};
+use firewall_user::policy::{Action, Compiled, DefaultAction, Environment, Mode, Policy};
 use jiff::Timestamp;
 
 use crate::generate::policy::{Size, policy};
@@ -55,7 +55,9 @@ pub fn judge(seed: u64, packets: u64, seen: &mut Seen) {
         .iter()
         .map(|change| (change.direction as u32, &change.old.rule, &change.new.rule))
         .collect();
-    let (mut before, mut after) = (engine(&old), engine(&new));
+    // Compiling takes far longer than judging: once for all examples.
+    let compiled = [compile(&old), compile(&new)];
+    let [mut before, mut after] = compiled.clone().map(HostEngine::new);
     let mut traffic = Traffic::new(random, &old, START);
     for _ in 0..packets {
         let Event::Packet { frame, direction } = traffic.next() else {
@@ -80,7 +82,7 @@ pub fn judge(seed: u64, packets: u64, seen: &mut Seen) {
     seen.changes += difference.changes.len() as u64;
     seen.equal_pairs += u64::from(difference.changes.is_empty());
     for change in &difference.changes {
-        match shown(&old, &new, change) {
+        match shown(&compiled, change) {
             Ok(shown) => seen.shown += u64::from(shown),
             Err(told) => fail(&told),
         }
@@ -89,7 +91,7 @@ pub fn judge(seed: u64, packets: u64, seen: &mut Seen) {
 
 /// Whether a change's example is judged as the change says; not where something else than rules decides
 /// about it, or where it takes a payload.
-fn shown(old: &Policy, new: &Policy, change: &Change) -> Result<bool, String> {
+fn shown(compiled: &[Compiled; 2], change: &Change) -> Result<bool, String> {
     let Some(example) = &change.example else {
         return Ok(false);
     };
@@ -104,8 +106,8 @@ fn shown(old: &Policy, new: &Policy, change: &Change) -> Result<bool, String> {
         now: u64::try_from(example.at.as_nanosecond()).expect("a time after 1970"),
         interface: slot.unwrap_or(INTERFACES.len() - 1) as u32,
     };
-    for (policy, decision) in [(old, &change.old), (new, &change.new)] {
-        let mut engine = engine(policy);
+    for (compiled, decision) in compiled.iter().zip([&change.old, &change.new]) {
+        let mut engine = HostEngine::new(compiled.clone());
         let judged = engine.judge_at(&frame, NO_VLAN, change.direction, at);
         if !by_rules(&judged) {
             return Ok(false);
@@ -141,16 +143,14 @@ fn decider(engine: &HostEngine, judged: &Judged) -> Option<String> {
     }
 }
 
-fn engine(policy: &Policy) -> HostEngine {
+fn compile(policy: &Policy) -> Compiled {
     let environment = Environment {
         interfaces: INTERFACES.map(str::to_owned).to_vec(),
         ..Environment::default()
     };
-    HostEngine::new(
-        policy
-            .compile(&environment)
-            .expect("a policy that compiles"),
-    )
+    policy
+        .compile(&environment)
+        .expect("a policy that compiles")
 }
 
 /// The policy with a few things done to it that people do.

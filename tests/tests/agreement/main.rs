@@ -32,7 +32,7 @@ const PER_LOADED_POLICY: u64 = 3_000;
 /// An ordinary run judges one in this many headers of a trace, of sets with 1,000 rules.
 const HEADER_STEP: usize = 20;
 /// Packets that pairs of policies are compared by, in all and each.
-const DIFFERENCE_PAIRS: u64 = 60_000;
+const DIFFERENCE_PAIRS: u64 = 36_000;
 const PER_DIFFERENCE: u64 = 600;
 const SEED: u64 = 20_260_501;
 
