@@ -1,10 +1,11 @@
 //! Layouts of what kernel and user space share in maps. All are `repr(C)` without padding.
 
 use crate::Address;
+use crate::packet::Packet;
 
 /// The version of every layout in this module; part of the pin folder's name, so that programs
 /// of another layout never reuse these maps.
-pub const LAYOUT_VERSION: u32 = 3;
+pub const LAYOUT_VERSION: u32 = 4;
 
 /// Rule counters: built-in rules first, then the policy's rules, by a stable number per name.
 pub const RULE_COUNTERS: u32 = 32_768;
@@ -144,55 +145,82 @@ pub struct SourceBody {
     pub counters: [SourceCounters; SOURCE_WAYS],
 }
 
+/// Connections and requests that a rule let in.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uses {
+    pub connections: u64,
+    pub requests: u64,
+}
+
+/// Size of the ring buffer of sampled packets in bytes; a power of two.
+pub const EVENTS_BYTES: u32 = 4 << 20;
+
 /// Bytes of the packet that an event carries.
-pub const EVENT_BYTES: usize = 96;
+pub const EVENT_BYTES: usize = 160;
 
 /// A sampled packet, through the ring buffer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Event {
-    /// CLOCK_MONOTONIC nanoseconds (coarse).
+    /// CLOCK_MONOTONIC nanoseconds, in steps of the kernel's tick.
     pub time: u64,
-    pub source: Address,
-    pub destination: Address,
+    /// How many packets and bytes it speaks for (see [`crate::sampling`]).
+    pub packets: u64,
+    pub bytes: u64,
+    pub packet: Packet,
     /// Counter of the rule, or [`NO_RULE`].
     pub rule: u32,
     /// Interface slot.
     pub interface: u32,
-    pub length: u32,
-    pub source_port: u16,
-    pub destination_port: u16,
     pub direction: u8,
     pub verdict: u8,
     pub reason: u8,
-    pub protocol: u8,
-    pub tcp_flags: u8,
-    pub icmp_type: u8,
-    /// Bytes of `bytes` that are filled.
+    /// See [`crate::sampling::Class`].
+    pub class: u8,
+    /// Bytes of `frame` that are filled.
     pub captured: u8,
-    /// See [`crate::packet::mark`].
-    pub marks: u8,
+    pub reserved: [u8; 3],
     /// The first bytes of the frame.
-    pub bytes: [u8; EVENT_BYTES],
+    pub frame: [u8; EVENT_BYTES],
+}
+
+/// Classes of sampled packets, as a power of two (see [`crate::sampling::Class`]).
+pub const CLASSES: usize = 8;
+
+/// How far a class of sampled packets has been shown, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClassThinning {
+    /// Since the last that was shown.
+    pub packets: u64,
+    pub bytes: u64,
+    /// The interval in which the last was shown, and how many were.
+    pub interval: u64,
+    pub sent: u64,
+}
+
+/// What was shown and what was not, per CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Thinning {
+    pub classes: [ClassThinning; CLASSES],
+    /// Packets that were due but had no room in their interval.
+    pub withheld: u64,
 }
 
 /// Counters that are about Palisade itself, per CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Health {
-    /// Events that the throttle held back.
-    pub events_throttled: u64,
     /// Events for which the ring buffer had no room.
     pub events_lost: u64,
     /// Connections that could not be entered.
     pub connections_refused: u64,
     /// Sources that displaced another, or were turned away, because their bucket was full.
     pub sources_contended: u64,
-    /// The interval in which events are counted, and how many were sent in it.
-    pub interval: u64,
-    pub sent: u32,
-    /// Passing packets since the last sample of one.
-    pub passes: u32,
+    /// Of sampled packets.
+    pub thinning: Thinning,
 }
 
 /// What a packet is, for the counts of the whole host. A packet counts under every kind that fits.
@@ -249,6 +277,8 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for Counter {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for Uses {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for FlowKey {}
     // SAFETY: as above.
     unsafe impl aya::Pod for Connection {}
@@ -271,5 +301,6 @@ const _: () = {
     assert!(size_of::<LimitLine>() == 64);
     assert!(size_of::<FlowKey>() == 40);
     assert!(size_of::<BanKey>() == 24);
-    assert!(size_of::<Event>() == 64 + EVENT_BYTES);
+    assert!(size_of::<Event>() == 40 + size_of::<Packet>() + EVENT_BYTES);
+    assert!(EVENT_BYTES <= u8::MAX as usize);
 };

@@ -15,6 +15,7 @@ pub mod image;
 pub mod layout;
 pub mod limit;
 pub mod packet;
+pub mod sampling;
 pub mod sources;
 pub mod trial;
 pub mod verdict;

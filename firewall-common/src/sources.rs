@@ -104,7 +104,7 @@ pub fn observe_refusal(packet: &Packet) -> Option<Observation> {
 /// Whether a packet opens, or pretends to open, something: replies, refusals, errors and segments
 /// of connections do not.
 #[inline(always)]
-fn is_first_contact(packet: &Packet, syn: bool) -> bool {
+pub(crate) fn is_first_contact(packet: &Packet, syn: bool) -> bool {
     if packet.kind as u8 != Kind::Ip as u8 || packet.is(mark::ICMP_ERROR) {
         return false;
     }

@@ -2,8 +2,9 @@
 
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use firewall_common::decide::Judgement;
-use firewall_common::layout::{TRAFFIC_KINDS, total_index};
+use firewall_common::layout::{NO_RULE, TRAFFIC_KINDS, total_index};
 use firewall_common::packet::Packet;
+use firewall_common::sampling;
 use firewall_common::sources::{self, Observation, Recorded};
 use firewall_common::{Direction, Reason};
 
@@ -38,6 +39,18 @@ pub fn count(
         sources::kinds(packet, |kind| {
             kinds.counts[kind as usize & (TRAFFIC_KINDS - 1)] += packets as u64;
         });
+    }
+    // What is let in makes use of a service; only what opens or asks is looked up.
+    if direction as u32 == Direction::Inbound as u32 && judgement.rule != NO_RULE {
+        let uses = sampling::uses(packet, judgement);
+        if (uses.connections | uses.requests) != 0
+            && let Some(sum) = maps::RULE_USES.get_ptr_mut(judgement.rule)
+        {
+            // SAFETY: this CPU's own entry.
+            let sum = unsafe { &mut *sum };
+            sum.connections += uses.connections;
+            sum.requests += uses.requests;
+        }
     }
     if sources::is_accounted(direction) {
         let established = judgement.reason as u32 == Reason::Established as u32;

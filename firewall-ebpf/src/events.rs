@@ -1,22 +1,18 @@
-//! Samples of packets for people, throttled per CPU before the ring buffer's lock is taken.
+//! The stream of sampled packets: what detection and people are shown.
+
+use core::ptr;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::bindings::{BPF_RB_NO_WAKEUP, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_skb_load_bytes, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
+use firewall_common::Direction;
 use firewall_common::decide::Judgement;
 use firewall_common::layout::{EVENT_BYTES, Event};
 use firewall_common::packet::Packet;
-use firewall_common::{Direction, Verdict};
+use firewall_common::sampling;
 
 use crate::maps;
-
-/// Length of a throttle interval: about 0.13 s, by shifting nanoseconds.
-const INTERVAL_SHIFT: u32 = 27;
-/// Events that a CPU may send in an interval.
-const PER_INTERVAL: u32 = 64;
-/// One passing packet in this many is a sample.
-const PASSES_PER_SAMPLE: u32 = 1024;
 
 /// Where an event's bytes come from.
 pub trait Sampled {
@@ -40,7 +36,7 @@ impl Sampled for TcContext {
     }
 }
 
-/// Sends a sample of a drop, of one pass in many, and of what a rule asks to be logged.
+/// Shows a packet, if it is due. `packets` and `bytes` are what the frame stands for.
 #[inline(always)]
 pub fn sample<S: Sampled>(
     context: &S,
@@ -48,31 +44,22 @@ pub fn sample<S: Sampled>(
     judgement: Judgement,
     direction: Direction,
     now: u64,
+    packets: u32,
+    bytes: u32,
 ) {
     let Some(health) = maps::HEALTH.get_ptr_mut(0) else {
         return;
     };
     // SAFETY: this CPU's own entry.
     let health = unsafe { &mut *health };
-    if judgement.verdict as u32 == Verdict::Pass as u32 && !judgement.log {
-        health.passes += 1;
-        if health.passes < PASSES_PER_SAMPLE {
-            return;
-        }
-        health.passes = 0;
-    }
-    let interval = now >> INTERVAL_SHIFT;
-    if health.interval != interval {
-        health.interval = interval;
-        health.sent = 0;
-    }
-    if health.sent >= PER_INTERVAL {
-        health.events_throttled += 1;
+    let class = sampling::class(packet, judgement);
+    let unit = maps::SAMPLE_UNIT.load();
+    let Some(spoken) = sampling::offer(&mut health.thinning, class, packets, bytes, unit, now)
+    else {
         return;
-    }
-    health.sent += 1;
+    };
     let Some(mut entry) = maps::EVENTS.reserve_untyped::<Event>(0) else {
-        health.events_lost += 1;
+        health.events_lost += spoken.packets;
         return;
     };
     let captured = if packet.length < EVENT_BYTES as u32 {
@@ -80,29 +67,26 @@ pub fn sample<S: Sampled>(
     } else {
         EVENT_BYTES as u32
     };
-    entry.write(Event {
-        time: now,
-        source: packet.sender,
-        destination: packet.destination,
-        rule: judgement.rule,
-        interface: maps::INTERFACE.load(),
-        length: packet.length,
-        source_port: packet.source_port,
-        destination_port: packet.destination_port,
-        direction: direction as u8,
-        verdict: judgement.verdict as u8,
-        reason: judgement.reason as u8,
-        protocol: packet.protocol,
-        tcp_flags: packet.tcp_flags,
-        icmp_type: packet.icmp_type,
-        captured: captured as u8,
-        marks: packet.marks,
-        bytes: [0; EVENT_BYTES],
-    });
-    if captured >= 14 && captured <= EVENT_BYTES as u32 {
-        // SAFETY: the entry was written above; the field is EVENT_BYTES long.
-        let to = unsafe { (*entry.as_mut_ptr()).bytes.as_mut_ptr() };
-        context.copy(to, captured);
+    // Field by field: as a whole it would be put together on the stack, which has no room for it.
+    let event = entry.as_mut_ptr();
+    // SAFETY: the entry is as large as an event, and all of it is ours.
+    unsafe {
+        (&raw mut (*event).time).write(now);
+        (&raw mut (*event).packets).write(spoken.packets);
+        (&raw mut (*event).bytes).write(spoken.bytes);
+        ptr::copy_nonoverlapping(packet, &raw mut (*event).packet, 1);
+        (&raw mut (*event).rule).write(judgement.rule);
+        (&raw mut (*event).interface).write(maps::INTERFACE.load());
+        (&raw mut (*event).direction).write(direction as u8);
+        (&raw mut (*event).verdict).write(judgement.verdict as u8);
+        (&raw mut (*event).reason).write(judgement.reason as u8);
+        (&raw mut (*event).class).write(class as u8);
+        (&raw mut (*event).captured).write(0);
+        if captured >= 14 && captured <= EVENT_BYTES as u32 {
+            context.copy((&raw mut (*event).frame).cast(), captured);
+            (&raw mut (*event).captured).write(captured as u8);
+        }
     }
-    entry.submit(0);
+    // The reader comes by itself, some times a second: waking it for each would cost more than all else.
+    entry.submit(BPF_RB_NO_WAKEUP as u64);
 }

@@ -87,7 +87,15 @@ fn ingress(context: &XdpContext) -> u32 {
         packet.length,
     );
     trace(context, packet, *judgement);
-    events::sample(context, packet, *judgement, Direction::Inbound, at.now);
+    events::sample(
+        context,
+        packet,
+        *judgement,
+        Direction::Inbound,
+        at.now,
+        1,
+        packet.length,
+    );
     match judgement.verdict {
         Verdict::Pass => XDP_PASS,
         Verdict::Drop => XDP_DROP,
@@ -147,7 +155,15 @@ fn egress(context: &TcContext) -> i32 {
         packet.length + further_bytes,
     );
     trace(context, packet, *judgement);
-    events::sample(context, packet, *judgement, Direction::Outbound, at.now);
+    events::sample(
+        context,
+        packet,
+        *judgement,
+        Direction::Outbound,
+        at.now,
+        packets,
+        packet.length + further_bytes,
+    );
     match judgement.verdict {
         Verdict::Pass => TC_NEXT,
         Verdict::Drop => TC_DROP,

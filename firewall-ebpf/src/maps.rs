@@ -10,8 +10,8 @@ use firewall_common::decide::Scratch;
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Line, constant};
 use firewall_common::layout::{
-    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
-    RULE_COUNTERS, SourceBody, SourceHeads, TOTALS,
+    CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
+    LimitLine, RULE_COUNTERS, SourceBody, SourceHeads, TOTALS, Uses,
 };
 
 pub const BPF_F_MMAPABLE: usize = 1 << 10;
@@ -53,6 +53,10 @@ pub static VERDICTS: PerCpuArray<Counter, { TOTALS as usize }> = PerCpuArray::ne
 #[btf_map]
 pub static RULE_HITS: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArray::new();
 
+/// Connections and requests by rule.
+#[btf_map]
+pub static RULE_USES: PerCpuArray<Uses, { RULE_COUNTERS as usize }> = PerCpuArray::new();
+
 /// Packets and bytes over a rule's limit, by rule.
 #[btf_map]
 pub static LIMITED: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArray::new();
@@ -70,7 +74,7 @@ pub static HEALTH: PerCpuArray<Health, 1> = PerCpuArray::new();
 
 /// Sampled packets.
 #[btf_map]
-pub static EVENTS: RingBuf<(), { 1 << 20 }> = RingBuf::new();
+pub static EVENTS: RingBuf<(), { EVENTS_BYTES as usize }> = RingBuf::new();
 
 /// What a program hands from one stage to the next, by direction.
 #[btf_map]
@@ -124,6 +128,9 @@ pub static SOURCE_SEED: Global<u32> = Global::new(0);
 pub static TICK_LENGTH: Global<u64> = Global::new(0);
 #[unsafe(no_mangle)]
 pub static TICK_OFFSET: Global<u64> = Global::new(0);
+/// This CPU's share of what sampled packets there may be (see [`firewall_common::sampling`]).
+#[unsafe(no_mangle)]
+pub static SAMPLE_UNIT: Global<u32> = Global::new(1);
 /// 1 in a replay: the time comes from [`REPLAY_CLOCK`], and sockets are not asked.
 #[unsafe(no_mangle)]
 pub static REPLAY: Global<u32> = Global::new(0);

@@ -452,6 +452,10 @@ pub struct EventDocument {
     pub tcp_flags: u8,
     pub icmp_type: u8,
     pub length: u32,
+    /// `pass`, `drop`, `contact`, `control`, `query` or `log`.
+    pub class: String,
+    /// How many packets of its class it speaks for, itself among them.
+    pub packets: u64,
 }
 
 /// Every answer that is not a success.

@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 pub use logs::LogFormat;
@@ -73,9 +73,10 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     let building = settings.clone();
     let pulse = Arc::new(Pulse::default());
     let beating = pulse.clone();
-    let (streams, opened) = mpsc::unbounded_channel();
+    let ring = EventRing::new(settings.events.keep);
+    let filling = ring.clone();
     let (fence, warden, thread) = Fence::start(move || {
-        let keeper = Keeper::start(building, offered, beating, streams)?;
+        let keeper = Keeper::start(building, offered, beating, filling)?;
         let warden = keeper.warden().clone();
         Ok((keeper, warden))
     })
@@ -83,8 +84,6 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     // Whoever can connect finds the fence up.
     let listener = control::bind(&settings.socket)?;
 
-    let ring = EventRing::new(settings.events.keep);
-    tokio::spawn(rounds::collect_events(opened, ring.clone()));
     tokio::spawn(warden.clone().keep_saved());
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
     let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone())));

@@ -10,18 +10,22 @@ use firewall_common::layout::{Connection, FlowKey, Health, TOTALS, total_index};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
+use super::events::Events;
 use super::maps::Maps;
 use super::object;
 use super::pins::{Pins, Side};
 use super::state::State;
 use super::swap::{Swap, prepare};
 use super::{
-    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, Events, MapUse, Prepared, RuleHits,
-    Total, attach, clock, interface,
+    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, MapUse, Prepared, RuleHits, Total,
+    attach, clock, interface,
 };
-use crate::detect::{HostCounts, SourceSample};
+use crate::detect::{HostCounts, ServiceCounts, Sighting, SourceSample};
 use crate::engine::builtin_name;
 use crate::policy::{Compiled, Counters, Policy};
+
+/// Sampled packets that are taken in one go; the others wait in the ring buffer.
+const MOST_SIGHTINGS: usize = 1 << 14;
 
 /// The fence itself. Dropping it leaves everything attached: links and maps are pinned.
 #[derive(Debug)]
@@ -32,7 +36,7 @@ pub struct Datapath {
     counters: Counters,
     pub(super) attachments: Vec<Attachment>,
     maps: Maps,
-    events: Option<Events>,
+    events: Events,
 }
 
 impl Datapath {
@@ -86,7 +90,7 @@ impl Datapath {
     ) -> anyhow::Result<Self> {
         Ok(Self {
             maps: Maps::open(|name| object::open_map(&pins, name))?,
-            events: Some(Events::open(&pins)?),
+            events: Events::open(&pins)?,
             counters: state.counters(),
             settings,
             pins,
@@ -171,7 +175,7 @@ impl Datapath {
         let handle = self.maps.bans().clone();
         handle.follow(maps.share_bans(handle.clone()))?;
         self.maps = maps;
-        self.events = Some(Events::open(&self.pins)?);
+        self.events = Events::open(&self.pins)?;
         Ok(())
     }
 
@@ -346,13 +350,7 @@ impl Datapath {
     pub fn host_counts(&self) -> anyhow::Result<HostCounts> {
         let mut host = HostCounts::default();
         for total in self.totals()? {
-            if total.direction == Direction::Inbound {
-                host.packets += total.counter.packets;
-                host.bytes += total.counter.bytes;
-                if total.verdict == Verdict::Drop {
-                    host.drops += total.counter.packets;
-                }
-            }
+            host.add(total.direction, total.verdict, total.counter);
         }
         [host.kinds, host.kinds_outbound] = self.maps.kinds()?;
         Ok(host)
@@ -373,9 +371,21 @@ impl Datapath {
         self.maps.map_use()
     }
 
-    /// Takes the event stream; `None` if it was taken already.
-    pub fn take_events(&mut self) -> Option<Events> {
-        self.events.take()
+    /// Sampled packets since the last call, in about the order in which they came.
+    pub fn sightings(&mut self) -> Vec<Sighting> {
+        self.events
+            .take(MOST_SIGHTINGS, clock::monotonic(), clock::realtime())
+    }
+
+    /// What use is made of each service of `policy`, which is the one in force.
+    pub fn services(&self, policy: &Policy) -> anyhow::Result<Vec<ServiceCounts>> {
+        let services = policy.services(&self.counters);
+        services
+            .map(|(name, rule)| {
+                let (hits, uses) = (self.maps.rule_hits(rule)?, self.maps.rule_uses(rule)?);
+                Ok(ServiceCounts::new(name, rule, hits, uses))
+            })
+            .collect()
     }
 
     /// The rule name of an event's or connection's counter.

@@ -7,7 +7,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SOURCE_BUCKETS,
-    SOURCE_WAYS, SourceBody, SourceHeads, TRAFFIC_KINDS,
+    SOURCE_WAYS, SourceBody, SourceHeads, TRAFFIC_KINDS, Uses,
 };
 use firewall_common::limit::table::WAYS;
 use memmap2::MmapMut;
@@ -24,6 +24,7 @@ pub(super) struct Maps {
     bans: BanTable,
     verdicts: PerCpuArray<MapData, Counter>,
     rule_hits: PerCpuArray<MapData, Counter>,
+    rule_uses: PerCpuArray<MapData, Uses>,
     limited: PerCpuArray<MapData, Counter>,
     limits: LimitUse,
     host_kinds: PerCpuArray<MapData, HostKinds>,
@@ -59,6 +60,7 @@ impl Maps {
             bans: BanTable::open(&mut open)?,
             verdicts: open("VERDICTS")?.try_into()?,
             rule_hits: open("RULE_HITS")?.try_into()?,
+            rule_uses: open("RULE_USES")?.try_into()?,
             limited: open("LIMITED")?.try_into()?,
             limits: LimitUse::of(open("LIMIT_TABLE")?)?,
             host_kinds: open("HOST_KINDS")?.try_into()?,
@@ -87,6 +89,16 @@ impl Maps {
         sum(&self.rule_hits, counter)
     }
 
+    /// Connections and requests that a rule let in.
+    pub(super) fn rule_uses(&self, counter: u32) -> anyhow::Result<Uses> {
+        let mut total = Uses::default();
+        for cpu in self.rule_uses.get(&counter, 0)?.iter() {
+            total.connections += cpu.connections;
+            total.requests += cpu.requests;
+        }
+        Ok(total)
+    }
+
     /// Packets and bytes over the limit of a rule.
     pub(super) fn limited(&self, counter: u32) -> anyhow::Result<Counter> {
         sum(&self.limited, counter)
@@ -108,7 +120,7 @@ impl Maps {
     pub(super) fn health(&self) -> anyhow::Result<Health> {
         let mut total = Health::default();
         for cpu in self.health.get(&0, 0)?.iter() {
-            total.events_throttled += cpu.events_throttled;
+            total.thinning.withheld += cpu.thinning.withheld;
             total.events_lost += cpu.events_lost;
             total.connections_refused += cpu.connections_refused;
             total.sources_contended += cpu.sources_contended;

@@ -29,7 +29,6 @@ use ipnet::IpNet;
 use crate::policy::Compiled;
 
 pub use bans::BanTable;
-pub use events::Events;
 pub use fence::Datapath;
 pub use test_run::{Cannot, TestRun};
 pub use trial::{Failed, Resumed, TrialView};

@@ -15,9 +15,10 @@ use firewall_common::decide::Scratch;
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
-    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, LimitLine,
-    RULE_COUNTERS, SOURCE_BUCKETS, SourceBody, SourceHeads, TOTALS,
+    CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
+    LimitLine, RULE_COUNTERS, SOURCE_BUCKETS, SourceBody, SourceHeads, TOTALS, Uses,
 };
+use firewall_common::sampling::UNITS;
 use memmap2::{MmapMut, MmapOptions};
 
 use super::pins::{Pins, Shape, Shelf, Side, remove};
@@ -76,11 +77,12 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
         ),
         ("VERDICTS", shape(4, size_of::<Counter>(), TOTALS)),
         ("RULE_HITS", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
+        ("RULE_USES", shape(4, size_of::<Uses>(), RULE_COUNTERS)),
         ("LIMITED", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
         ("LIMIT_TABLE", shape(4, size_of::<LimitLine>(), LIMIT_LINES)),
         ("HOST_KINDS", shape(4, size_of::<HostKinds>(), 2)),
         ("HEALTH", shape(4, size_of::<Health>(), 1)),
-        ("EVENTS", shape(0, 0, 1 << 20)),
+        ("EVENTS", shape(0, 0, EVENTS_BYTES)),
         ("SCRATCH", shape(4, size_of::<Scratch>(), 2)),
         #[cfg(feature = "trace")]
         (super::trace::MAP, super::trace::SHAPE),
@@ -91,6 +93,12 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
 pub(super) fn source_buckets() -> anyhow::Result<u32> {
     let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
     Ok(SOURCE_BUCKETS * cpus as u32)
+}
+
+/// A CPU's share of the sampled packets.
+fn sample_unit() -> anyhow::Result<u32> {
+    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    Ok((UNITS / cpus as u32).max(1))
 }
 
 /// Sees to it that pinned maps fit before they are reused.
@@ -141,6 +149,7 @@ impl Programs {
         let lines = compiled.image.len().div_ceil(LINE_WORDS);
         let entries = u32::try_from(lines).context("the image is too large")?;
         let ticks = super::ticks::ticks();
+        let sample_unit = sample_unit()?;
         let mut loader = EbpfLoader::new();
         loader
             .override_global("TICK_LENGTH", &ticks.length, true)
@@ -150,6 +159,7 @@ impl Programs {
             .override_global("INTERFACE", &purpose.interface, true)
             .override_global("SOURCE_BUCKETS", &SOURCE_BUCKETS, true)
             .override_global("SOURCE_SEED", &purpose.source_seed, true)
+            .override_global("SAMPLE_UNIT", &sample_unit, true)
             .override_global("REPLAY", &replay, true)
             .map_max_entries("IMAGE", entries)
             .map_max_entries("SOURCES", source_buckets()?)

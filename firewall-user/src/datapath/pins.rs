@@ -225,6 +225,7 @@ impl Pins {
     pub(super) fn forget_counts(&self) -> anyhow::Result<()> {
         for name in [
             "RULE_HITS",
+            "RULE_USES",
             "LIMITED",
             "LIMIT_TABLE",
             "SOURCES",

@@ -196,13 +196,7 @@ impl TestRun {
     pub fn host_counts(&self) -> anyhow::Result<HostCounts> {
         let mut host = HostCounts::default();
         for (direction, verdict, _, counter) in self.totals()? {
-            if direction == Direction::Inbound {
-                host.packets += counter.packets;
-                host.bytes += counter.bytes;
-                if verdict == Verdict::Drop {
-                    host.drops += counter.packets;
-                }
-            }
+            host.add(direction, verdict, counter);
         }
         [host.kinds, host.kinds_outbound] = self.maps.kinds()?;
         Ok(host)

@@ -2,7 +2,10 @@
 
 use std::net::IpAddr;
 
-use firewall_common::layout::SourceCounters;
+use firewall_common::layout::{Counter, SourceCounters, Uses};
+use firewall_common::{Direction, Verdict};
+
+use super::Sighting;
 
 /// Nanoseconds since the Unix epoch; in a replay, the capture's time.
 pub type Time = u64;
@@ -14,6 +17,39 @@ pub struct Snapshot {
     pub host: HostCounts,
     /// The sources that the table holds, in no order.
     pub sources: Vec<SourceSample>,
+    /// What use is made of each service, in the policy's order.
+    pub services: Vec<ServiceCounts>,
+    /// Packets that were seen since the previous snapshot: a sample.
+    pub sightings: Vec<Sighting>,
+}
+
+/// The use of a service: of a rule that lets something in. Cumulative, established packets of its
+/// connections among them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceCounts {
+    /// The rule's name.
+    pub name: String,
+    /// The rule's counter, by which sightings tell of it.
+    pub rule: u32,
+    pub packets: u64,
+    pub bytes: u64,
+    /// TCP connections that were let in.
+    pub connections: u64,
+    /// HTTP requests, TLS ClientHellos, QUIC Initials, DNS queries, echo requests.
+    pub requests: u64,
+}
+
+impl ServiceCounts {
+    pub fn new(name: &str, rule: u32, hits: Counter, uses: Uses) -> Self {
+        Self {
+            name: name.to_owned(),
+            rule,
+            packets: hits.packets,
+            bytes: hits.bytes,
+            connections: uses.connections,
+            requests: uses.requests,
+        }
+    }
 }
 
 /// One accounted source: an IPv4 address, or an IPv6 /64 (given by its first address).
@@ -36,8 +72,30 @@ pub struct HostCounts {
     pub bytes: u64,
     /// Packets dropped inbound.
     pub drops: u64,
+    /// Packets and bytes out.
+    pub packets_outbound: u64,
+    pub bytes_outbound: u64,
     /// Inbound packets by kind, indexed by [`firewall_common::layout::TrafficKind`].
     pub kinds: [u64; firewall_common::layout::TRAFFIC_KINDS],
     /// The same for outbound packets.
     pub kinds_outbound: [u64; firewall_common::layout::TRAFFIC_KINDS],
+}
+
+impl HostCounts {
+    /// Adds packets of one direction and verdict.
+    pub fn add(&mut self, direction: Direction, verdict: Verdict, counter: Counter) {
+        match direction {
+            Direction::Inbound => {
+                self.packets += counter.packets;
+                self.bytes += counter.bytes;
+                if verdict == Verdict::Drop {
+                    self.drops += counter.packets;
+                }
+            }
+            Direction::Outbound => {
+                self.packets_outbound += counter.packets;
+                self.bytes_outbound += counter.bytes;
+            }
+        }
+    }
 }

@@ -11,6 +11,7 @@ mod host;
 mod input;
 mod pace;
 mod per_source;
+mod sighting;
 mod sources;
 mod window;
 
@@ -19,6 +20,7 @@ pub use config::*;
 pub use detector::*;
 pub use input::*;
 pub use pace::*;
+pub use sighting::*;
 
 #[cfg(test)]
 mod tests;

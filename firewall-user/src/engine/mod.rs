@@ -3,6 +3,7 @@
 
 mod counts;
 mod tables;
+mod watch;
 
 use std::cell::RefCell;
 use std::net::IpAddr;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use firewall_common::decide::{self, Circumstances, Judgement, Step, Tables};
 use firewall_common::image::{Field, constant};
 use firewall_common::layout::{
-    Connection, Counter, FlowKey, INTERFACES, SOURCE_BUCKETS, TOTALS, total_index,
+    Connection, Counter, FlowKey, INTERFACES, SOURCE_BUCKETS, TOTALS, Uses, total_index,
 };
 use firewall_common::packet::{self, Frame, NO_VLAN, Packet};
 use firewall_common::sources;
@@ -19,8 +20,8 @@ use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
 use crate::bans::Refused;
-use crate::detect::{HostCounts, SourceSample, Time};
-use crate::policy::Compiled;
+use crate::detect::{HostCounts, ServiceCounts, Sighting, SourceSample, Time};
+use crate::policy::{Compiled, Policy};
 
 pub use counts::{SOURCE_SEED, kind_counts, source_address, source_sample};
 
@@ -30,6 +31,8 @@ pub struct HostEngine {
     tables: tables::Memory,
     totals: Vec<Counter>,
     counts: counts::Counts,
+    /// Present once somebody looks.
+    watch: Option<watch::Watch>,
 }
 
 /// A judged frame.
@@ -46,6 +49,7 @@ impl HostEngine {
             tables: tables::Memory::new(compiled),
             totals: vec![Counter::default(); TOTALS as usize],
             counts: counts::Counts::new(SOURCE_BUCKETS),
+            watch: None,
         }
     }
 
@@ -86,6 +90,9 @@ impl HostEngine {
             }
         };
         self.count(&packet, judgement, direction, at);
+        if let Some(watch) = &mut self.watch {
+            watch.see(frame, &packet, judgement, direction, at);
+        }
         Judged { judgement, packet }
     }
 
@@ -220,13 +227,7 @@ impl HostEngine {
     pub fn host_counts(&self) -> HostCounts {
         let mut host = HostCounts::default();
         for (direction, verdict, _, counter) in self.totals() {
-            if direction == Direction::Inbound {
-                host.packets += counter.packets;
-                host.bytes += counter.bytes;
-                if verdict == Verdict::Drop {
-                    host.drops += counter.packets;
-                }
-            }
+            host.add(direction, verdict, counter);
         }
         host.kinds = self.counts.kinds[0].counts;
         host.kinds_outbound = self.counts.kinds[1].counts;
@@ -237,6 +238,32 @@ impl HostEngine {
     /// anew.
     pub fn sources(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         self.counts.samples(now, time)
+    }
+
+    /// Samples packets from now on, as the kernel programs do, for [`Self::sightings`].
+    pub fn watch(&mut self) {
+        self.watch.get_or_insert_default();
+    }
+
+    /// The packets that were sampled since the last call, as of `now`, which is `time` on the calendar.
+    pub fn sightings(&mut self, now: u64, time: Time) -> Vec<Sighting> {
+        let watch = self.watch.as_mut();
+        watch.map_or_else(Vec::new, |watch| watch.take(now, time))
+    }
+
+    /// What use is made of each service of `policy`, which is the one that judges.
+    pub fn services(&self, policy: &Policy) -> Vec<ServiceCounts> {
+        let counted = |(name, rule)| {
+            let uses = self
+                .watch
+                .as_ref()
+                .map_or_else(Uses::default, |watch| watch.uses(rule));
+            ServiceCounts::new(name, rule, self.hits(rule), uses)
+        };
+        policy
+            .services(&self.tables.compiled.counters)
+            .map(counted)
+            .collect()
     }
 
     /// As [`Self::sources`], leaving out sources that have been silent for some seconds. Their counts
@@ -264,6 +291,15 @@ pub fn builtin_name(counter: u32) -> Option<&'static str> {
 /// A duration as nanoseconds, no more than fit.
 pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// An address as the standard library has it.
+pub fn ip_address(address: firewall_common::Address) -> IpAddr {
+    if address.is_v4() {
+        IpAddr::V4(address.as_v4().into())
+    } else {
+        IpAddr::V6((u128::from(address.high) << 64 | u128::from(address.low)).into())
+    }
 }
 
 /// An address in the form of the shared code.

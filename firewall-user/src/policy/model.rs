@@ -8,8 +8,12 @@ use ipnet::IpNet;
 
 pub use firewall_common::Direction;
 
+use super::compile::Counters;
 use super::limit::Limit;
 pub use super::payload::Payload;
+
+/// Services that are watched one by one: the first so many.
+const MOST_SERVICES: usize = 1_024;
 
 /// A whole policy.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,6 +155,15 @@ impl Policy {
             .filter(|set| set.contains(address))
             .map(|set| set.name.as_str())
             .collect()
+    }
+
+    /// The rules that let something in, by name and counter, in the policy's order: its services.
+    pub fn services(&self, counters: &Counters) -> impl Iterator<Item = (&str, u32)> {
+        self.rules
+            .iter()
+            .filter(|rule| rule.action == Action::Accept && rule.direction == Direction::Inbound)
+            .filter_map(|rule| Some((rule.name.as_str(), counters.of(&rule.name)?)))
+            .take(MOST_SERVICES)
     }
 
     /// Whether `address` is protected from bans and drop rules.

@@ -1,10 +1,10 @@
 //! Which way a recorded packet crossed the fence.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use firewall_common::packet::{self, Frame, Kind, NO_VLAN, Packet};
 use firewall_common::{Address, Direction};
 use ipnet::IpNet;
+
+use crate::engine::ip_address;
 
 /// The prefixes behind the fence.
 #[derive(Clone, Debug, Default)]
@@ -39,16 +39,6 @@ impl Inside {
     fn contains(&self, address: Address) -> bool {
         let address = ip_address(address);
         self.prefixes.iter().any(|prefix| prefix.contains(&address))
-    }
-}
-
-/// An address of the shared code as the standard library writes it.
-pub fn ip_address(address: Address) -> IpAddr {
-    if address.is_v4() {
-        IpAddr::V4(Ipv4Addr::from_bits(address.as_v4()))
-    } else {
-        let bits = u128::from(address.high) << 64 | u128::from(address.low);
-        IpAddr::V6(Ipv6Addr::from_bits(bits))
     }
 }
 

@@ -27,6 +27,7 @@ const TOLD_DIFFERENCES: usize = 20;
 /// The engines of one replay.
 pub struct Judges {
     host: HostEngine,
+    policy: Policy,
     kernel: Option<Kernel>,
     /// Names of the rules in the order of the report, with their counters.
     rules: Vec<(String, u32)>,
@@ -79,8 +80,11 @@ impl Judges {
             .map(|(name, counter)| (*counter, serde_json::Value::from(name.as_str()).to_string()))
             .collect();
         let counters = rules.iter().map(|(_, counter)| *counter).collect();
+        let mut host = HostEngine::new(compiled);
+        host.watch();
         Self {
-            host: HostEngine::new(compiled),
+            host,
+            policy: policy.clone(),
             kernel: programs.map(|programs| Kernel {
                 programs,
                 supplement: Supplement::new(counters),
@@ -160,6 +164,9 @@ impl Judges {
     }
 
     fn taken(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
+        // The host engine sees every packet, also beside the kernel.
+        let services = self.host.services(&self.policy);
+        let sightings = self.host.sightings(now, time);
         Ok(match &mut self.kernel {
             None => Snapshot {
                 time,
@@ -170,12 +177,16 @@ impl Judges {
                 } else {
                     self.host.recent_sources(now, time)
                 },
+                services,
+                sightings,
             },
             Some(kernel) => {
                 let mut snapshot = Snapshot {
                     time,
                     host: kernel.programs.host_counts()?,
                     sources: kernel.programs.sources(now, time),
+                    services,
+                    sightings,
                 };
                 kernel.supplement.add_to(&mut snapshot, now);
                 snapshot

@@ -12,8 +12,9 @@ mod report;
 mod run;
 mod supplement;
 
+pub use crate::engine::ip_address;
 pub use clock::ReplayClock;
-pub use direction::{Inside, ip_address};
+pub use direction::Inside;
 pub use judges::Judges;
 pub use outcome::Outcome;
 pub use report::{EngineKind, Report, Rules, Tally};

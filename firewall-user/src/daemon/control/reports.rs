@@ -44,7 +44,7 @@ pub async fn events(
     let events = control.fence.call(move |keeper| Events {
         events: latest
             .iter()
-            .map(|(time, event)| keeper.name_event(*time, event))
+            .map(|sighting| keeper.name_event(sighting))
             .collect(),
     });
     Ok(Json(events.await?))

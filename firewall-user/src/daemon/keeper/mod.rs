@@ -14,11 +14,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 use tracing::{error, info, warn};
 
 use super::alerts::AlertLog;
 use super::documents::{ApplyReport, DetachReport};
+use super::events::EventRing;
 use super::failure::Failure;
 use super::ledger::Ledger;
 use super::memory::{Memory, Remembered};
@@ -27,8 +27,8 @@ use super::pulse::Pulse;
 use super::rates::Rates;
 use super::reload::Orders;
 use super::warden::Warden;
-use crate::datapath::{Applied, Datapath, Events, clock};
-use crate::detect::Detector;
+use crate::datapath::{Applied, Datapath, clock};
+use crate::detect::{Detector, ServiceCounts};
 use crate::guard::Threat;
 use crate::policy::Policy;
 use crate::respond::BanFile;
@@ -56,13 +56,15 @@ pub struct Keeper {
     memory: Memory,
     warden: Arc<Warden>,
     pulse: Arc<Pulse>,
-    /// Takes each event stream that the datapath opens.
-    streams: mpsc::UnboundedSender<Events>,
+    /// Where people find the latest sampled packets.
+    events: EventRing,
     detector: Detector,
     alerts: AlertLog,
     rates: Rates,
     ledger: Ledger,
     chores: Chores,
+    /// The use of each service, and when it was read.
+    services: (Instant, Vec<ServiceCounts>),
     /// When the attachments were looked at last.
     looked: Instant,
 }
@@ -77,7 +79,7 @@ impl Keeper {
         settings: Arc<Settings>,
         offered: Result<Offer, String>,
         pulse: Arc<Pulse>,
-        streams: mpsc::UnboundedSender<Events>,
+        events: EventRing,
     ) -> anyhow::Result<Self> {
         let mut memory = Memory::load(&settings.state_dir)?;
         let Up {
@@ -126,15 +128,15 @@ impl Keeper {
             memory,
             warden: Arc::new(warden),
             pulse,
-            streams,
+            events,
             alerts: AlertLog::default(),
             rates: Rates::default(),
             ledger,
             chores: Chores::default(),
+            services: (Instant::now(), Vec::new()),
             looked: Instant::now(),
         };
         keeper.settle_counts();
-        keeper.hand_on_events();
         keeper.pulse.attached(keeper.attached());
         if keeper.datapath.is_confirmed() {
             // The daemon before was ended between the word and what follows from it.
@@ -271,17 +273,8 @@ impl Keeper {
     fn restore_state(&mut self, applied: &Applied) -> anyhow::Result<()> {
         if applied.anew {
             self.warden.enforce_all()?;
-            self.hand_on_events();
         }
         Ok(())
-    }
-
-    /// Has the stream of sampled packets read, if it was opened anew.
-    fn hand_on_events(&mut self) {
-        if let Some(events) = self.datapath.take_events() {
-            // Without a reader samples are lost, nothing else.
-            let _ = self.streams.send(events);
-        }
     }
 
     /// Notes that an offered policy was wrong: the one in force stays. What is said of the daemon's

@@ -1,13 +1,10 @@
 //! What can be asked of the fence.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
 use firewall_common::layout::{
-    CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, Event, FlowKey, NO_RULE,
+    CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE,
 };
-use firewall_common::{Address, Direction, Reason, Verdict};
 use jiff::Timestamp;
+use std::collections::HashMap;
 
 use super::Keeper;
 use crate::daemon::documents::{
@@ -18,6 +15,7 @@ use crate::daemon::documents::{
 use crate::daemon::failure::Failure;
 use crate::daemon::ledger::Count;
 use crate::datapath::{AttachMode, RuleHits, clock};
+use crate::detect::Sighting;
 use crate::engine;
 use crate::export::{self, Reading};
 use crate::policy::{Mode, Rule};
@@ -92,7 +90,7 @@ impl Keeper {
                 })
                 .collect(),
             health: HealthDocument {
-                events_throttled: health.events_throttled,
+                events_throttled: health.thinning.withheld,
                 events_lost: health.events_lost,
                 connections_refused: health.connections_refused,
                 sources_contended: health.sources_contended,
@@ -209,40 +207,32 @@ impl Keeper {
     }
 
     /// A sampled packet with the names that the kernel knows as numbers.
-    pub fn name_event(&self, time: Timestamp, event: &Event) -> EventDocument {
-        let name = |name: Option<&'static str>| name.unwrap_or("unknown").to_owned();
+    pub fn name_event(&self, sighting: &Sighting) -> EventDocument {
+        let packet = &sighting.packet;
         EventDocument {
-            time,
+            time: Timestamp::from_nanosecond(sighting.time.into()).unwrap_or_default(),
             interface: self
                 .datapath
-                .interface_name(event.interface)
+                .interface_name(sighting.interface)
                 .unwrap_or_else(|| "unknown".to_owned()),
-            direction: name(Direction::from_index(event.direction.into()).map(Direction::name)),
-            verdict: name(Verdict::from_index(event.verdict.into()).map(Verdict::name)),
-            reason: name(Reason::from_index(event.reason.into()).map(Reason::name)),
-            rule: match event.rule {
+            direction: sighting.direction.name().to_owned(),
+            verdict: sighting.verdict.name().to_owned(),
+            reason: sighting.reason.name().to_owned(),
+            rule: match sighting.rule {
                 NO_RULE => None,
                 counter => self.datapath.rule_name(counter),
             },
-            protocol: event.protocol,
-            source: ip_address(&event.source),
-            source_port: event.source_port,
-            destination: ip_address(&event.destination),
-            destination_port: event.destination_port,
-            tcp_flags: event.tcp_flags,
-            icmp_type: event.icmp_type,
-            length: event.length,
+            protocol: packet.protocol,
+            source: sighting.sender(),
+            source_port: packet.source_port,
+            destination: sighting.destination(),
+            destination_port: packet.destination_port,
+            tcp_flags: packet.tcp_flags,
+            icmp_type: packet.icmp_type,
+            length: packet.length,
+            class: sighting.class.name().to_owned(),
+            packets: sighting.packets,
         }
-    }
-}
-
-fn ip_address(address: &Address) -> IpAddr {
-    if address.is_v4() {
-        IpAddr::V4(Ipv4Addr::from_bits(address.as_v4()))
-    } else {
-        IpAddr::V6(Ipv6Addr::from_bits(
-            u128::from(address.high) << 64 | u128::from(address.low),
-        ))
     }
 }
 

@@ -1,20 +1,30 @@
 //! The heartbeat: counts are read, the detector looks at them, and what it finds is answered.
 
+use std::time::{Duration, Instant};
+
 use jiff::Timestamp;
 use tracing::{info, warn};
 
 use super::Keeper;
-use crate::detect::{AlertChange, AlertState, Snapshot, Time};
+use crate::detect::{AlertChange, AlertState, ServiceCounts, Snapshot, Time};
+
+/// So many services are counted in each round: each costs two system calls.
+const FEW_SERVICES: usize = 64;
+const SECOND: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// One round.
     pub fn tick(&mut self) -> anyhow::Result<()> {
         self.look_after_trial()?;
         let time = now();
+        let sightings = self.datapath.sightings();
+        self.events.extend(&sightings);
         let snapshot = Snapshot {
             time,
             host: self.datapath.host_counts()?,
             sources: self.datapath.sources(true)?,
+            services: self.services()?,
+            sightings,
         };
         self.rates.update(time, &snapshot.sources);
         for change in self.detector.tick(&snapshot) {
@@ -23,6 +33,15 @@ impl Keeper {
         self.warden.expire();
         self.do_chores()?;
         self.look_after()
+    }
+
+    /// The use of the services; with many, no more often than once a second.
+    fn services(&mut self) -> anyhow::Result<Vec<ServiceCounts>> {
+        let (read, services) = &self.services;
+        if services.len() <= FEW_SERVICES || read.elapsed() >= SECOND {
+            self.services = (Instant::now(), self.datapath.services(&self.policy)?);
+        }
+        Ok(self.services.1.clone())
     }
 
     fn take_in(&mut self, change: AlertChange) {

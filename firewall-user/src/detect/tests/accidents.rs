@@ -93,6 +93,7 @@ proptest! {
                             time: scene.now,
                             host: scene.host,
                             sources: scene.sources.values().copied().collect(),
+                            ..Snapshot::default()
                         };
                         scene.detector = Detector::new(Config::default());
                         scene.detector.tick(&snapshot);
@@ -129,7 +130,12 @@ proptest! {
                     }
                 })
                 .collect();
-            let changes = detector.tick(&Snapshot { time, host, sources });
+            let changes = detector.tick(&Snapshot {
+                time,
+                host,
+                sources,
+                ..Snapshot::default()
+            });
             for change in changes {
                 prop_assert!(change.alert().observed.is_finite());
             }

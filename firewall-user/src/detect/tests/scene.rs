@@ -49,6 +49,7 @@ impl Scene {
             time: self.now,
             host: self.host,
             sources: self.sources.values().copied().collect(),
+            ..Snapshot::default()
         };
         self.changes.extend(self.detector.tick(&snapshot));
         for sample in self.sources.values_mut() {

@@ -5,9 +5,9 @@ use firewall_common::image::Field;
 use firewall_common::packet::{Fragment, NO_VLAN, Packet, mark, protocol};
 
 use super::Question;
+use crate::engine::ip_address;
 use crate::policy::protocol::{icmp_type_name, protocol_name, tcp_flag_names};
 use crate::policy::{Action, Addresses, Policy, Rule};
-use crate::replay::direction::ip_address;
 
 /// The first condition of `rule` that the packet does not meet, as a sentence; `None` if it meets
 /// all.

@@ -23,7 +23,7 @@ use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 use serde::Serialize;
 
-use super::direction::ip_address;
+use crate::engine::ip_address;
 use crate::engine::{HostEngine, nanoseconds};
 use crate::policy::address::print_prefix;
 use crate::policy::{Action, Addresses, Environment, Mode, Policy, Rule};
