@@ -6,6 +6,8 @@
 
 pub mod clients;
 pub mod daemon;
+pub mod document;
+pub mod evaluation;
 pub mod frames;
 pub mod kernel;
 pub mod leftovers;

@@ -1,9 +1,10 @@
 //! What a developer or CI does with Palisade, in one place and in the project's own language:
-//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `fuzz`, `agree`, `kernels`. One subcommand, one file.
+//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `evaluate`, `fuzz`, `agree`, `kernels`. One subcommand, one file.
 
 mod agree;
 mod bench;
 mod build;
+mod evaluate;
 mod fuzz;
 mod kernels;
 mod run;
@@ -36,6 +37,8 @@ enum Task {
     Test(test::Arguments),
     /// Measure
     Bench(bench::Arguments),
+    /// Measure what detection is worth: labelled captures, and live attacks among ordinary visitors
+    Evaluate(evaluate::Arguments),
     /// Run the property tests of the shared code with very many cases
     Fuzz(fuzz::Arguments),
     /// Compare kernel programs, host engine and oracle on millions of pairs of policy and packet
@@ -52,6 +55,7 @@ fn main() -> ExitCode {
         // Prints its own failure, because its last line is the count.
         Task::Test(arguments) => return test::main(&arguments),
         Task::Bench(arguments) => bench::main(arguments),
+        Task::Evaluate(arguments) => evaluate::main(&arguments),
         Task::Fuzz(arguments) => fuzz::main(&arguments),
         Task::Agree(arguments) => agree::main(&arguments),
         Task::Kernels(arguments) => kernels::main(&arguments),

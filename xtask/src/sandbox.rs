@@ -9,7 +9,7 @@ mod report;
 mod screen;
 mod stage;
 
-use std::{env, path::PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use clap::Parser;
@@ -63,9 +63,7 @@ pub fn main(arguments: Vec<String>) -> Result<()> {
 
 /// The optimised program, where cargo puts it.
 fn program() -> PathBuf {
-    env::var_os("CARGO_TARGET_DIR")
-        .map_or_else(|| shell::root().join("target"), PathBuf::from)
-        .join("release/palisade")
+    shell::target().join("release/palisade")
 }
 
 /// The whole show: the stage, each act, the counts, and whether the fence did its job.

@@ -19,6 +19,11 @@ pub fn root() -> &'static Path {
     package.parent().unwrap_or(package)
 }
 
+/// The folder that cargo builds into.
+pub fn target() -> PathBuf {
+    env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
+}
+
 /// A command that runs in the workspace's folder, without standard input, and finds rustup.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);

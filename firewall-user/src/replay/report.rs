@@ -14,6 +14,8 @@ use crate::detect::{Alert, AlertChange};
 pub struct Report {
     /// Packets judged.
     pub packets: u64,
+    /// When the first of them was captured, in Unix seconds; null without any.
+    pub started: Option<f64>,
     /// Time between the first and the last of them, in seconds; jumps back in time left out.
     pub seconds: f64,
     pub verdicts: Tally<2>,
@@ -119,6 +121,7 @@ impl Report {
     pub fn new(engine: EngineKind) -> Self {
         Self {
             packets: 0,
+            started: None,
             seconds: 0.0,
             verdicts: Tally::verdicts(),
             reasons: Tally::reasons(),

@@ -112,6 +112,7 @@ impl<W: Write> Replay<W> {
             verdicts.flush().context("the verdicts cannot be written")?;
         }
         let mut report = self.report;
+        report.started = self.first.map(|first| first as f64 / 1e9);
         report.seconds = self
             .first
             .map_or(0.0, |first| (self.now - first) as f64 / 1e9);

@@ -25,8 +25,9 @@ use clap::Parser;
 
 use contender::{Contender, Line};
 use machine::Machine;
+use palisade_tests::document;
 use policies::{OPEN_PORT, STRANGER, syn};
-use report::{Report, document, plots};
+use report::{Report, plots};
 use subject::Group;
 
 #[derive(Parser)]

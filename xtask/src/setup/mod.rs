@@ -24,6 +24,8 @@ pub enum Need {
     Run,
     /// Measure
     Bench,
+    /// Measure what detection is worth
+    Evaluate,
     /// Run the tests on other kernels in virtual machines
     Kernels,
 }
@@ -42,6 +44,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
             Need::Test,
             Need::Run,
             Need::Bench,
+            Need::Evaluate,
             Need::Kernels,
         ])
     } else {

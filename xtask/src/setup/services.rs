@@ -23,10 +23,11 @@ const MARK: &str = "# Written by Palisade's setup, removed when it ends.";
 const FORBIDDEN: i32 = 101;
 
 /// Packages whose service would be enabled, and the service.
-const SERVICES: [(&str, &str); 3] = [
+const SERVICES: [(&str, &str); 4] = [
     ("openssh-server", "ssh.service"),
     ("prometheus", "prometheus.service"),
     ("nginx-light", "nginx.service"),
+    ("fastnetmon", "fastnetmon.service"),
 ];
 
 /// The policy is in place until this is released or dropped.

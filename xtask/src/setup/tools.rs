@@ -20,11 +20,14 @@ const fn tool(name: &'static str, package: &'static str, used_by: &'static [Need
     }
 }
 
-const ALL: &[Need] = &[Need::Test, Need::Run, Need::Bench];
-const TRAFFIC: &[Need] = &[Need::Test, Need::Run];
+const ALL: &[Need] = &[Need::Test, Need::Run, Need::Bench, Need::Evaluate];
+const TRAFFIC: &[Need] = &[Need::Test, Need::Run, Need::Evaluate];
 const TEST: &[Need] = &[Need::Test];
 const MEASURED: &[Need] = &[Need::Test, Need::Bench];
 const BENCH: &[Need] = &[Need::Bench];
+const ATTACKED: &[Need] = &[Need::Test, Need::Evaluate];
+const LOADED: &[Need] = &[Need::Bench, Need::Evaluate];
+const EVALUATE: &[Need] = &[Need::Evaluate];
 const KERNELS: &[Need] = &[Need::Kernels];
 
 const TOOLS: &[Tool] = &[
@@ -40,16 +43,23 @@ const TOOLS: &[Tool] = &[
     tool("hping3", "hping3", TRAFFIC),
     tool("tcpreplay", "tcpreplay", TEST),
     tool("tshark", "tshark", TEST),
-    tool("sshd", "openssh-server", TEST),
-    tool("ssh", "openssh-client", TEST),
+    tool("sshd", "openssh-server", ATTACKED),
+    tool("ssh", "openssh-client", ATTACKED),
     tool("promtool", "prometheus", TEST),
     tool("trafgen", "netsniff-ng", MEASURED),
     tool("xdp-filter", "xdp-tools", MEASURED),
     tool("nft", "nftables", BENCH),
     tool("iptables", "iptables", BENCH),
     tool("ipset", "ipset", BENCH),
-    tool("nginx", "nginx-light", BENCH),
-    tool("wrk", "wrk", BENCH),
+    tool("nginx", "nginx-light", LOADED),
+    tool("wrk", "wrk", LOADED),
+    tool("hydra", "hydra", EVALUATE),
+    tool("slowhttptest", "slowhttptest", EVALUATE),
+    tool("dnsperf", "dnsperf", EVALUATE),
+    tool("dnsmasq", "dnsmasq-base", EVALUATE),
+    tool("dns2tcpc", "dns2tcp", EVALUATE),
+    tool("tcpdump", "tcpdump", EVALUATE),
+    tool("fastnetmon", "fastnetmon", EVALUATE),
     tool("qemu-system-x86_64", "qemu-system-x86", KERNELS),
     tool("busybox", "busybox-static", KERNELS),
     tool("cpio", "cpio", KERNELS),

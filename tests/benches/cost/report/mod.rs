@@ -1,9 +1,9 @@
 //! The result: for people as tables in a document and as plots, for programs as JSON.
 
-pub mod document;
 pub mod plots;
 mod tables;
 
+use palisade_tests::document::Section;
 use serde::Serialize;
 
 use crate::cases::lines::Lines;
@@ -31,13 +31,6 @@ pub struct Report {
     pub goodput: Vec<Goodput>,
     /// What could not be measured, and why.
     pub not_measured: Vec<String>,
-}
-
-/// A part of the document: what stands between its markers.
-pub struct Section {
-    pub id: &'static str,
-    pub title: &'static str,
-    pub text: String,
 }
 
 impl Report {

@@ -5,7 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::Section;
+/// A part of the document: what stands between its markers.
+#[derive(Clone, Debug)]
+pub struct Section {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub text: String,
+}
 
 /// Replaces the sections in the file. A section that the file has no markers for goes to its end.
 pub fn write(file: &Path, sections: &[Section]) -> Result<()> {
@@ -30,5 +36,24 @@ fn replaced(text: &str, section: &Section) -> String {
     match found {
         Some((before, after)) => format!("{before}{body}{after}"),
         None => format!("{}\n\n## {}\n\n{body}\n", text.trim_end(), section.title),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stands_between_the_markers_is_replaced() {
+        let section = |text: &str| Section {
+            id: "speed",
+            title: "Speed",
+            text: text.to_owned(),
+        };
+        let first = replaced("# Title\n\nWords.\n", &section("slow"));
+        assert!(first.starts_with("# Title\n\nWords.\n\n## Speed\n\n<!-- measured: speed -->"));
+        let people = first.replace("## Speed", "## How fast") + "\nMore words.\n";
+        let second = replaced(&people, &section("fast"));
+        assert_eq!(second, people.replace("slow", "fast"));
     }
 }

@@ -1,0 +1,249 @@
+//! The evaluation's tables, in Markdown, and all of it as JSON.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
+
+use super::captures::Captures;
+use super::case::{Case, Outcome};
+use crate::document::Section;
+
+/// All that was evaluated; what was not asked for is absent.
+#[derive(Debug, Default, Serialize)]
+pub struct Report {
+    /// Where it was measured.
+    pub machine: String,
+    pub quick: bool,
+    pub captures: Option<Captures>,
+    /// What could not be run, and why.
+    pub not_run: Vec<String>,
+}
+
+impl Report {
+    /// What there is to say, in the order in which it is read.
+    pub fn sections(&self) -> Vec<Section> {
+        let section = |id, title, text: String| Section { id, title, text };
+        let mut sections = Vec::new();
+        if let Some(captures) = &self.captures {
+            let all = captures.attack.iter();
+            sections.push(section(
+                "captures",
+                "Labelled captures",
+                by_kind(all, "captures x policies"),
+            ));
+            sections.push(section(
+                "captures-not-detected",
+                "Captures of attacks that raise nothing",
+                undetected(&captures.attack),
+            ));
+            sections.push(section(
+                "captures-ordinary",
+                "Ordinary captures",
+                ordinary(captures),
+            ));
+        }
+        if !self.not_run.is_empty() {
+            let lines = self.not_run.iter().map(|line| format!("- {line}\n"));
+            sections.push(section("not-run", "Not run", lines.collect()));
+        }
+        sections
+    }
+
+    pub fn print(&self) {
+        for section in self.sections() {
+            println!("\n{}\n\n{}", section.title, section.text);
+        }
+    }
+
+    /// Each part as a file of its own, for programs.
+    pub fn write_json(&self, folder: &Path) -> Result<()> {
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let write = |name: &str, text: String| {
+            let file = folder.join(name);
+            fs::write(&file, text + "\n").with_context(|| file.display().to_string())
+        };
+        if let Some(captures) = &self.captures {
+            write("captures.json", serde_json::to_string_pretty(captures)?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Per kind: how many cases, what came of them, how long it took.
+pub fn by_kind<'a>(cases: impl Iterator<Item = &'a Case>, counted: &str) -> String {
+    let mut kinds: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+    for case in cases {
+        if let Some(kind) = case.expected.kind() {
+            kinds.entry(kind).or_default().push(case);
+        }
+    }
+    let mut table = table(
+        &[
+            "kind",
+            counted,
+            "detected",
+            "missed",
+            "median s",
+            "slowest s",
+            "wrong kind",
+        ],
+        1,
+    );
+    for (kind, cases) in kinds {
+        let outcome = |outcome| cases.iter().filter(|case| case.outcome == outcome).count();
+        let mut times: Vec<f64> = cases.iter().filter_map(|case| case.seconds).collect();
+        times.sort_by(f64::total_cmp);
+        let middle = times.get(times.len() / 2);
+        table.add_row([
+            kind.to_owned(),
+            cases.len().to_string(),
+            outcome(Outcome::Detected).to_string(),
+            outcome(Outcome::Missed).to_string(),
+            seconds(middle.copied()),
+            seconds(times.last().copied()),
+            wrong_kinds(&cases),
+        ]);
+    }
+    table.to_string()
+}
+
+/// Captures of attacks without a right alert, one line for all policies.
+fn undetected(cases: &[Case]) -> String {
+    let mut lines: Vec<[String; 3]> = Vec::new();
+    for case in cases {
+        let missed = match case.outcome {
+            Outcome::Detected => continue,
+            Outcome::Missed => "**missed**: ",
+            Outcome::NotAsked => "",
+        };
+        let line = [
+            format!("`{}`", short(&case.name)),
+            format!("{missed}{}", case.what),
+            kinds_of(&case.raised.iter().collect::<Vec<_>>()),
+        ];
+        if !lines.contains(&line) {
+            lines.push(line);
+        }
+    }
+    let mut table = table(&["capture", "why", "raised"], 3);
+    table.add_rows(lines);
+    table.to_string()
+}
+
+/// How many ordinary captures there are, and each false alarm.
+fn ordinary(captures: &Captures) -> String {
+    let mut text = String::new();
+    for (name, cases) in [
+        ("ordinary", &captures.benign),
+        ("odd and broken", &captures.edge),
+    ] {
+        if cases.is_empty() {
+            continue;
+        }
+        let files: std::collections::BTreeSet<&str> =
+            cases.iter().map(|case| case.name.as_str()).collect();
+        let alarms: Vec<&Case> = cases.iter().filter(|case| !case.wrong.is_empty()).collect();
+        text += &format!(
+            "{} {name} captures, each under both policies, with and without private networks inside: \
+             {} replays, {} with a false alarm.\n\n",
+            files.len(),
+            cases.len(),
+            alarms.len()
+        );
+        if alarms.is_empty() {
+            continue;
+        }
+        let mut table = table(&["capture", "setting", "false alarms"], 3);
+        for case in alarms {
+            table.add_row([
+                format!("`{}`", short(&case.name)),
+                case.setting.clone(),
+                wrong_kinds(&[case]),
+            ]);
+        }
+        text += &format!("{table}\n\n");
+    }
+    if !captures.not_run.is_empty() {
+        text += &format!(
+            "{} captures are left out, because Palisade does not judge their link type.\n",
+            captures.not_run.len()
+        );
+    }
+    text
+}
+
+fn wrong_kinds(cases: &[&Case]) -> String {
+    let wrong: Vec<_> = cases.iter().flat_map(|case| &case.wrong).collect();
+    kinds_of(&wrong)
+}
+
+/// "2 port_scan, 1 tunnel"
+fn kinds_of(alerts: &[&super::case::Raised]) -> String {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for alert in alerts {
+        *counts.entry(&alert.kind).or_default() += 1;
+    }
+    if counts.is_empty() {
+        return "-".to_owned();
+    }
+    let words: Vec<String> = counts
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    words.join(", ")
+}
+
+pub fn seconds(time: Option<f64>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{time:.2}"))
+}
+
+/// A capture's name without its origin's prefix and its ending.
+fn short(name: &str) -> &str {
+    let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
+    stem.rsplit_once("__").map_or(stem, |(_, last)| last)
+}
+
+/// A table in Markdown whose columns from the one of this number on are numbers.
+pub fn table(header: &[&str], numbers: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    for column in table.column_iter_mut().skip(numbers) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::case::{Expectation, Raised};
+    use super::*;
+
+    #[test]
+    fn a_kind_has_a_line_with_what_came_of_its_cases() {
+        let alert = Raised {
+            kind: "port_scan".to_owned(),
+            subject: "203.0.113.7".to_owned(),
+            detected: 12.0,
+            why: String::new(),
+            response: Vec::new(),
+        };
+        let case = |raised| {
+            let expected = Expectation::new(&["port_scan"], &[]);
+            Case::judge(("x", "accept", ""), expected, Some(10.0), raised)
+        };
+        let cases = [case(vec![alert]), case(vec![])];
+        let text = by_kind(cases.iter(), "captures");
+        let line = text.lines().find(|line| line.contains("port_scan"));
+        let cells: Vec<&str> = line
+            .expect("a line")
+            .split('|')
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect();
+        assert_eq!(cells, ["port_scan", "2", "1", "1", "2.00", "2.00", "-"]);
+    }
+}

@@ -1,0 +1,96 @@
+//! `cargo xtask evaluate`: what detection is worth, on labelled captures and on attacks of a live
+//! host among ordinary visitors. The evaluation itself is in the tests' crate.
+
+use anyhow::{Result, bail};
+use palisade_tests::{
+    daemon, document,
+    evaluation::{captures, report::Report},
+};
+
+use crate::{
+    build,
+    setup::{self, Need},
+    shell,
+};
+
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Only this part: captures, series, live, or whatever has this in its name
+    #[arg(long, value_name = "PART")]
+    only: Option<String>,
+    /// Fewer and shorter: for trying out, not for figures
+    #[arg(long)]
+    quick: bool,
+    /// Take the program as it is built, without building it first
+    #[arg(long)]
+    no_build: bool,
+}
+
+const PARTS: [&str; 3] = ["captures", "series", "live"];
+
+impl Arguments {
+    /// Whether a part is wanted, and what its names must hold.
+    fn wants(&self, part: &str) -> Option<&str> {
+        match self.only.as_deref() {
+            None => Some(""),
+            Some(only) if only == part => Some(""),
+            Some(only) if PARTS.contains(&only) => None,
+            Some(name) => Some(name),
+        }
+    }
+}
+
+pub fn main(arguments: &Arguments) -> Result<()> {
+    if !shell::is_root() {
+        bail!(
+            "the live attacks need network namespaces: run it as root: \
+             `sudo -E env \"PATH=$PATH\" cargo xtask evaluate`"
+        );
+    }
+    if !arguments.no_build {
+        setup::ensure(Need::Evaluate)?;
+        build::build(true)?;
+    }
+    daemon::use_program(shell::target().join("release/palisade"));
+    let mut report = Report {
+        machine: machine(),
+        quick: arguments.quick,
+        ..Report::default()
+    };
+    if let Some(name) = arguments.wants("captures") {
+        match captures::folder() {
+            Some(folder) => report.captures = Some(captures::run(&folder, name, arguments.quick)?),
+            None => report
+                .not_run
+                .push("captures: none here (PALISADE_DATA names their folder)".to_owned()),
+        }
+    }
+    report.print();
+    let folder = shell::target().join("evaluate");
+    report.write_json(&folder)?;
+    let whole = arguments.only.is_none() && !arguments.quick;
+    let document = if whole {
+        shell::root().join("docs/detection.md")
+    } else {
+        folder.join("detection.md")
+    };
+    document::write(&document, &report.sections())?;
+    eprintln!(
+        "the tables are in {}, all alerts in {}",
+        document.display(),
+        folder.display()
+    );
+    Ok(())
+}
+
+/// What the figures depend on.
+fn machine() -> String {
+    let output = |program: &str, arguments: &[&str]| {
+        shell::output_of(shell::command(program).args(arguments)).unwrap_or_default()
+    };
+    format!(
+        "{} processors, Linux {}",
+        output("nproc", &[]),
+        output("uname", &["-r"])
+    )
+}
