@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -227,6 +227,18 @@ impl Daemon {
                 .args(arguments)
                 .env("PALISADE_SOCKET", self.socket()),
         )
+    }
+
+    /// Asks the control socket for a document.
+    pub fn ask(&self, path: &str) -> Result<Value> {
+        let answer = crate::process::succeed(
+            Command::new("curl")
+                .args(["--silent", "--show-error", "--fail", "--max-time", "10"])
+                .arg("--unix-socket")
+                .arg(self.socket())
+                .arg(format!("http://palisade{path}")),
+        )?;
+        serde_json::from_str(&answer).with_context(|| format!("{path}: {answer}"))
     }
 
     /// Scrapes the metrics as Prometheus does: over HTTP, from within the namespace.
