@@ -8,7 +8,7 @@
 use crate::decide::Judgement;
 use crate::layout::{CLASSES, Thinning, Uses};
 use crate::packet::{Kind, Packet, flag, mark, protocol};
-use crate::{Reason, Verdict, sources};
+use crate::{Direction, Reason, Verdict, sources};
 
 /// What a sampled packet is.
 #[repr(u8)]
@@ -81,6 +81,9 @@ pub const PASSING_BYTES: u64 = 128 << 10;
 /// And one in so many intervals, where there is less: 134 ms.
 pub const PASSING_INTERVALS: u64 = 8;
 
+/// Where what passes outward is thinned, behind the classes.
+const PASSING_OUT: usize = Class::ALL.len();
+
 /// What a packet is shown as.
 #[inline(always)]
 pub fn class(packet: &Packet, judgement: Judgement) -> Class {
@@ -135,12 +138,21 @@ pub struct Spoken {
 pub fn offer(
     thinning: &mut Thinning,
     class: Class,
+    direction: Direction,
     packets: u32,
     bytes: u32,
     unit: u32,
     now: u64,
 ) -> Option<Spoken> {
-    let own = &mut thinning.classes[class as usize & (CLASSES - 1)];
+    // What passes is kept apart by direction: a packet speaks for none of the other.
+    let passes_out =
+        class as u8 == Class::Pass as u8 && direction as u32 == Direction::Outbound as u32;
+    let slot = if passes_out {
+        PASSING_OUT
+    } else {
+        class as usize
+    };
+    let own = &mut thinning.classes[slot & (CLASSES - 1)];
     own.packets += packets as u64;
     own.bytes += bytes as u64;
     let interval = now >> INTERVAL_BITS;
@@ -244,7 +256,15 @@ mod tests {
         let (mut spoken, mut shown) = (0, 0);
         for packet in 0..1_000_u64 {
             let now = packet * INTERVAL / 100;
-            if let Some(told) = offer(&mut thinning, Class::Drop, 1, 60, UNIT, now) {
+            if let Some(told) = offer(
+                &mut thinning,
+                Class::Drop,
+                Direction::Inbound,
+                1,
+                60,
+                UNIT,
+                now,
+            ) {
                 assert_eq!(told.bytes, told.packets * 60);
                 spoken += told.packets;
                 shown += 1;
@@ -264,7 +284,16 @@ mod tests {
             (0..packets)
                 .filter(|packet| {
                     let now = 1_000 * INTERVAL + packet * apart;
-                    offer(&mut thinning, Class::Pass, 1, bytes, 1_000, now).is_some()
+                    offer(
+                        &mut thinning,
+                        Class::Pass,
+                        Direction::Inbound,
+                        1,
+                        bytes,
+                        1_000,
+                        now,
+                    )
+                    .is_some()
                 })
                 .count()
         };

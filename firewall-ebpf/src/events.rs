@@ -54,8 +54,15 @@ pub fn sample<S: Sampled>(
     let health = unsafe { &mut *health };
     let class = sampling::class(packet, judgement);
     let unit = maps::SAMPLE_UNIT.load();
-    let Some(spoken) = sampling::offer(&mut health.thinning, class, packets, bytes, unit, now)
-    else {
+    let Some(spoken) = sampling::offer(
+        &mut health.thinning,
+        class,
+        direction,
+        packets,
+        bytes,
+        unit,
+        now,
+    ) else {
         return;
     };
     let Some(mut entry) = maps::EVENTS.reserve_untyped::<Event>(0) else {

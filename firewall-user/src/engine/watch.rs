@@ -50,7 +50,7 @@ impl Watch {
         }
         let class = sampling::class(packet, judgement);
         let (now, length) = (at.now, packet.length);
-        let spoken = sampling::offer(&mut self.thinning, class, 1, length, UNIT, now);
+        let spoken = sampling::offer(&mut self.thinning, class, direction, 1, length, UNIT, now);
         if let Some(spoken) = spoken
             && self.sightings.len() < KEPT
         {
