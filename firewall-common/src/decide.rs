@@ -114,6 +114,8 @@ pub enum Socket {
     Opening = 1,
     /// A connection.
     Established = 2,
+    /// A listener that takes only who proves that it got an answer, and the packet does not.
+    Unproven = 3,
 }
 
 /// A step of the judgement, as `explain` shows it.
@@ -253,17 +255,27 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
         Standing::Socket(socket) => socket,
         Standing::Stranger => Socket::None,
     };
-    let has_socket = socket as u32 != Socket::None as u32;
+    let unproven = socket as u32 == Socket::Unproven as u32;
+    let has_socket = socket as u32 != Socket::None as u32 && !unproven;
     // One search serves both: whoever has a socket passes, and the rule only answers for it.
     let first = rules::first_match(packet, at, IN, Packets::Seen, !has_socket, tables);
     if has_socket {
         return established::by_socket(packet, at, socket, first, tables);
     }
-    if first.is_some() {
+    let judgement = if first.is_some() {
         decided(first, observe)
     } else {
         default(packet, IN, tables)
+    };
+    if unproven && !observe && judgement.verdict as u32 == Verdict::Pass as u32 {
+        // Who keeps to the automatic limit of a service brings a cookie.
+        return Judgement {
+            verdict: Verdict::Drop,
+            reason: Reason::Limit,
+            ..judgement
+        };
     }
+    judgement
 }
 
 /// Judges a packet that goes out. `reversed` is room for the packet of the other direction.

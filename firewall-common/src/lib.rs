@@ -9,6 +9,7 @@
 pub mod address;
 pub mod address_table;
 pub mod bans;
+pub mod cookies;
 pub mod decide;
 pub mod fragments;
 pub mod image;

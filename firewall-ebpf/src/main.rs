@@ -9,6 +9,7 @@
 
 mod account;
 mod bans;
+mod cookies;
 mod events;
 mod frame;
 mod limits;
@@ -19,7 +20,7 @@ mod trial;
 use core::arch::asm;
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS};
+use aya_ebpf::bindings::xdp_action::XDP_DROP;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_coarse_ns};
 use aya_ebpf::macros::{classifier, xdp};
 use aya_ebpf::programs::{TcContext, XdpContext};
@@ -97,7 +98,7 @@ fn ingress(context: &XdpContext) -> u32 {
         packet.length,
     );
     match judgement.verdict {
-        Verdict::Pass => XDP_PASS,
+        Verdict::Pass => cookies::answer(context, packet, *judgement, at.now),
         Verdict::Drop => XDP_DROP,
     }
 }
@@ -164,6 +165,7 @@ fn egress(context: &TcContext) -> i32 {
         packets,
         packet.length + further_bytes,
     );
+    cookies::learn(context, packet, *judgement, at.now);
     match judgement.verdict {
         Verdict::Pass => TC_NEXT,
         Verdict::Drop => TC_DROP,

@@ -6,6 +6,7 @@ use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf};
 use aya_ebpf::macros::btf_map;
 use firewall_common::Direction;
 use firewall_common::bans::{BucketV4, BucketV6, FILTER_WORDS, V4_BUCKETS, V6_BUCKETS};
+use firewall_common::cookies::{CookieCounts, LESSONS, Lesson, PORT_WORDS, PROVEN};
 use firewall_common::decide::Scratch;
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Line, constant};
@@ -13,6 +14,8 @@ use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
     LimitLine, RULE_COUNTERS, SourceBody, SourceHeads, TOTALS, Uses,
 };
+
+use crate::cookies::Workspace;
 
 pub const BPF_F_MMAPABLE: usize = 1 << 10;
 
@@ -80,6 +83,20 @@ pub static EVENTS: RingBuf<(), { EVENTS_BYTES as usize }> = RingBuf::new();
 #[btf_map]
 pub static SCRATCH: PerCpuArray<Scratch, 2> = PerCpuArray::new();
 
+/// The TCP ports at which SYNs are answered with cookies, a bit each, and a word of settings.
+#[btf_map]
+pub static COOKIE_PORTS: Array<u64, { PORT_WORDS as usize }, BPF_F_MMAPABLE> = Array::new();
+/// How the stack answers for a listener.
+#[btf_map]
+pub static COOKIE_LESSONS: Array<Lesson, { LESSONS as usize }> = Array::new();
+/// Connections whose first ACK brought a valid cookie.
+#[btf_map]
+pub static COOKIE_PROVEN: Array<u64, { PROVEN as usize }> = Array::new();
+#[btf_map]
+pub static COOKIE_COUNTS: PerCpuArray<CookieCounts, 1> = PerCpuArray::new();
+#[btf_map]
+pub static COOKIE_SPACE: PerCpuArray<Workspace, 1> = PerCpuArray::new();
+
 /// The time of a replay.
 #[btf_map]
 pub static REPLAY_CLOCK: Array<u64, 1, BPF_F_MMAPABLE> = Array::new();
@@ -134,3 +151,6 @@ pub static SAMPLE_UNIT: Global<u32> = Global::new(1);
 /// 1 in a replay: the time comes from [`REPLAY_CLOCK`], and sockets are not asked.
 #[unsafe(no_mangle)]
 pub static REPLAY: Global<u32> = Global::new(0);
+/// 1 where the kernel can make and check SYN cookies, and may.
+#[unsafe(no_mangle)]
+pub static COOKIES: Global<u32> = Global::new(0);

@@ -12,7 +12,7 @@ use firewall_common::fragments::DatagramSet;
 use firewall_common::image::{Field, Image, LINE_WORDS, Line};
 use firewall_common::layout::{Connection, FlowKey};
 
-use crate::maps;
+use crate::{cookies, maps};
 
 /// The maps, the context for the socket lookup, and what a frame counts for.
 pub struct Maps {
@@ -116,7 +116,7 @@ impl Tables for Maps {
             let state = (*socket).state;
             bpf_sk_release(socket.cast());
             match state {
-                TCP_LISTEN => Socket::None,
+                TCP_LISTEN => cookies::standing(self.context, key.local_port),
                 TCP_NEW_SYN_RECV | TCP_SYN_RECV => Socket::Opening,
                 _ => Socket::Established,
             }
@@ -187,10 +187,10 @@ impl Tables for Maps {
     }
 }
 
-const CURRENT_NAMESPACE: u64 = -1_i64 as u64;
+pub const CURRENT_NAMESPACE: u64 = -1_i64 as u64;
 // States of include/net/tcp_states.h.
 const TCP_SYN_RECV: u32 = 3;
-const TCP_LISTEN: u32 = 10;
+pub const TCP_LISTEN: u32 = 10;
 const TCP_NEW_SYN_RECV: u32 = 12;
 
 #[inline(always)]

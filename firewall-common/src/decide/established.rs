@@ -79,7 +79,9 @@ pub(super) fn inbound<T: Tables>(packet: &Packet, at: Circumstances, tables: &mu
         if packet.protocol == protocol::TCP {
             let socket = tables.socket(&key);
             if socket as u32 != Socket::None as u32 {
-                tables.step(Step::Established(Known::Socket));
+                if socket as u32 != Socket::Unproven as u32 {
+                    tables.step(Step::Established(Known::Socket));
+                }
                 return Standing::Socket(socket);
             }
         }

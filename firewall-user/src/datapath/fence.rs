@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aya::maps::MapError;
+use firewall_common::cookies::CookieCounts;
 use firewall_common::layout::{Connection, FlowKey, Health, TOTALS, total_index};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
@@ -17,8 +18,8 @@ use super::pins::{Pins, Side};
 use super::state::State;
 use super::swap::{Swap, prepare};
 use super::{
-    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, MapUse, Prepared, RuleHits, Total,
-    attach, clock, interface,
+    ActiveBan, Applied, Attachment, BanTable, DatapathSettings, MapUse, Ports, Prepared, RuleHits,
+    Total, attach, clock, interface,
 };
 use crate::detect::{HostCounts, ServiceCounts, Sighting, SourceSample};
 use crate::engine::builtin_name;
@@ -361,6 +362,22 @@ impl Datapath {
         Ok(self
             .maps
             .sources(clear_bitmaps, clock::monotonic(), clock::realtime()))
+    }
+
+    /// Has SYNs to these TCP ports answered with cookies, and to no others (see
+    /// [`super::cookies_unsupported`]). `plain` leaves out the options that the stack would have to
+    /// read back from a timestamp.
+    pub fn arm_cookies(&mut self, ports: &Ports, plain: bool) {
+        self.maps.cookies().arm(ports, plain);
+    }
+
+    /// The ports that are armed, maybe by an earlier daemon.
+    pub fn cookies_armed(&mut self) -> Ports {
+        self.maps.cookies().armed()
+    }
+
+    pub fn cookie_counts(&self) -> anyhow::Result<CookieCounts> {
+        self.maps.cookie_counts()
     }
 
     pub fn health(&self) -> anyhow::Result<Health> {

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use anyhow::Context;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use firewall_common::bans::MAX_PREFIXES;
+use firewall_common::cookies::CookieCounts;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SOURCE_BUCKETS,
     SOURCE_WAYS, SourceBody, SourceHeads, TRAFFIC_KINDS, Uses,
@@ -13,6 +14,7 @@ use firewall_common::limit::table::WAYS;
 use memmap2::MmapMut;
 
 use super::bans::BanTable;
+use super::cookies::CookieTable;
 use super::limits::LimitUse;
 use super::object::{map_memory, source_buckets};
 use super::{MapUse, sys};
@@ -29,6 +31,7 @@ pub(super) struct Maps {
     limits: LimitUse,
     host_kinds: PerCpuArray<MapData, HostKinds>,
     health: PerCpuArray<MapData, Health>,
+    cookies: CookieTable,
     connections: MapData,
     heads: MmapMut,
     bodies: MmapMut,
@@ -65,6 +68,7 @@ impl Maps {
             limits: LimitUse::of(open("LIMIT_TABLE")?)?,
             host_kinds: open("HOST_KINDS")?.try_into()?,
             health: open("HEALTH")?.try_into()?,
+            cookies: CookieTable::open(&mut open)?,
             connections,
             heads: map_memory(&sources, buckets * size_of::<SourceHeads>())?,
             bodies: map_memory(&counters, buckets * size_of::<SourceBody>())?,
@@ -79,6 +83,14 @@ impl Maps {
 
     pub(super) fn bans(&self) -> &BanTable {
         &self.bans
+    }
+
+    pub(super) fn cookies(&mut self) -> &mut CookieTable {
+        &mut self.cookies
+    }
+
+    pub(super) fn cookie_counts(&self) -> anyhow::Result<CookieCounts> {
+        self.cookies.counts()
     }
 
     pub(super) fn verdict(&self, index: u32) -> anyhow::Result<Counter> {

@@ -3,6 +3,7 @@
 mod attach;
 mod bans;
 pub mod clock;
+mod cookies;
 mod events;
 mod fence;
 mod interface;
@@ -29,6 +30,7 @@ use ipnet::IpNet;
 use crate::policy::Compiled;
 
 pub use bans::BanTable;
+pub use cookies::{Ports, unsupported as cookies_unsupported};
 pub use fence::Datapath;
 pub use test_run::{Cannot, TestRun};
 pub use trial::{Failed, Resumed, TrialView};
@@ -41,6 +43,8 @@ pub struct DatapathSettings {
     pub pin_dir: PathBuf,
     /// Folder for the registry that gives each rule name its counter.
     pub state_dir: PathBuf,
+    /// SYN cookies may be sent, where the kernel can make them.
+    pub cookies: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

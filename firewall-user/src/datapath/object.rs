@@ -11,6 +11,7 @@ use anyhow::{Context, anyhow};
 use aya::maps::{Map, MapData, ProgramArray};
 use aya::programs::{ProgramError, ProgramFd, SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use firewall_common::cookies::{CookieCounts, LESSONS, Lesson, PORT_WORDS, PROVEN};
 use firewall_common::decide::Scratch;
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::LINE_WORDS;
@@ -41,6 +42,8 @@ pub(super) struct Purpose {
     pub(super) source_seed: u32,
     /// The time comes from a map and no sockets are asked.
     pub(super) replay: bool,
+    /// SYNs may be answered with cookies, where the kernel can make them.
+    pub(super) cookies: bool,
 }
 
 /// Maps that outlive a generation, with the shape that they must have.
@@ -82,6 +85,10 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
         ("LIMIT_TABLE", shape(4, size_of::<LimitLine>(), LIMIT_LINES)),
         ("HOST_KINDS", shape(4, size_of::<HostKinds>(), 2)),
         ("HEALTH", shape(4, size_of::<Health>(), 1)),
+        ("COOKIE_PORTS", shape(4, size_of::<u64>(), PORT_WORDS)),
+        ("COOKIE_LESSONS", shape(4, size_of::<Lesson>(), LESSONS)),
+        ("COOKIE_PROVEN", shape(4, size_of::<u64>(), PROVEN)),
+        ("COOKIE_COUNTS", shape(4, size_of::<CookieCounts>(), 1)),
         ("EVENTS", shape(0, 0, EVENTS_BYTES)),
         ("SCRATCH", shape(4, size_of::<Scratch>(), 2)),
         #[cfg(feature = "trace")]
@@ -150,6 +157,7 @@ impl Programs {
         let entries = u32::try_from(lines).context("the image is too large")?;
         let ticks = super::ticks::ticks();
         let sample_unit = sample_unit()?;
+        let cookies = u32::from(purpose.cookies && super::cookies::unsupported().is_none());
         let mut loader = EbpfLoader::new();
         loader
             .override_global("TICK_LENGTH", &ticks.length, true)
@@ -161,6 +169,7 @@ impl Programs {
             .override_global("SOURCE_SEED", &purpose.source_seed, true)
             .override_global("SAMPLE_UNIT", &sample_unit, true)
             .override_global("REPLAY", &replay, true)
+            .override_global("COOKIES", &cookies, true)
             .map_max_entries("IMAGE", entries)
             .map_max_entries("SOURCES", source_buckets()?)
             .map_max_entries("SOURCE_COUNTERS", source_buckets()?);

@@ -228,6 +228,7 @@ impl Swap<'_> {
                 interface,
                 source_seed: self.state.source_seed,
                 replay: false,
+                cookies: self.settings.cookies,
             })
             .collect();
         object::load(compiled, &purposes, Some(self.pins))

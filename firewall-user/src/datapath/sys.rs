@@ -147,6 +147,49 @@ impl TickCounter {
     }
 }
 
+/// Loads a program that asks for a SYN cookie and for the check of one, as the kernel programs do,
+/// with headers of zeros.
+pub(super) fn probe_syncookies() -> io::Result<()> {
+    // Room for the largest header, of IPv6.
+    let mut program: Vec<u64> = (1..=5).map(|word| clear_stack(-8 * word)).collect();
+    for helper in [204, 205, 206, 207] {
+        program.extend(stack_pointer(1, -40));
+        program.extend(stack_pointer(2, -40));
+        program.extend([set(3, 20), call(helper)]);
+    }
+    program.extend([set(0, 0), EXIT]);
+    load_program(&program)?;
+    Ok(())
+}
+
+/// Stores eight bytes of zero on the stack.
+fn clear_stack(at: i32) -> u64 {
+    instruction(0x7a, 10, at, 0)
+}
+
+/// Has a register point to a place on the stack.
+fn stack_pointer(register: u64, at: i32) -> [u64; 2] {
+    [
+        instruction(0xbf, register | 10 << 4, 0, 0),
+        instruction(0x07, register, 0, at),
+    ]
+}
+
+fn set(register: u64, value: i32) -> u64 {
+    instruction(0xb7, register, 0, value)
+}
+
+fn call(helper: i32) -> u64 {
+    instruction(0x85, 0, 0, helper)
+}
+
+fn instruction(operation: u64, registers: u64, offset: i32, value: i32) -> u64 {
+    operation
+        | registers << 8
+        | u64::from(offset as i16 as u16) << 16
+        | u64::from(value.cast_unsigned()) << 32
+}
+
 fn load_program(instructions: &[u64]) -> io::Result<OwnedFd> {
     // SAFETY: all zero is a valid bpf_attr.
     let mut attribute: bpf_attr = unsafe { zeroed() };

@@ -65,6 +65,7 @@ impl TestRun {
             interface: 0,
             source_seed: crate::engine::SOURCE_SEED,
             replay,
+            cookies: !replay,
         };
         let mut programs = object::load(&compiled, &[purpose], None)?
             .pop()

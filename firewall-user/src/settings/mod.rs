@@ -160,6 +160,7 @@ impl Settings {
             interfaces: self.interfaces.clone(),
             pin_dir: self.pin_dir.clone(),
             state_dir: self.state_dir.clone(),
+            cookies: true,
         }
     }
 }

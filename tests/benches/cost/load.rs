@@ -136,6 +136,7 @@ impl Fence {
             }],
             pin_dir: pins.0.clone(),
             state_dir: state.path().to_owned(),
+            cookies: true,
         };
         let (datapath, _) = Datapath::start(settings, &policy_of(policy)?)?;
         Ok(Self {
