@@ -1,5 +1,7 @@
 //! `palisade alerts`.
 
+mod show;
+
 use std::process::ExitCode;
 
 use serde_json::Value;
@@ -8,18 +10,33 @@ use super::Global;
 use super::client::{Client, read};
 use super::output::{self, Table};
 use crate::daemon::documents::Alerts;
-use crate::detect::{Alert, Time};
+use crate::detect::Alert;
 
 /// Arguments of `palisade alerts`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
     /// Stay and print each change: first the alerts that fire now
     #[arg(long)]
     pub follow: bool,
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    /// Show all that is known about one alert, or an incident: evidence, answers, packets
+    Show {
+        /// Its number
+        id: u64,
+    },
 }
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    if let Some(Verb::Show { id }) = arguments.verb {
+        return show::run(global, id);
+    }
     let client = Client::new(&global.socket)?;
     if arguments.follow {
         client.follow("/v1/alerts?follow=1", |line| {
@@ -39,7 +56,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     }
     let Alerts { alerts } = read(document)?;
     let mut table = Table::new(&[
-        "STATE", "SEVERITY", "KIND", "SUBJECT", "SINCE", "ENDED", "WHY", "RESPONSE",
+        "STATE", "SEVERITY", "KIND", "SUBJECT", "SINCE", "ENDED", "WHY", "RESPONSE", "ID",
     ]);
     for alert in alerts {
         table.row(vec![
@@ -47,10 +64,11 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
             alert.severity.to_string(),
             alert.kind.to_string(),
             alert.subject.to_string(),
-            moment(alert.started),
-            alert.ended.map_or_else(|| "-".to_owned(), moment),
+            output::moment(alert.started),
+            alert.ended.map_or_else(|| "-".to_owned(), output::moment),
             alert.why,
             output::optional(alert.response.last().map(String::as_str)),
+            alert.id.to_string(),
         ]);
     }
     table.print()?;
@@ -64,18 +82,11 @@ fn sentence(alert: &Alert) -> String {
     };
     format!(
         "{} {} {} {} {}: {}{response}",
-        moment(alert.ended.unwrap_or(alert.detected)),
+        output::moment(alert.ended.unwrap_or(alert.detected)),
         alert.state,
         alert.severity,
         alert.kind,
         alert.subject,
         alert.why
     )
-}
-
-fn moment(time: Time) -> String {
-    match jiff::Timestamp::from_nanosecond(time.into()) {
-        Ok(time) => time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
-        Err(_) => "-".to_owned(),
-    }
 }

@@ -14,6 +14,7 @@ mod diff;
 mod endpoint;
 mod explain;
 mod import;
+mod incidents;
 mod man;
 pub mod output;
 mod policy_file;
@@ -89,6 +90,8 @@ pub enum Command {
     Top(top::Args),
     /// List alerts
     Alerts(alerts::Args),
+    /// List incidents: alerts that belong together
+    Incidents(incidents::Args),
     /// The verdict on a packet, the rule and each step
     Explain(explain::Args),
     /// Run a capture through a policy
@@ -131,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Bans(arguments) => bans::run(&global, arguments),
         Command::Top(arguments) => top::run(&global, arguments),
         Command::Alerts(arguments) => alerts::run(&global, arguments),
+        Command::Incidents(arguments) => incidents::run(&global, arguments),
         Command::Explain(arguments) => explain::run(&global, arguments),
         Command::Replay(arguments) => replay::run(&global, arguments),
         Command::Diff(arguments) => diff::run(&global, arguments),

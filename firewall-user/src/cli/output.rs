@@ -98,6 +98,14 @@ pub fn whole_seconds(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// A moment as detection counts it, to the second.
+pub fn moment(time: crate::detect::Time) -> String {
+    match jiff::Timestamp::from_nanosecond(time.into()) {
+        Ok(time) => whole_seconds(time),
+        Err(_) => "-".to_owned(),
+    }
+}
+
 /// A count of seconds as people write it.
 pub fn seconds(seconds: u64) -> String {
     BanDuration(Some(Duration::from_secs(seconds))).to_string()

@@ -153,6 +153,13 @@ fn print(report: &Report) -> anyhow::Result<()> {
         counted("rule", name, hits.packets, Some(hits.bytes));
     }
     table.print()?;
+    for incident in report
+        .incidents
+        .iter()
+        .filter(|incident| incident.alert_count > 1)
+    {
+        output::line(&format!("incident {}: {}", incident.id, incident.why))?;
+    }
     for alert in &report.alerts {
         output::line(&format!(
             "{} {} {}: {}",

@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use crate::detect::{Alert, AlertKind, Severity};
 
 /// Ended alerts that are remembered.
-const KEEP: usize = 1000;
+pub const KEEP: usize = 1000;
 /// Changes that a slow follower may lag behind before it loses some.
 const FOLLOW: usize = 1024;
 
@@ -33,6 +33,14 @@ impl Default for AlertLog {
 }
 
 impl AlertLog {
+    /// Goes on with the alerts of earlier daemons, the oldest first; they are over.
+    pub fn resume(ended: Vec<Alert>) -> Self {
+        Self {
+            ended: ended.into(),
+            ..Self::default()
+        }
+    }
+
     /// Takes in an alert that began, changed or ended.
     pub fn record(&mut self, alert: Alert) {
         let known = self.active.contains_key(&alert.id);
@@ -55,6 +63,13 @@ impl AlertLog {
     /// Changes from now on.
     pub fn follow(&self) -> broadcast::Receiver<Alert> {
         self.changes.subscribe()
+    }
+
+    /// One alert.
+    pub fn get(&self, id: u64) -> Option<&Alert> {
+        self.active
+            .get(&id)
+            .or_else(|| self.ended.iter().rev().find(|alert| alert.id == id))
     }
 
     pub fn active(&self) -> impl ExactSizeIterator<Item = &Alert> {
@@ -100,6 +115,7 @@ pub(crate) mod tests {
             why: "many ports".to_owned(),
             evidence: serde_json::Map::new(),
             response: Vec::new(),
+            incident: None,
         }
     }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 pub use super::ledger::{Count, Observed};
-use crate::detect::Alert;
+use crate::detect::{Alert, Incident};
 use crate::guard::Threat;
 use crate::respond::{BanDuration, BanRecord};
 
@@ -25,6 +25,8 @@ pub struct Status {
     pub totals: Vec<TotalDocument>,
     pub bans: BanCounts,
     pub alerts_active: usize,
+    #[serde(default)]
+    pub incidents_active: usize,
     pub sources_tracked: usize,
     pub maps: Vec<MapDocument>,
     pub health: HealthDocument,
@@ -382,6 +384,30 @@ pub struct AlertsQuery {
     /// `1` keeps the answer open: a line for each change from now on.
     #[serde(default)]
     pub follow: u8,
+}
+
+/// `GET /v1/alerts/{id}`: an alert, or an incident by its number, with all that is known about it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AlertReport {
+    /// Null if only the incident is remembered.
+    pub alert: Option<Alert>,
+    pub incident: Option<Incident>,
+    /// The capture of the incident's packets, as far as they were sampled.
+    pub slice: Option<SliceDocument>,
+}
+
+/// A capture on the daemon's host.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SliceDocument {
+    pub path: PathBuf,
+    pub bytes: u64,
+}
+
+/// `GET /v1/incidents`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IncidentList {
+    /// Those that last, then the latest that ended.
+    pub incidents: Vec<Incident>,
 }
 
 /// The query of `GET /v1/connection`: a packet's addresses and ports as this host sees them.

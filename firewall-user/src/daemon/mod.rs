@@ -4,10 +4,12 @@
 pub mod documents;
 
 mod alerts;
+mod chronicle;
 mod control;
 mod events;
 mod failure;
 mod fence;
+mod incidents;
 mod keeper;
 mod ledger;
 mod lock;
@@ -30,6 +32,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
+pub use chronicle::EvidenceSettings;
 pub use logs::LogFormat;
 pub use pulse::Pulse;
 

@@ -43,6 +43,9 @@ pub struct Alert {
     pub evidence: Map<String, Value>,
     /// What was done about it, in order; the detector itself does nothing.
     pub response: Vec<String>,
+    /// The incident that it belongs to, once that is known.
+    #[serde(default)]
+    pub incident: Option<u64>,
 }
 
 /// A change that a tick brought.
@@ -87,11 +90,13 @@ pub enum AlertKind {
     Tunnel,
     SpoofedSource,
     Malformed,
+    /// An answer to other alerts was held back: a cap was reached.
+    ResponseWithheld,
 }
 
 impl AlertKind {
     /// Every kind.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::SynFlood,
         Self::UdpFlood,
         Self::IcmpFlood,
@@ -110,6 +115,7 @@ impl AlertKind {
         Self::Tunnel,
         Self::SpoofedSource,
         Self::Malformed,
+        Self::ResponseWithheld,
     ];
 
     /// The name people see.
@@ -133,6 +139,7 @@ impl AlertKind {
             Self::Tunnel => "tunnel",
             Self::SpoofedSource => "spoofed_source",
             Self::Malformed => "malformed",
+            Self::ResponseWithheld => "response_withheld",
         }
     }
 }
@@ -266,7 +273,7 @@ impl<'de> Deserialize<'de> for Subject {
 }
 
 /// Nanoseconds in memory, seconds with a fraction in JSON.
-mod unix_seconds {
+pub(super) mod unix_seconds {
     use super::{Deserialize, Deserializer, Serializer, Time};
 
     pub fn serialize<S: Serializer>(time: &Time, serializer: S) -> Result<S::Ok, S::Error> {
@@ -288,7 +295,7 @@ mod unix_seconds {
 }
 
 /// As [`unix_seconds`], with null for none.
-mod optional_unix_seconds {
+pub(super) mod optional_unix_seconds {
     use super::{Deserialize, Deserializer, Serializer, Time, unix_seconds};
 
     pub fn serialize<S: Serializer>(time: &Option<Time>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -347,6 +354,7 @@ mod tests {
             why: "because".into(),
             evidence: Map::new(),
             response: Vec::new(),
+            incident: None,
         };
         let json = serde_json::to_value(&alert).unwrap();
         assert_eq!(json["started"], 1_700_000_000.25);

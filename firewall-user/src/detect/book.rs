@@ -143,6 +143,7 @@ impl Book {
             why: details.why,
             evidence: details.evidence,
             response: Vec::new(),
+            incident: None,
         };
         self.changes.push(AlertChange::Fired(alert.clone()));
         let entry = Entry {
@@ -204,6 +205,8 @@ impl Entry {
 /// Scans warn; floods become critical by their size.
 fn severity(sign: &Sign) -> Severity {
     match sign.kind {
+        // What protects the host is off.
+        AlertKind::ResponseWithheld => Severity::Critical,
         AlertKind::PortScan | AlertKind::HostSweep | AlertKind::TrafficSpike => Severity::Warning,
         _ if sign.observed >= sign.expected * CRITICAL => Severity::Critical,
         _ => Severity::Warning,

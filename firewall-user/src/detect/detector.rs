@@ -1,6 +1,6 @@
 //! The detector: takes snapshots, hands out changes of alerts.
 
-use super::book::{Book, Quiet, RELEASE};
+use super::book::{Book, Details, Quiet, RELEASE, Sign};
 use super::host::{Host, Tally};
 use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
 use super::sources::{Interval, Rate, Sources, Spans};
@@ -97,6 +97,23 @@ impl Detector {
         }
     }
 
+    /// Raises, or keeps up, the alert that answers are held back: `held` of them in the time that lets `cap`.
+    /// The next tick tells of it, and it ends when nothing has been held back for a while.
+    pub fn note_withheld(&mut self, now: Time, held: Withheld) {
+        let sign = Sign {
+            kind: AlertKind::ResponseWithheld,
+            subject: Subject::Host,
+            observed: held.wanted,
+            expected: held.cap,
+            unit: held.unit,
+            started: now,
+        };
+        self.book.note(now, sign, || Details {
+            why: held.why,
+            evidence: held.evidence,
+        });
+    }
+
     /// Signs that would have fired, had there not been [`Config::active_alerts`] already.
     pub fn suppressed(&self) -> u64 {
         self.book.suppressed()
@@ -164,6 +181,17 @@ impl Detector {
             }
         }
     }
+}
+
+/// Answers that were held back because a cap was reached.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Withheld {
+    /// What was asked for, above the cap, and the cap; in `unit`.
+    pub wanted: f64,
+    pub cap: f64,
+    pub unit: &'static str,
+    pub why: String,
+    pub evidence: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A span in nanoseconds; never zero, as windows are divided by it.

@@ -30,6 +30,10 @@ pub struct Reading {
     pub top_sources: Vec<(IpAddr, f64)>,
     pub alert_totals: Vec<(AlertKind, Severity, u64)>,
     pub active_alerts: Vec<(AlertKind, Severity, Subject)>,
+    /// Incidents begun, by the kind and severity with which they began.
+    pub incident_totals: Vec<(AlertKind, Severity, u64)>,
+    /// Those that last, by their first kind.
+    pub active_incidents: Vec<(Option<AlertKind>, Severity)>,
     pub events_lost: u64,
     pub maps: Vec<MapUse>,
     pub generation: u64,
@@ -209,6 +213,30 @@ fn responses(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
             .get_metric_with_label_values(&[kind.name(), severity.name(), &subject])?
             .set(1);
     }
+    let incidents = counters(
+        registry,
+        "palisade_incidents_total",
+        "Incidents that began: alerts that belong together, by the kind and severity of the first.",
+        &["kind", "severity"],
+    )?;
+    for (kind, severity, number) in &reading.incident_totals {
+        incidents
+            .get_metric_with_label_values(&[kind.name(), severity.name()])?
+            .inc_by(*number);
+    }
+    let active = gauges(
+        registry,
+        "palisade_incidents_active",
+        "Incidents that last, by their first kind and their severity.",
+        &["kind", "severity"],
+    )?;
+    for (kind, severity) in &reading.active_incidents {
+        if let Some(kind) = kind {
+            active
+                .get_metric_with_label_values(&[kind.name(), severity.name()])?
+                .inc();
+        }
+    }
     Ok(())
 }
 
@@ -362,6 +390,8 @@ mod tests {
             top_sources: vec![("203.0.113.7".parse().expect("an address"), 12.5)],
             alert_totals: vec![(AlertKind::PortScan, Severity::Warning, 4)],
             active_alerts: vec![(AlertKind::SynFlood, Severity::Critical, Subject::Host)],
+            incident_totals: vec![(AlertKind::PortScan, Severity::Warning, 2)],
+            active_incidents: vec![(Some(AlertKind::SynFlood), Severity::Critical)],
             events_lost: 5,
             maps: vec![MapUse {
                 map: "bans",
@@ -392,6 +422,8 @@ mod tests {
             "palisade_source_packets_per_second{source=\"203.0.113.7\"} 12.5",
             "palisade_alerts_total{kind=\"port_scan\",severity=\"warning\"} 4",
             "palisade_alert_active{kind=\"syn_flood\",severity=\"critical\",subject=\"host\"} 1",
+            "palisade_incidents_total{kind=\"port_scan\",severity=\"warning\"} 2",
+            "palisade_incidents_active{kind=\"syn_flood\",severity=\"critical\"} 1",
             "palisade_events_lost_total 5",
             "palisade_map_entries{map=\"bans\"} 1",
             "palisade_map_capacity{map=\"bans\"} 100",

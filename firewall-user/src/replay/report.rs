@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::capture::LinkType;
 use super::outcome::Outcome;
-use crate::detect::{Alert, AlertChange};
+use crate::detect::{Alert, AlertChange, Incident, Incidents, Time};
 
 /// The document of `palisade replay --json`.
 #[derive(Debug, Serialize)]
@@ -33,12 +33,16 @@ pub struct Report {
     #[serde(skip)]
     pub skipped_link: Option<LinkType>,
     pub alerts: Vec<Alert>,
+    /// The alerts by what belongs together.
+    pub incidents: Vec<Incident>,
     pub engine: EngineKind,
     /// Why the capture was not read to its end, if it was not.
     pub damage: Option<String>,
     /// The first of the mismatches, in words.
     #[serde(skip)]
     pub differences: Vec<String>,
+    #[serde(skip)]
+    grouping: Incidents,
 }
 
 /// Which engine judged.
@@ -131,6 +135,8 @@ impl Report {
             skipped: 0,
             skipped_link: None,
             alerts: Vec::new(),
+            incidents: Vec::new(),
+            grouping: Incidents::default(),
             engine,
             damage: None,
             differences: Vec::new(),
@@ -145,19 +151,32 @@ impl Report {
         self.reasons.counts[outcome.reason as usize] += 1;
     }
 
-    /// Takes in what a tick of the detector brought: each alert as it was last.
-    pub fn note(&mut self, changes: Vec<AlertChange>) {
+    /// Takes in what a tick of the detector brought: each alert and incident as it was last.
+    pub fn note(&mut self, now: Time, changes: Vec<AlertChange>) {
         for change in changes {
-            let alert = match change {
+            let mut alert = match change {
                 AlertChange::Fired(alert)
                 | AlertChange::Updated(alert)
                 | AlertChange::Resolved(alert) => alert,
             };
-            match self.alerts.iter_mut().find(|known| known.id == alert.id) {
+            let incident = self.grouping.take_in(now, &alert);
+            alert.incident = Some(incident);
+            if let Some(incident) = self.grouping.get(incident).cloned() {
+                match self
+                    .incidents
+                    .iter_mut()
+                    .rfind(|known| known.id == incident.id)
+                {
+                    Some(known) => *known = incident,
+                    None => self.incidents.push(incident),
+                }
+            }
+            match self.alerts.iter_mut().rfind(|known| known.id == alert.id) {
                 Some(known) => *known = alert,
                 None => self.alerts.push(alert),
             }
         }
+        self.grouping.settle(now);
     }
 }
 

@@ -14,6 +14,7 @@ use toml::Spanned;
 
 pub use error::SettingsError;
 
+use crate::daemon::EvidenceSettings;
 use crate::datapath::{DatapathSettings, InterfaceSettings};
 use crate::detect;
 use crate::respond::RespondSettings;
@@ -35,6 +36,7 @@ pub struct Settings {
     pub metrics: Option<SocketAddr>,
     pub detect: detect::Config,
     pub respond: RespondSettings,
+    pub evidence: EvidenceSettings,
     pub events: EventSettings,
 }
 
@@ -82,6 +84,8 @@ struct Document {
     detect: detect::Config,
     #[serde(default)]
     respond: RespondSettings,
+    #[serde(default)]
+    evidence: EvidenceSettings,
     #[serde(default)]
     events: Option<Spanned<EventSettings>>,
 }
@@ -150,6 +154,7 @@ impl Settings {
             metrics: check_listen(document.metrics.listen, at)?,
             detect: document.detect,
             respond: document.respond,
+            evidence: document.evidence,
             events,
         })
     }

@@ -1,12 +1,12 @@
 //! What can be asked without changing anything.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 
 use super::super::documents::{
-    Alerts, AlertsQuery, ConnectionQuery, ConnectionReport, Events, EventsQuery, Rules, Sources,
-    SourcesQuery, Status,
+    AlertReport, Alerts, AlertsQuery, ConnectionQuery, ConnectionReport, Events, EventsQuery,
+    IncidentList, Rules, Sources, SourcesQuery, Status,
 };
 use super::super::failure::Failure;
 use super::body::Asked;
@@ -56,6 +56,24 @@ pub async fn connection(
 ) -> Result<Json<ConnectionReport>, Failure> {
     let report = control.fence.call(move |keeper| keeper.connection(&query));
     Ok(Json(report.await??))
+}
+
+pub async fn alert(
+    State(control): State<Control>,
+    Path(id): Path<String>,
+) -> Result<Json<AlertReport>, Failure> {
+    let id = id
+        .parse()
+        .map_err(|_| Failure::Invalid(format!("`{id}` is no number of an alert or incident")))?;
+    let report = control.fence.call(move |keeper| keeper.alert_report(id));
+    Ok(Json(report.await??))
+}
+
+pub async fn incidents(State(control): State<Control>) -> Result<Json<IncidentList>, Failure> {
+    let incidents = control.fence.call(|keeper| keeper.incidents().all());
+    Ok(Json(IncidentList {
+        incidents: incidents.await?,
+    }))
 }
 
 pub async fn alerts(

@@ -52,10 +52,11 @@ impl Keeper {
         }
     }
 
-    /// Has the counts kept when the daemon stops.
+    /// Has the counts, and what is known of alerts, kept when the daemon stops.
     pub fn save_counts(&mut self) {
         self.settle_counts();
         self.ledger.save();
+        self.chronicle.close();
     }
 
     /// The kernel knows the moment at which a rule expires by a clock that nobody sets. When the wall

@@ -17,9 +17,11 @@ use jiff::Timestamp;
 use tracing::{error, info, warn};
 
 use super::alerts::AlertLog;
+use super::chronicle::Chronicle;
 use super::documents::{ApplyReport, DetachReport};
 use super::events::EventRing;
 use super::failure::Failure;
+use super::incidents::IncidentLog;
 use super::ledger::Ledger;
 use super::memory::{Memory, Remembered};
 use super::offer::Offer;
@@ -60,6 +62,8 @@ pub struct Keeper {
     events: EventRing,
     detector: Detector,
     alerts: AlertLog,
+    incidents: IncidentLog,
+    chronicle: Chronicle,
     rates: Rates,
     ledger: Ledger,
     chores: Chores,
@@ -105,6 +109,7 @@ impl Keeper {
             offer.policy.never_block.clone(),
         )?;
         let ledger = Ledger::load(&settings.state_dir)?;
+        let (chronicle, told) = Chronicle::open(&settings.state_dir, settings.evidence)?;
         let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
             settings,
@@ -129,7 +134,9 @@ impl Keeper {
             warden: Arc::new(warden),
             pulse,
             events,
-            alerts: AlertLog::default(),
+            alerts: AlertLog::resume(told.alerts),
+            incidents: IncidentLog::resume(told.incidents),
+            chronicle,
             rates: Rates::default(),
             ledger,
             chores: Chores::default(),
@@ -325,6 +332,10 @@ impl Keeper {
 
     pub fn alerts(&self) -> &AlertLog {
         &self.alerts
+    }
+
+    pub fn incidents(&self) -> &IncidentLog {
+        &self.incidents
     }
 
     pub fn warden(&self) -> &Arc<Warden> {

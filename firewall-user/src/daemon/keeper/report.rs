@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use super::Keeper;
 use crate::daemon::documents::{
-    ConnectionDocument, ConnectionQuery, ConnectionReport, EventDocument, HealthDocument,
-    InterfaceStatus, MapDocument, PolicyStatus, RuleDocument, Rules, SourceOrder, Status,
-    TotalDocument,
+    AlertReport, ConnectionDocument, ConnectionQuery, ConnectionReport, EventDocument,
+    HealthDocument, InterfaceStatus, MapDocument, PolicyStatus, RuleDocument, Rules, SliceDocument,
+    SourceOrder, Status, TotalDocument,
 };
 use crate::daemon::failure::Failure;
 use crate::daemon::ledger::Count;
@@ -80,6 +80,7 @@ impl Keeper {
                 .collect(),
             bans: self.warden.counts(),
             alerts_active: self.alerts.active().len(),
+            incidents_active: self.incidents.active().count(),
             sources_tracked: self.rates.tracked(),
             maps: maps
                 .into_iter()
@@ -95,6 +96,31 @@ impl Keeper {
                 connections_refused: health.connections_refused,
                 sources_contended: health.sources_contended,
             },
+        })
+    }
+
+    /// All that is known about an alert or, by its number, an incident.
+    pub fn alert_report(&self, id: u64) -> Result<AlertReport, Failure> {
+        let alert = self.alerts.get(id).cloned();
+        let number = alert.as_ref().map_or(Some(id), |alert| alert.incident);
+        let incident = number
+            .and_then(|number| self.incidents.get(number))
+            .cloned();
+        if alert.is_none() && incident.is_none() {
+            return Err(Failure::NotFound(format!(
+                "there is no alert or incident {id}, or it is forgotten: `palisade alerts` and `palisade incidents` list them"
+            )));
+        }
+        let slice = number
+            .and_then(|number| self.chronicle.slice(number))
+            .map(|path| SliceDocument {
+                bytes: std::fs::metadata(&path).map_or(0, |about| about.len()),
+                path,
+            });
+        Ok(AlertReport {
+            alert,
+            incident,
+            slice,
         })
     }
 
@@ -196,6 +222,12 @@ impl Keeper {
                 .alerts
                 .active()
                 .map(|alert| (alert.kind, alert.severity, alert.subject))
+                .collect(),
+            incident_totals: self.incidents.totals().collect(),
+            active_incidents: self
+                .incidents
+                .active()
+                .map(|incident| (incident.kinds.first().copied(), incident.severity))
                 .collect(),
             events_lost: self.datapath.health()?.events_lost,
             maps: self.datapath.map_use()?,

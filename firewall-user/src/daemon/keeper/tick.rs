@@ -28,8 +28,9 @@ impl Keeper {
         };
         self.rates.update(time, &snapshot.sources);
         for change in self.detector.tick(&snapshot) {
-            self.take_in(change);
+            self.take_in(time, change);
         }
+        self.incidents.settle(time);
         self.warden.expire();
         self.do_chores()?;
         self.look_after()
@@ -44,7 +45,7 @@ impl Keeper {
         Ok(self.services.1.clone())
     }
 
-    fn take_in(&mut self, change: AlertChange) {
+    fn take_in(&mut self, now: Time, change: AlertChange) {
         let mut alert = match change {
             AlertChange::Fired(alert) => {
                 warn!(
@@ -62,6 +63,8 @@ impl Keeper {
                 alert
             }
         };
+        let incident = self.incidents.take_in(now, &alert);
+        alert.incident = Some(incident);
         // An attacker that goes on after its ban ended, or while it lasts, stays out.
         let said = match alert.state {
             AlertState::Firing => self.answer(&alert),
@@ -71,8 +74,13 @@ impl Keeper {
             if !alert.response.contains(&what) {
                 // An alert that is over is no longer the detector's.
                 self.detector.record_response(alert.id, what.clone());
+                self.incidents.note_response(incident, &what);
                 alert.response.push(what);
             }
+        }
+        self.chronicle.note_alert(&alert);
+        if let Some(incident) = self.incidents.get(incident) {
+            self.chronicle.note_incident(incident);
         }
         self.alerts.record(alert);
     }

@@ -17,7 +17,7 @@ use std::io::Read;
 
 use input::Input;
 pub use link::{LinkType, pad_to_original, to_ethernet};
-pub use write::CaptureWriter;
+pub use write::{CaptureWriter, FILE_HEADER, FRAME_HEADER};
 
 /// Longest frame that is kept; longer ones are cut to it.
 pub const LONGEST_FRAME: usize = 256 * 1024;
