@@ -90,6 +90,32 @@ pub fn tcp_count(namespace: &Namespace, port: u16) -> Result<Server> {
     })
 }
 
+/// An FTP server that refuses every password, three to a connection.
+pub fn ftp_that_refuses(namespace: &Namespace, port: u16) -> Result<Server> {
+    tcp(namespace, port, |mut stream| {
+        stream.write_all(b"220 ready\r\n")?;
+        let mut lines = std::io::BufReader::new(stream.try_clone()?);
+        let (mut line, mut refused) = (String::new(), 0);
+        while refused < 3 {
+            line.clear();
+            if std::io::BufRead::read_line(&mut lines, &mut line)? == 0 {
+                return Ok(());
+            }
+            let answer: &[u8] = match line.get(..4).map(str::to_uppercase).as_deref() {
+                Some("USER") => b"331 and the password?\r\n",
+                Some("PASS") => {
+                    refused += 1;
+                    b"530 Login incorrect.\r\n"
+                }
+                Some("QUIT") => return stream.write_all(b"221 bye\r\n"),
+                _ => b"530 Please log in.\r\n",
+            };
+            stream.write_all(answer)?;
+        }
+        Ok(())
+    })
+}
+
 fn tcp(
     namespace: &Namespace,
     port: u16,

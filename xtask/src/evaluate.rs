@@ -4,7 +4,7 @@
 use anyhow::{Result, bail};
 use palisade_tests::{
     daemon, document,
-    evaluation::{captures, report::Report},
+    evaluation::{captures, live, report::Report},
 };
 
 use crate::{
@@ -64,6 +64,10 @@ pub fn main(arguments: &Arguments) -> Result<()> {
                 .not_run
                 .push("captures: none here (PALISADE_DATA names their folder)".to_owned()),
         }
+    }
+    if let Some(name) = arguments.wants("live") {
+        let live = live::run(name, arguments.quick, &mut report.not_run)?;
+        report.live = Some(live);
     }
     report.print();
     let folder = shell::target().join("evaluate");

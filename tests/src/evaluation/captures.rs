@@ -115,6 +115,10 @@ pub fn run(folder: &Path, only: &str, quick: bool) -> Result<Captures> {
 }
 
 impl Captures {
+    pub fn is_empty(&self) -> bool {
+        self.attack.is_empty() && self.benign.is_empty() && self.edge.is_empty()
+    }
+
     /// With everything coming in, and with private networks inside.
     fn replay_both_ways(
         &mut self,

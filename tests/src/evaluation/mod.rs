@@ -6,4 +6,5 @@
 
 pub mod captures;
 pub mod case;
+pub mod live;
 pub mod report;

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::captures::Captures;
 use super::case::{Case, Outcome};
+use super::live::{Live, Scene, THRESHOLD};
 use crate::document::Section;
 
 /// All that was evaluated; what was not asked for is absent.
@@ -19,6 +20,7 @@ pub struct Report {
     pub machine: String,
     pub quick: bool,
     pub captures: Option<Captures>,
+    pub live: Option<Live>,
     /// What could not be run, and why.
     pub not_run: Vec<String>,
 }
@@ -28,7 +30,7 @@ impl Report {
     pub fn sections(&self) -> Vec<Section> {
         let section = |id, title, text: String| Section { id, title, text };
         let mut sections = Vec::new();
-        if let Some(captures) = &self.captures {
+        if let Some(captures) = self.captures.as_ref().filter(|found| !found.is_empty()) {
             let all = captures.attack.iter();
             sections.push(section(
                 "captures",
@@ -45,6 +47,16 @@ impl Report {
                 "Ordinary captures",
                 ordinary(captures),
             ));
+        }
+        if let Some(live) = &self.live {
+            if !live.attacks.is_empty() {
+                let cases = live.attacks.iter().map(|scene| &scene.case);
+                sections.push(section("live", "Live attacks", by_kind(cases, "attacks")));
+                sections.push(section("live-attacks", "Each live attack", attacks(live)));
+            }
+            if let Some(scene) = &live.ordinary {
+                sections.push(section("live-ordinary", "Visitors alone", alone(scene)));
+            }
         }
         if !self.not_run.is_empty() {
             let lines = self.not_run.iter().map(|line| format!("- {line}\n"));
@@ -68,6 +80,9 @@ impl Report {
         };
         if let Some(captures) = &self.captures {
             write("captures.json", serde_json::to_string_pretty(captures)?)?;
+        }
+        if let Some(live) = &self.live {
+            write("live.json", serde_json::to_string_pretty(live)?)?;
         }
         Ok(())
     }
@@ -174,6 +189,68 @@ fn ordinary(captures: &Captures) -> String {
         );
     }
     text
+}
+
+/// Each attack: when it was seen, what else was said, and how visitors fared.
+fn attacks(live: &Live) -> String {
+    let mut table = table(
+        &[
+            "attack",
+            "what",
+            "kind",
+            "detected, s",
+            "fastnetmon, s",
+            "wrong kind",
+            "false alarms",
+            "served before",
+            "during",
+            "visitors' packets dropped",
+        ],
+        3,
+    );
+    for scene in &live.attacks {
+        let case = &scene.case;
+        table.add_row([
+            case.name.clone(),
+            case.what.clone(),
+            case.expected.kinds.join(" or "),
+            match case.outcome {
+                Outcome::Missed => "**missed**".to_owned(),
+                _ => seconds(case.seconds),
+            },
+            seconds(scene.rival_seconds),
+            wrong_kinds(&[case]),
+            kinds_of(&scene.false_alarms.iter().collect::<Vec<_>>()),
+            percent(scene.served_before()),
+            percent(scene.served_during()),
+            percent(Some(
+                scene.visitors_dropped as f64 / scene.visitors_packets.max(1) as f64,
+            )),
+        ]);
+    }
+    format!("{table}\n\nfastnetmon's threshold here: {THRESHOLD} packets per second.\n")
+}
+
+/// Ordinary visitors without an attack.
+fn alone(scene: &Scene) -> String {
+    let mut table = table(&["visitors", "requests", "served"], 1);
+    for tally in &scene.during {
+        table.add_row([
+            tally.visitors.to_owned(),
+            tally.asked.to_string(),
+            tally.served.to_string(),
+        ]);
+    }
+    format!(
+        "{table}\n\nFalse alarms: {}. {} of {} packets dropped.\n",
+        kinds_of(&scene.false_alarms.iter().collect::<Vec<_>>()),
+        scene.visitors_dropped,
+        scene.visitors_packets
+    )
+}
+
+fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), |share| format!("{:.1} %", 100.0 * share))
 }
 
 fn wrong_kinds(cases: &[&Case]) -> String {

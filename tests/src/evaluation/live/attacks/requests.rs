@@ -1,0 +1,135 @@
+//! Attacks by requests: complete connections and true queries, only too many, or too slow.
+
+use std::fs;
+
+use anyhow::Result;
+
+use super::{Attack, Running};
+use crate::evaluation::live::forge::udp;
+use crate::evaluation::live::stage::{ATTACKER_V4, HOST_V4, HOST_V6, Stage};
+
+const FROM_ATTACKER: &str = "src host 198.51.100.201";
+const FROM_ATTACKER_V6: &str = "src host 2001:db8:bad::66";
+const FLOOD: &[&str] = &["request_flood"];
+const SLOW: &[&str] = &["slow_clients"];
+
+const BASE: Attack = Attack {
+    name: "",
+    what: "",
+    kinds: FLOOD,
+    also: &["traffic_spike", "new_source_surge"],
+    needs: &[],
+    packets: FROM_ATTACKER,
+    seconds: 12,
+    quick: false,
+    start: |_| Ok(Running::default()),
+};
+
+pub const ALL: &[Attack] = &[
+    Attack {
+        name: "http-flood",
+        what: "wrk -t 2 -c 64 on one page, from one source",
+        needs: &["wrk"],
+        quick: true,
+        start: |stage| wrk(stage, &format!("http://{HOST_V4}/index.html")),
+        ..BASE
+    },
+    Attack {
+        name: "http-flood-v6",
+        what: "the same over IPv6",
+        needs: &["wrk"],
+        packets: FROM_ATTACKER_V6,
+        start: |stage| wrk(stage, &format!("http://[{HOST_V6}]/index.html")),
+        ..BASE
+    },
+    Attack {
+        name: "dns-flood",
+        what: "dnsperf -Q 5000 on names that are not there",
+        needs: &["dnsperf"],
+        start: |stage| {
+            let folder = tempfile::Builder::new().prefix("palisade-").tempdir()?;
+            let file = folder.path().join("names");
+            let names = (0..20_000).map(|number| format!("n{number}.example.com A\n"));
+            fs::write(&file, names.collect::<String>())?;
+            let mut running = Running::tool(
+                &stage.world.outside,
+                &format!(
+                    "dnsperf -s {HOST_V4} -a {ATTACKER_V4} -d {} -l 10 -Q 5000",
+                    file.display()
+                ),
+            )?;
+            running._folder = Some(folder);
+            Ok(running)
+        },
+        ..BASE
+    },
+    Attack {
+        name: "quic-flood-spoofed",
+        what: "3,000 QUIC Initials a second from forged addresses",
+        also: &[
+            "traffic_spike",
+            "new_source_surge",
+            "spoofed_source",
+            "udp_flood",
+        ],
+        packets: "src net 203.0.113.0/24",
+        start: |stage| {
+            Running::forged(stage, 3_000, 30_000, |dice| {
+                // A long header of version 1, an Initial, with two connection identifiers of eight bytes.
+                let mut initial = vec![0xc3, 0, 0, 0, 1, 8];
+                initial.extend(dice.bytes(8));
+                initial.push(8);
+                initial.extend(dice.bytes(8));
+                initial.extend([0, 0x44, 0x9e]);
+                initial.resize(1_200, 7);
+                let from = (dice.stranger(HOST_V4), dice.port());
+                udp(from, (HOST_V4, 443), &initial)
+            })
+        },
+        ..BASE
+    },
+    Attack {
+        name: "slowloris",
+        what: "slowhttptest -H -c 400 -r 100, headers that never end",
+        kinds: SLOW,
+        needs: &["slowhttptest"],
+        seconds: 25,
+        quick: true,
+        start: |stage| slow(stage, "-H -i 5"),
+        ..BASE
+    },
+    Attack {
+        name: "slow-post",
+        what: "slowhttptest -B -c 400 -r 100, a body byte by byte",
+        kinds: SLOW,
+        needs: &["slowhttptest"],
+        seconds: 25,
+        start: |stage| slow(stage, "-B -i 5 -s 8192 -t POST"),
+        ..BASE
+    },
+    Attack {
+        name: "slow-read",
+        what: "slowhttptest -X -c 400 -r 100, answers read through a tiny window",
+        kinds: SLOW,
+        needs: &["slowhttptest"],
+        seconds: 25,
+        start: |stage| slow(stage, "-X -n 5 -z 8 -w 8 -y 16 -k 2"),
+        ..BASE
+    },
+];
+
+fn wrk(stage: &Stage, page: &str) -> Result<Running> {
+    Running::tool(
+        &stage.world.outside,
+        &format!("wrk -t 2 -c 64 -d 10s {page}"),
+    )
+}
+
+fn slow(stage: &Stage, how: &str) -> Result<Running> {
+    let page = match how.starts_with("-X") {
+        true => "script.js",
+        false => "index.html",
+    };
+    let line = format!("slowhttptest {how} -c 400 -r 100 -l 22 -p 3 -u http://{HOST_V4}/{page}");
+    Running::tool(&stage.world.outside, &line)
+}
