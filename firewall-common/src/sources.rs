@@ -133,7 +133,11 @@ const SEEN_SHIFT: u32 = 16;
 const SEEN_MASK: u64 = (1 << 19) - 1;
 const FIRST_SHIFT: u32 = 35;
 /// A step of the time last seen, as a power of two of nanoseconds: 16.8 ms.
-const STEP_BITS: u32 = 24;
+pub const STEP_BITS: u32 = 24;
+/// The time last seen wraps after so many steps (2 h 26 min). The last eighth is taken for times that
+/// are yet to come: a packet may be counted while a reader that asked for the time before is reading.
+pub const STEPS: u64 = SEEN_MASK + 1;
+const TO_COME: u64 = STEPS - STEPS / 8;
 const IDLE_STEPS: u64 = ((IDLE_MILLISECONDS as u64) * 1_000_000) >> STEP_BITS;
 
 // A first packet: whether there is one, length, what else it counts as, and the numbers of its bits.
@@ -162,8 +166,31 @@ impl Meta {
 
     /// Steps since the source was last seen.
     #[inline(always)]
-    const fn idle(self, now: u64) -> u64 {
+    pub const fn idle(self, now: u64) -> u64 {
         ((now >> STEP_BITS).wrapping_sub(self.0 >> SEEN_SHIFT)) & SEEN_MASK
+    }
+
+    /// Whether the source was seen within the last `steps` before `now`, or has been seen since.
+    #[inline(always)]
+    pub const fn is_within(self, steps: u64, now: u64) -> bool {
+        // Times to come stand before all others.
+        self.idle(now).wrapping_add(STEPS - TO_COME) & SEEN_MASK <= steps + (STEPS - TO_COME)
+    }
+
+    /// `now`, or when the source was last seen if that is later.
+    pub const fn present(self, now: u64) -> u64 {
+        let idle = self.idle(now);
+        if idle >= TO_COME {
+            now + ((STEPS - idle) << STEP_BITS)
+        } else {
+            now
+        }
+    }
+
+    /// Milliseconds of the clock at the beginning of the step in which the source was last seen.
+    #[inline(always)]
+    const fn seen(self, now: u64) -> u32 {
+        (((now >> STEP_BITS).wrapping_sub(self.idle(now)) << STEP_BITS) / 1_000_000) as u32
     }
 
     #[inline(always)]
@@ -178,7 +205,8 @@ impl Meta {
             return None;
         }
         let mut counters = of_first(first);
-        counters.first_seen = (now / 1_000_000).wrapping_sub(self.age(now)) as u32;
+        // Of the step, and not of `now`: whoever asks again is told the same.
+        counters.first_seen = self.seen(now);
         Some(counters)
     }
 }

@@ -13,7 +13,11 @@ use crate::detect::{SourceSample, Time};
 /// Time constant of the average: after it, a steady rate shows to 63 %.
 const WINDOW_SECONDS: f64 = 10.0;
 
-/// Rates and totals of every source that the kernel's table holds.
+/// Most sources that are remembered, about 100 bytes each; beyond it the least of them are forgotten.
+const REMEMBERED: usize = 200_000;
+
+/// Rates and totals of the sources that sent something lately. A silent source costs nothing: its rates
+/// are brought up to date when they are asked for.
 #[derive(Debug, Default)]
 pub struct Rates {
     time: Option<Time>,
@@ -22,102 +26,138 @@ pub struct Rates {
 
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    sample: SourceSample,
-    /// Per second: packets, bytes, SYNs, requests.
-    rates: [f64; 4],
+    counts: Counts,
+    drops: u64,
+    failed: u32,
+    last_seen: Time,
+    /// Per second, at `updated`: packets, bytes, SYNs, requests.
+    rates: [f32; 4],
+    updated: Time,
 }
 
+/// What is ranked, in the order of [`SourceOrder`].
+type Counts = [u64; 4];
+
 impl Rates {
-    /// Takes in the counts of a tick. Sources that left the table are forgotten.
+    /// Takes in the counts of those who sent something since the last time.
     pub fn update(&mut self, time: Time, samples: &[SourceSample]) {
-        let elapsed = match self.time {
-            Some(before) if time > before => (time - before) as f64 / 1e9,
-            // Nothing to divide by: only the totals are taken.
-            _ => 0.0,
-        };
-        let weight = 1.0 - (-elapsed / WINDOW_SECONDS).exp();
-        let mut sources = HashMap::with_capacity(samples.len());
+        // With nothing to divide by, only the totals are taken.
+        let from = self.time.map_or(time, |before| before.min(time));
+        let elapsed = seconds(from, time);
         for sample in samples {
+            let now = counts(&sample.counters);
             let before = self.sources.get(&sample.source).filter(|before| {
                 // Fewer packets than before: it left the table and came back.
-                before.sample.counters.packets <= sample.counters.packets
+                before.counts[0] <= now[0]
             });
-            let mut rates = before.map_or([0.0; 4], |before| before.rates);
+            let mut rates = before.map_or([0.0; 4], |before| before.rates_at(from));
             if elapsed > 0.0 {
-                let earlier = before.map_or([0; 4], |before| counts(&before.sample.counters));
-                let now = counts(&sample.counters);
+                let earlier = before.map_or([0; 4], |before| before.counts);
+                let weight = 1.0 - (-elapsed / WINDOW_SECONDS).exp();
                 for (rate, (now, earlier)) in rates.iter_mut().zip(now.iter().zip(earlier)) {
                     let latest = now.saturating_sub(earlier) as f64 / elapsed;
                     *rate += weight * (latest - *rate);
                 }
             }
-            let sample = *sample;
-            sources.insert(sample.source, Entry { sample, rates });
+            let entry = Entry {
+                counts: now,
+                drops: sample.counters.drops,
+                failed: sample.counters.failed,
+                last_seen: sample.last_seen,
+                rates: rates.map(|rate| rate as f32),
+                updated: time,
+            };
+            self.sources.insert(sample.source, entry);
         }
-        self.sources = sources;
         self.time = Some(time);
-    }
-
-    /// How many sources are known.
-    pub fn tracked(&self) -> usize {
-        self.sources.len()
+        if self.sources.len() > REMEMBERED {
+            self.forget_the_least(REMEMBERED / 2);
+        }
     }
 
     /// The `limit` heaviest sources: by rate, then by total, so that those who fell silent follow.
     pub fn top(&self, by: SourceOrder, limit: usize) -> Vec<SourceDocument> {
         let index = by as usize;
-        let heavier = |left: &&Entry, right: &&Entry| -> Ordering {
-            right.rates[index]
-                .total_cmp(&left.rates[index])
-                .then_with(|| {
-                    counts(&right.sample.counters)[index].cmp(&counts(&left.sample.counters)[index])
-                })
-                .then_with(|| left.sample.source.cmp(&right.sample.source))
+        let now = self.time.unwrap_or_default();
+        let mut entries: Vec<(f64, &IpAddr, &Entry)> = self
+            .sources
+            .iter()
+            .map(|(source, entry)| (entry.rates_at(now)[index], source, entry))
+            .collect();
+        let heavier = |left: &(f64, &IpAddr, &Entry), right: &(f64, &IpAddr, &Entry)| -> Ordering {
+            right
+                .0
+                .total_cmp(&left.0)
+                .then_with(|| right.2.counts[index].cmp(&left.2.counts[index]))
+                .then_with(|| left.1.cmp(right.1))
         };
-        let mut entries: Vec<&Entry> = self.sources.values().collect();
         if limit < entries.len() {
             entries.select_nth_unstable_by(limit, heavier);
             entries.truncate(limit);
         }
         entries.sort_unstable_by(heavier);
-        entries.into_iter().map(Entry::document).collect()
+        let entries = entries.into_iter();
+        entries
+            .map(|(_, source, entry)| entry.document(*source, now))
+            .collect()
+    }
+
+    /// Keeps `most` of those who send most packets, and with them, whoever sends as many as the last.
+    fn forget_the_least(&mut self, most: usize) {
+        let now = self.time.unwrap_or_default();
+        let mut rates: Vec<f64> = self
+            .sources
+            .values()
+            .map(|entry| entry.rates_at(now)[0])
+            .collect();
+        let (_, least, _) = rates.select_nth_unstable_by(most, |left, right| right.total_cmp(left));
+        let least = *least;
+        self.sources
+            .retain(|_, entry| entry.rates_at(now)[0] > least);
     }
 }
 
 impl Entry {
-    fn document(&self) -> SourceDocument {
-        let SourceSample {
-            source,
-            counters,
-            last_seen,
-        } = self.sample;
+    /// The rates at `now`, had nothing come since they were updated.
+    fn rates_at(&self, now: Time) -> [f64; 4] {
+        let fade = (-seconds(self.updated, now) / WINDOW_SECONDS).exp();
+        self.rates.map(|rate| f64::from(rate) * fade)
+    }
+
+    fn document(&self, source: IpAddr, now: Time) -> SourceDocument {
         // Rates below a thousandth are the tail of the average, not traffic.
-        let rate = |index: usize| (self.rates[index] * 1000.0).round() / 1000.0;
+        let rates = self.rates_at(now);
+        let rate = |index: usize| (rates[index] * 1000.0).round() / 1000.0;
+        let [packets, bytes, syns, requests] = self.counts;
         SourceDocument {
             source,
             packets_per_second: rate(0),
             bytes_per_second: rate(1),
             syns_per_second: rate(2),
             requests_per_second: rate(3),
-            packets: counters.packets,
-            bytes: counters.bytes,
-            syns: counters.syns.into(),
-            requests: counters.requests.into(),
-            drops: counters.drops,
-            failed: counters.failed.into(),
-            last_seen: Timestamp::from_nanosecond(last_seen.into()).unwrap_or_default(),
+            packets,
+            bytes,
+            syns,
+            requests,
+            drops: self.drops,
+            failed: self.failed.into(),
+            last_seen: Timestamp::from_nanosecond(self.last_seen.into()).unwrap_or_default(),
         }
     }
 }
 
-/// What is ranked, in the order of [`SourceOrder`].
-fn counts(counters: &SourceCounters) -> [u64; 4] {
+fn counts(counters: &SourceCounters) -> Counts {
     [
         counters.packets,
         counters.bytes,
         counters.syns.into(),
         counters.requests.into(),
     ]
+}
+
+/// Seconds between two times; none when the later is not later.
+fn seconds(from: Time, to: Time) -> f64 {
+    to.saturating_sub(from) as f64 / 1e9
 }
 
 #[cfg(test)]
@@ -135,6 +175,7 @@ mod tests {
                 syns,
                 ..SourceCounters::default()
             },
+            entered: 0,
             last_seen: 0,
         }
     }
@@ -148,8 +189,12 @@ mod tests {
         let top = rates.top(SourceOrder::Packets, 10);
         assert!((top[0].packets_per_second - 100.0).abs() < 1.0, "{top:?}");
         assert!((top[0].bytes_per_second - 6000.0).abs() < 60.0, "{top:?}");
-        for tick in 61..=160 {
+        // Whether the table is asked about it or not.
+        for tick in 61..=110 {
             rates.update(tick * SECOND, &[sample(1, 6000, 0)]);
+        }
+        for tick in 111..=160 {
+            rates.update(tick * SECOND, &[]);
         }
         let top = rates.top(SourceOrder::Packets, 10);
         assert!(top[0].packets_per_second < 0.01, "{top:?}");
@@ -189,5 +234,52 @@ mod tests {
         rates.update(2 * SECOND, &[sample(1, 5, 0)]);
         let top = rates.top(SourceOrder::Packets, 1);
         assert!(top[0].packets_per_second > 0.0 && top[0].packets_per_second < 5.0);
+    }
+
+    #[test]
+    fn a_source_that_pauses_has_the_rate_of_one_that_is_looked_at_meanwhile() {
+        let (mut told, mut silent) = (Rates::default(), Rates::default());
+        for tick in 0..40 {
+            let packets = if tick < 20 { tick * 10 } else { 200 };
+            let sample = sample(1, packets, 0);
+            told.update(tick * SECOND, &[sample]);
+            let is_new = tick <= 20;
+            silent.update(
+                tick * SECOND,
+                if is_new {
+                    std::slice::from_ref(&sample)
+                } else {
+                    &[]
+                },
+            );
+        }
+        let rate = |rates: &Rates| rates.top(SourceOrder::Packets, 1)[0].packets_per_second;
+        assert!(
+            (rate(&told) - rate(&silent)).abs() < 0.01,
+            "{} {}",
+            rate(&told),
+            rate(&silent)
+        );
+        assert!(rate(&told) > 0.5);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_who_sends_most_is_kept() {
+        let mut rates = Rates::default();
+        rates.update(SECOND, &[]);
+        let address = |n: u32| IpAddr::from(std::net::Ipv4Addr::from(0x0a00_0000 + n));
+        for second in 2..6 {
+            let samples: Vec<_> = (0..90_000)
+                .map(|n| SourceSample {
+                    source: address(second * 100_000 + n),
+                    ..sample(0, 1, 0)
+                })
+                .chain([sample(9, u64::from(second) * 500, 0)])
+                .collect();
+            rates.update(Time::from(second) * SECOND, &samples);
+            assert!(rates.sources.len() <= REMEMBERED);
+        }
+        let top = rates.top(SourceOrder::Packets, 1);
+        assert_eq!(top[0].source, IpAddr::from([203, 0, 113, 9]));
     }
 }

@@ -357,11 +357,17 @@ impl Datapath {
         Ok(host)
     }
 
-    /// Every source in the table. With `clear_bitmaps` (the detector's tick) the bitmaps start anew.
-    pub fn sources(&mut self, clear_bitmaps: bool) -> anyhow::Result<Vec<SourceSample>> {
-        Ok(self
-            .maps
-            .sources(clear_bitmaps, clock::monotonic(), clock::realtime()))
+    /// The sources that sent something since the last call, and the time on their clock: see
+    /// [`Snapshot::clock`](crate::detect::Snapshot::clock). Their bitmaps start anew.
+    pub fn sources(&mut self) -> (u64, Vec<SourceSample>) {
+        let now = clock::monotonic();
+        let samples = self.maps.sources().active(now, clock::realtime());
+        (now / 1_000_000, samples)
+    }
+
+    /// How many sources the table holds.
+    pub fn sources_tracked(&self) -> u64 {
+        self.maps.source_table().count().1
     }
 
     /// Has SYNs to these TCP ports answered with cookies, and to no others (see

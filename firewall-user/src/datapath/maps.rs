@@ -8,18 +8,16 @@ use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::cookies::CookieCounts;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SOURCE_BUCKETS,
-    SOURCE_WAYS, SourceBody, SourceHeads, TRAFFIC_KINDS, Uses,
+    SourceBody, SourceHeads, TRAFFIC_KINDS, Uses,
 };
 use firewall_common::limit::table::WAYS;
-use memmap2::MmapMut;
 
 use super::bans::BanTable;
 use super::cookies::CookieTable;
 use super::limits::LimitUse;
 use super::object::{map_memory, source_buckets};
+use super::sources::SourceTable;
 use super::{MapUse, sys};
-use crate::detect::{SourceSample, Time};
-use crate::engine::source_sample;
 
 /// Open handles on the pinned maps.
 pub(super) struct Maps {
@@ -33,16 +31,12 @@ pub(super) struct Maps {
     health: PerCpuArray<MapData, Health>,
     cookies: CookieTable,
     connections: MapData,
-    heads: MmapMut,
-    bodies: MmapMut,
-    stripes: usize,
+    sources: SourceTable,
 }
 
 impl std::fmt::Debug for Maps {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Maps")
-            .field("stripes", &self.stripes)
-            .finish_non_exhaustive()
+        f.debug_struct("Maps").finish_non_exhaustive()
     }
 }
 
@@ -70,9 +64,11 @@ impl Maps {
             health: open("HEALTH")?.try_into()?,
             cookies: CookieTable::open(&mut open)?,
             connections,
-            heads: map_memory(&sources, buckets * size_of::<SourceHeads>())?,
-            bodies: map_memory(&counters, buckets * size_of::<SourceBody>())?,
-            stripes: buckets / SOURCE_BUCKETS as usize,
+            sources: SourceTable::new(
+                map_memory(&sources, buckets * size_of::<SourceHeads>())?,
+                map_memory(&counters, buckets * size_of::<SourceBody>())?,
+                SOURCE_BUCKETS as usize,
+            ),
         })
     }
 
@@ -140,77 +136,12 @@ impl Maps {
         Ok(total)
     }
 
-    /// Every source, the stripes of all CPUs added up. `now` on the packet clock is `time`.
-    pub(super) fn sources(&mut self, clear: bool, now: u64, time: Time) -> Vec<SourceSample> {
-        let mut samples: Vec<SourceSample> = Vec::new();
-        let buckets = SOURCE_BUCKETS as usize;
-        for index in 0..buckets {
-            // A source has the same bucket in every stripe.
-            let from = samples.len();
-            for stripe in 0..self.stripes {
-                let at = stripe * buckets + index;
-                // Most of the table is empty most of the time: one line says so.
-                let heads = self.heads(at);
-                if heads.keys == [0; SOURCE_WAYS] {
-                    continue;
-                }
-                let body = self.body(at);
-                for way in 0..SOURCE_WAYS {
-                    let Some(sample) = source_sample(&heads, &body, way, now, time) else {
-                        continue;
-                    };
-                    match samples[from..]
-                        .iter_mut()
-                        .find(|known| known.source == sample.source)
-                    {
-                        Some(known) => merge(known, &sample),
-                        None => samples.push(sample),
-                    }
-                    if clear && body.counters[way].ports | body.counters[way].hosts != 0 {
-                        self.clear_bitmaps(at, way);
-                    }
-                }
-            }
-        }
-        samples
+    pub(super) fn sources(&mut self) -> &mut SourceTable {
+        &mut self.sources
     }
 
-    /// How many sources the table holds, over all stripes.
-    pub(super) fn source_entries(&self) -> u64 {
-        let buckets = SOURCE_BUCKETS as usize * self.stripes;
-        (0..buckets)
-            .map(|at| self.heads(at).keys.iter().filter(|key| **key != 0).count() as u64)
-            .sum()
-    }
-
-    #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
-    fn heads(&self, index: usize) -> SourceHeads {
-        let offset = index * size_of::<SourceHeads>();
-        let bytes = &self.heads[offset..offset + size_of::<SourceHeads>()];
-        // SAFETY: the slice has the size of the heads, and any bytes are such. The kernel may write
-        // meanwhile: counts are then those of a moment before or after.
-        unsafe { bytes.as_ptr().cast::<SourceHeads>().read_volatile() }
-    }
-
-    #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
-    fn body(&self, index: usize) -> SourceBody {
-        let offset = index * size_of::<SourceBody>();
-        let bytes = &self.bodies[offset..offset + size_of::<SourceBody>()];
-        // SAFETY: as in `heads`.
-        unsafe { bytes.as_ptr().cast::<SourceBody>().read_volatile() }
-    }
-
-    #[expect(unsafe_code, reason = "shared memory with a fixed layout")]
-    fn clear_bitmaps(&mut self, index: usize, way: usize) {
-        let offset = index * size_of::<SourceBody>();
-        let bytes = &mut self.bodies[offset..offset + size_of::<SourceBody>()];
-        // SAFETY: as in `heads`; both fields are aligned words. A bit that the kernel sets at this
-        // very moment may be lost, as sampling allows.
-        unsafe {
-            let body = bytes.as_mut_ptr().cast::<SourceBody>();
-            (&raw mut (*body).counters[way].ports).write_volatile(0);
-            (&raw mut (*body).counters[way].hosts).write_volatile(0);
-        }
+    pub(super) fn source_table(&self) -> &SourceTable {
+        &self.sources
     }
 
     /// A handle on the connection table.
@@ -241,8 +172,8 @@ impl Maps {
             },
             MapUse {
                 map: "sources",
-                entries: self.source_entries(),
-                capacity: (SOURCE_BUCKETS as usize * self.stripes * SOURCE_WAYS) as u64,
+                entries: self.sources.count().0,
+                capacity: self.sources.capacity(),
             },
             MapUse {
                 map: "limits",
@@ -260,50 +191,4 @@ fn sum(map: &PerCpuArray<MapData, Counter>, index: u32) -> anyhow::Result<Counte
         total.bytes += cpu.bytes;
     }
     Ok(total)
-}
-
-fn merge(known: &mut SourceSample, more: &SourceSample) {
-    let (to, from) = (&mut known.counters, &more.counters);
-    to.packets += from.packets;
-    to.bytes += from.bytes;
-    to.drops += from.drops;
-    to.syns = to.syns.wrapping_add(from.syns);
-    to.requests = to.requests.wrapping_add(from.requests);
-    to.failed = to.failed.wrapping_add(from.failed);
-    to.ports |= from.ports;
-    to.hosts |= from.hosts;
-    // The earliest entry counts: a source that is new to one CPU only is not new.
-    if (to.first_seen.wrapping_sub(from.first_seen) as i32) > 0 {
-        to.first_seen = from.first_seen;
-    }
-    known.last_seen = known.last_seen.max(more.last_seen);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use firewall_common::layout::SourceCounters;
-
-    use super::*;
-
-    #[test]
-    fn a_source_entered_when_the_first_cpu_saw_it() {
-        let seen = |first_seen: u32, packets: u64| SourceSample {
-            source: Ipv4Addr::new(198, 51, 100, 1).into(),
-            counters: SourceCounters {
-                packets,
-                first_seen,
-                ..SourceCounters::default()
-            },
-            last_seen: 0,
-        };
-        // Also across the wrap of the milliseconds.
-        for (first, second, earliest) in [(900, 5, 5), (5, 900, 5), (3, u32::MAX, u32::MAX)] {
-            let mut known = seen(first, 10);
-            merge(&mut known, &seen(second, 1));
-            assert_eq!(known.counters.first_seen, earliest);
-            assert_eq!(known.counters.packets, 11);
-        }
-    }
 }

@@ -11,6 +11,7 @@ mod limits;
 mod maps;
 mod object;
 mod pins;
+mod sources;
 mod state;
 mod swap;
 mod sys;

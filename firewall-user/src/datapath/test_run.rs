@@ -203,9 +203,9 @@ impl TestRun {
         Ok(host)
     }
 
-    /// Every source in the table; the bitmaps start anew.
+    /// The sources that sent something since the last call; their bitmaps start anew.
     pub fn sources(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
-        self.maps.sources(true, now, time)
+        self.maps.sources().active(now, time)
     }
 
     /// Whether an address is banned, for tests of the ban table itself.

@@ -122,7 +122,8 @@ impl Detector {
     /// Starts anew from this snapshot.
     fn rebase(&mut self, snapshot: &Snapshot) -> Vec<AlertChange> {
         self.latest = Some(snapshot.time);
-        self.sources.rebase(snapshot.time, &snapshot.sources);
+        self.sources
+            .rebase(snapshot.time, snapshot.clock, &snapshot.sources);
         self.host.rebase(&snapshot.host);
         self.book.close();
         self.book.settle(snapshot.time)
@@ -136,8 +137,11 @@ impl Detector {
         let limit = |rate: f64| rate * RELEASE * seconds(spans.rate);
         let many_packets = limit(config.source.packets);
         let many_requests = limit(config.source.requests);
-        self.sources
-            .update(interval, &snapshot.sources, |source, track, delta| {
+        self.sources.update(
+            interval,
+            snapshot.clock,
+            &snapshot.sources,
+            |source, track, delta| {
                 let view = SourceView {
                     config,
                     spans,
@@ -167,7 +171,8 @@ impl Detector {
                 if busy.packets >= many_packets || busy.requests >= many_requests {
                     remarkable.push(busy);
                 }
-            });
+            },
+        );
         (tally, remarkable)
     }
 

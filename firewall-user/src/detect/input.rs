@@ -14,8 +14,11 @@ pub type Time = u64;
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     pub time: Time,
+    /// The same moment on the clock of [`SourceSample::entered`].
+    pub clock: u64,
     pub host: HostCounts,
-    /// The sources that the table holds, in no order.
+    /// The sources that sent something since the previous snapshot (the first one has those of the
+    /// last minute, if the table holds them), in no order. Silent ones may be among them.
     pub sources: Vec<SourceSample>,
     /// What use is made of each service, in the policy's order.
     pub services: Vec<ServiceCounts>,
@@ -57,9 +60,12 @@ impl ServiceCounts {
 pub struct SourceSample {
     pub source: IpAddr,
     /// Cumulative since the source entered the table, but `ports` and `hosts`: those hold what
-    /// was seen since the previous snapshot. Where a source is counted in several places,
-    /// `first_seen` is the earliest: a later one would make all that was counted look new.
+    /// was seen since the previous snapshot.
     pub counters: SourceCounters,
+    /// When it entered the table, in milliseconds of a clock that is never set (see
+    /// [`Snapshot::clock`]). Where a source is counted in several places, the earliest: a later one would
+    /// make all that was counted look new.
+    pub entered: u64,
     /// When its latest packet came.
     pub last_seen: Time,
 }

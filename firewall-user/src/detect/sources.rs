@@ -15,8 +15,9 @@ use super::delta::{Delta, Handshakes};
 use super::window::Window;
 use super::{SourceSample, Time};
 
-/// How far `last_seen` may lag (coarse clocks, rounding) before a source counts as idle.
-const IDLE_SLACK: Time = 1_000_000_000;
+/// By how many milliseconds the moment of entry may be told too early: the kernel keeps it in steps of 17,
+/// by a clock that is behind by up to 10.
+const ENTRY_SLACK: u64 = 32;
 
 /// The spans over which sources are remembered.
 #[derive(Clone, Copy, Debug)]
@@ -44,10 +45,9 @@ pub(super) struct Sources {
     spans: Spans,
     capacity: usize,
     tracks: HashMap<IpAddr, Track>,
-    /// The latest entry into the kernel's table that a snapshot has shown, in its wrapping
-    /// milliseconds: an unknown source that entered later is new, one that entered before has
-    /// counts from a time that is not looked at.
-    newest_entry: Option<u32>,
+    /// [`Snapshot::clock`](super::Snapshot::clock) of the latest snapshot: an unknown source that entered
+    /// later is new, one that entered before has counts from a time that is not looked at.
+    clock: u64,
     swept: Time,
     made_room: Option<Time>,
 }
@@ -65,6 +65,7 @@ pub(super) struct Track {
     pub accounted_for: bool,
     handshakes: Handshakes,
     previous: SourceCounters,
+    entered: u64,
     last_active: Time,
 }
 
@@ -86,16 +87,16 @@ impl Sources {
             spans,
             capacity,
             tracks: HashMap::new(),
-            newest_entry: None,
+            clock: 0,
             swept: 0,
             made_room: None,
         }
     }
 
     /// Takes the counts as they are for history: only what comes later is judged.
-    pub fn rebase(&mut self, now: Time, samples: &[SourceSample]) {
+    pub fn rebase(&mut self, now: Time, clock: u64, samples: &[SourceSample]) {
+        self.clock = clock;
         self.tracks.clear();
-        self.newest_entry = newest_entry(None, samples);
         self.swept = now;
         let oldest = now.saturating_sub(self.spans.contacts);
         for sample in samples.iter().filter(|sample| sample.last_seen >= oldest) {
@@ -103,22 +104,20 @@ impl Sources {
                 break;
             }
             self.tracks
-                .insert(sample.source, Track::new(now, sample.counters));
+                .insert(sample.source, Track::new(now, sample, sample.counters));
         }
     }
 
-    /// Takes a snapshot, and shows each source that did something since the last one.
+    /// Takes a snapshot, `clock` being its time on the clock of entries, and shows each source that did
+    /// something since the last one.
     pub fn update(
         &mut self,
         interval: Interval,
+        clock: u64,
         samples: &[SourceSample],
         mut show: impl FnMut(IpAddr, &mut Track, &Delta),
     ) {
-        let idle_before = interval.from.saturating_sub(IDLE_SLACK);
-        for sample in samples
-            .iter()
-            .filter(|sample| sample.last_seen >= idle_before)
-        {
+        for sample in samples {
             let Some((track, delta)) = self.track(interval, sample) else {
                 continue;
             };
@@ -127,14 +126,14 @@ impl Sources {
             }
             show(sample.source, track, &delta);
         }
-        self.newest_entry = newest_entry(self.newest_entry, samples);
+        self.clock = clock;
         self.sweep(interval.now);
     }
 
     /// Brings the memory of one source up to date.
     fn track(&mut self, interval: Interval, sample: &SourceSample) -> Option<(&mut Track, Delta)> {
         let (now, spans) = (interval.now, self.spans);
-        let entered = is_later(sample.counters.first_seen, self.newest_entry);
+        let entered = sample.entered + ENTRY_SLACK >= self.clock;
         // At the cap only is it worth a look whether the source is known.
         if self.tracks.len() >= self.capacity && !self.tracks.contains_key(&sample.source) {
             self.make_room(now);
@@ -148,9 +147,12 @@ impl Sources {
             } else {
                 sample.counters
             };
-            Track::new(now, history)
+            Track::new(now, sample, history)
         });
-        let delta = track.advance(interval, spans, &sample.counters, entered);
+        // Told too early, the entry of one that was shown already may fall into this interval, too.
+        let entered_again = entered && track.entered != sample.entered;
+        track.entered = sample.entered;
+        let delta = track.advance(interval, spans, &sample.counters, entered_again);
         Some((track, delta))
     }
 
@@ -204,7 +206,7 @@ impl Sources {
 }
 
 impl Track {
-    fn new(now: Time, previous: SourceCounters) -> Self {
+    fn new(now: Time, sample: &SourceSample, previous: SourceCounters) -> Self {
         Self {
             rates: Window::default(),
             contacts: Contacts::default(),
@@ -212,11 +214,12 @@ impl Track {
             accounted_for: false,
             handshakes: Handshakes::default(),
             previous,
+            entered: sample.entered,
             last_active: now,
         }
     }
 
-    /// `entered` says that the source came into the kernel's table since the last tick.
+    /// `entered` says that the source came into the kernel's table anew since the last tick.
     fn advance(
         &mut self,
         interval: Interval,
@@ -270,25 +273,6 @@ impl Track {
     }
 }
 
-/// Whether an entry came after all that were known.
-fn is_later(entered: u32, newest: Option<u32>) -> bool {
-    newest.is_none_or(|newest| entered.wrapping_sub(newest) as i32 > 0)
-}
-
-/// The later of the entries in `samples` and `newest`, in wrapping milliseconds.
-fn newest_entry(newest: Option<u32>, samples: &[SourceSample]) -> Option<u32> {
-    samples
-        .iter()
-        .map(|sample| sample.counters.first_seen)
-        .fold(newest, |newest, entered| {
-            if is_later(entered, newest) {
-                Some(entered)
-            } else {
-                newest
-            }
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
@@ -303,10 +287,16 @@ mod tests {
         contacts: 60 * SECOND,
     };
 
+    /// Milliseconds of the clock of entries.
+    fn clock(time: Time) -> u64 {
+        time / 1_000_000
+    }
+
     fn sample(last: u32, now: Time, counters: SourceCounters) -> SourceSample {
         SourceSample {
             source: Ipv4Addr::from(0xc633_6400 + last).into(),
             counters,
+            entered: counters.first_seen.into(),
             last_seen: now,
         }
     }
@@ -326,14 +316,20 @@ mod tests {
             now: second * SECOND,
         };
         let mut shown = Vec::new();
-        sources.update(interval, samples, |_, _, delta| shown.push(*delta));
+        sources.update(interval, clock(interval.now), samples, |_, _, delta| {
+            shown.push(*delta)
+        });
         shown
     }
 
     #[test]
     fn a_source_that_was_there_before_is_judged_by_what_it_adds() {
         let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 1_000, 10))]);
+        sources.rebase(
+            SECOND,
+            clock(SECOND),
+            &[sample(1, SECOND, counters(5, 1_000, 10))],
+        );
         let shown = deltas(
             &mut sources,
             2,
@@ -345,11 +341,15 @@ mod tests {
     #[test]
     fn a_new_source_counts_from_zero() {
         let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 10, 0))]);
+        sources.rebase(
+            SECOND,
+            clock(SECOND),
+            &[sample(1, SECOND, counters(5, 10, 0))],
+        );
         let shown = deltas(
             &mut sources,
             2,
-            &[sample(2, 2 * SECOND, counters(900, 40, 3))],
+            &[sample(2, 2 * SECOND, counters(1_900, 40, 3))],
         );
         assert_eq!((shown[0].packets, shown[0].syns), (40, 3));
     }
@@ -357,7 +357,11 @@ mod tests {
     #[test]
     fn an_old_source_that_was_never_looked_at_starts_without_history() {
         let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(SECOND, &[sample(1, SECOND, counters(500, 10, 0))]);
+        sources.rebase(
+            SECOND,
+            clock(SECOND),
+            &[sample(1, SECOND, counters(500, 10, 0))],
+        );
         let old = counters(100, 1_000_000, 900_000);
         assert!(deltas(&mut sources, 2, &[sample(2, 2 * SECOND, old)]).is_empty());
     }
@@ -365,7 +369,11 @@ mod tests {
     #[test]
     fn a_source_that_came_back_into_the_table_counts_from_zero() {
         let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 1_000, 900))]);
+        sources.rebase(
+            SECOND,
+            clock(SECOND),
+            &[sample(1, SECOND, counters(5, 1_000, 900))],
+        );
         let back = sample(1, 2 * SECOND, counters(1_800, 10, 9));
         let shown = deltas(&mut sources, 2, &[back]);
         assert_eq!((shown[0].packets, shown[0].syns), (10, 9));
@@ -375,7 +383,11 @@ mod tests {
     fn a_source_that_lost_part_of_its_counts_is_not_taken_for_new() {
         let mut sources = Sources::new(SPANS, 16);
         let other = sample(2, SECOND, counters(900, 1, 0));
-        sources.rebase(SECOND, &[sample(1, SECOND, counters(5, 9_000, 0)), other]);
+        sources.rebase(
+            SECOND,
+            clock(SECOND),
+            &[sample(1, SECOND, counters(5, 9_000, 0)), other],
+        );
         let less = sample(1, 2 * SECOND, counters(700, 5_000, 0));
         assert!(deltas(&mut sources, 2, &[less]).is_empty());
         let more = sample(1, 3 * SECOND, counters(700, 5_003, 0));
@@ -425,14 +437,20 @@ mod tests {
                 from: (second - 1) * SECOND,
                 now: second * SECOND,
             };
-            sources.update(interval, &samples, |source, track, _| {
-                if source == scanning {
-                    let reach = track
-                        .contacts
-                        .reach(interval.now, SPANS.contacts, SPANS.contacts);
-                    seen = seen.max(reach.ports.estimate as u32);
-                }
-            });
+            sources.update(
+                interval,
+                clock(interval.now),
+                &samples,
+                |source, track, _| {
+                    if source == scanning {
+                        let reach =
+                            track
+                                .contacts
+                                .reach(interval.now, SPANS.contacts, SPANS.contacts);
+                        seen = seen.max(reach.ports.estimate as u32);
+                    }
+                },
+            );
         }
         assert!(seen >= 7, "{seen} ports remembered of 8");
     }

@@ -234,8 +234,8 @@ impl HostEngine {
         host
     }
 
-    /// Every source in the table, as of `now`, which is `time` on the calendar; the bitmaps start
-    /// anew.
+    /// The sources that sent something since the last call, as of `now`, which is `time` on the
+    /// calendar; their bitmaps start anew.
     pub fn sources(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
         self.counts.samples(now, time)
     }
@@ -264,12 +264,6 @@ impl HostEngine {
             .services(&self.tables.compiled.counters)
             .map(counted)
             .collect()
-    }
-
-    /// As [`Self::sources`], leaving out sources that have been silent for some seconds. Their counts
-    /// stay as they were in the last snapshot that had them.
-    pub fn recent_sources(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
-        self.counts.recent_samples(now, time)
     }
 }
 

@@ -33,8 +33,6 @@ pub struct Judges {
     rules: Vec<(String, u32)>,
     /// The same names as JSON strings, by counter.
     quoted: HashMap<u32, String>,
-    /// The capture's time at the latest snapshot.
-    latest: Time,
 }
 
 /// The kernel's side, and what must be added to it.
@@ -93,7 +91,6 @@ impl Judges {
             }),
             rules,
             quoted,
-            latest: 0,
         }
     }
 
@@ -158,31 +155,23 @@ impl Judges {
 
     /// All counts as of `now`, which is `time` on the capture's clock.
     pub fn snapshot(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
-        let snapshot = self.taken(now, time);
-        self.latest = time;
-        snapshot
-    }
-
-    fn taken(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
         // The host engine sees every packet, also beside the kernel.
         let services = self.host.services(&self.policy);
         let sightings = self.host.sightings(now, time);
+        let clock = now / 1_000_000;
         Ok(match &mut self.kernel {
             None => Snapshot {
                 time,
+                clock,
                 host: self.host.host_counts(),
-                // A detector that starts anew takes the whole table for history.
-                sources: if time < self.latest {
-                    self.host.sources(now, time)
-                } else {
-                    self.host.recent_sources(now, time)
-                },
+                sources: self.host.sources(now, time),
                 services,
                 sightings,
             },
             Some(kernel) => {
                 let mut snapshot = Snapshot {
                     time,
+                    clock,
                     host: kernel.programs.host_counts()?,
                     sources: kernel.programs.sources(now, time),
                     services,

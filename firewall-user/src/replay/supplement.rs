@@ -20,7 +20,20 @@ pub(super) struct Supplement {
     hits: Vec<Counter>,
     host: HostCounts,
     outbound: HostKinds,
-    sources: HashMap<u64, (SourceCounters, Time)>,
+    sources: HashMap<u64, Account>,
+}
+
+/// What one source added, and what stands beside it in the kernel's table.
+#[derive(Debug, Default)]
+struct Account {
+    own: SourceCounters,
+    /// As the latest snapshot that had the source said.
+    kernel: SourceCounters,
+    /// On the engine's clock.
+    entered: Time,
+    last_seen: Time,
+    /// Whether anything was added since the latest snapshot.
+    is_active: bool,
 }
 
 impl Supplement {
@@ -95,8 +108,14 @@ impl Supplement {
     }
 
     fn record(&mut self, observation: &Observation, now: Time) {
-        let (counters, last_seen) = self.sources.entry(observation.key).or_default();
-        *last_seen = now;
+        let account = self.sources.entry(observation.key);
+        let account = account.or_insert_with(|| Account {
+            entered: now,
+            ..Account::default()
+        });
+        account.last_seen = now;
+        account.is_active = true;
+        let counters = &mut account.own;
         counters.packets += u64::from(observation.packets);
         counters.bytes += u64::from(observation.bytes);
         counters.drops += u64::from(observation.drops);
@@ -139,25 +158,42 @@ impl Supplement {
             .iter_mut()
             .map(|sample| (sample.source, sample))
             .collect();
-        let mut strangers = Vec::new();
-        for (key, (own, last_seen)) in &mut self.sources {
-            let seen = snapshot.time.saturating_sub(now.saturating_sub(*last_seen));
+        let mut others = Vec::new();
+        for (key, account) in &mut self.sources {
+            let seen = now.saturating_sub(account.last_seen);
+            let last_seen = snapshot.time.saturating_sub(seen);
+            let entered = account.entered / 1_000_000;
             let source = source_address(*key);
-            match places.get_mut(&source) {
+            let told = match places.get_mut(&source) {
                 Some(sample) => {
-                    sample.last_seen = sample.last_seen.max(seen);
-                    add(&mut sample.counters, own);
+                    account.kernel = sample.counters;
+                    account.kernel.ports = 0;
+                    account.kernel.hosts = 0;
+                    sample.last_seen = sample.last_seen.max(last_seen);
+                    sample.entered = sample.entered.min(entered);
+                    add(&mut sample.counters, &account.own);
+                    true
                 }
-                None => strangers.push(SourceSample {
-                    source,
-                    counters: *own,
-                    last_seen: seen,
-                }),
+                None if account.is_active => {
+                    let mut counters = account.kernel;
+                    add(&mut counters, &account.own);
+                    others.push(SourceSample {
+                        source,
+                        counters,
+                        entered,
+                        last_seen,
+                    });
+                    true
+                }
+                None => false,
+            };
+            if told {
+                account.is_active = false;
+                account.own.ports = 0;
+                account.own.hosts = 0;
             }
-            own.ports = 0;
-            own.hosts = 0;
         }
-        snapshot.sources.extend(strangers);
+        snapshot.sources.extend(others);
     }
 }
 

@@ -30,7 +30,7 @@ pub async fn sources(
     let limit = limit.min(MOST_ROWS);
     let sources = control.fence.call(move |keeper| Sources {
         by,
-        tracked: keeper.rates().tracked(),
+        tracked: keeper.sources_tracked(),
         sources: keeper.rates().top(by, limit),
     });
     Ok(Json(sources.await?))

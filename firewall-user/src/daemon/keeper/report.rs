@@ -81,7 +81,7 @@ impl Keeper {
             bans: self.warden.counts(),
             alerts_active: self.alerts.active().len(),
             incidents_active: self.incidents.active().count(),
-            sources_tracked: self.rates.tracked(),
+            sources_tracked: self.sources_tracked(),
             maps: maps
                 .into_iter()
                 .map(|map| MapDocument {
@@ -212,7 +212,7 @@ impl Keeper {
                 (Origin::Manual.name(), bans.manual),
                 (Origin::Automatic.name(), bans.automatic),
             ],
-            sources_tracked: self.rates.tracked(),
+            sources_tracked: self.sources_tracked(),
             top_sources: top
                 .into_iter()
                 .map(|source| (source.source, source.packets_per_second))
@@ -236,6 +236,11 @@ impl Keeper {
             valid: self.policy_error.is_none(),
             trial_deadline: self.trial_status().map(|trial| trial.deadline),
         })
+    }
+
+    /// How many sources the kernel's table holds.
+    pub fn sources_tracked(&self) -> usize {
+        usize::try_from(self.datapath.sources_tracked()).unwrap_or(usize::MAX)
     }
 
     /// A sampled packet with the names that the kernel knows as numbers.

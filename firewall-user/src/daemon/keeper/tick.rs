@@ -19,10 +19,13 @@ impl Keeper {
         let time = now();
         let sightings = self.datapath.sightings();
         self.events.extend(&sightings);
+        let host = self.datapath.host_counts()?;
+        let (clock, sources) = self.datapath.sources();
         let snapshot = Snapshot {
             time,
-            host: self.datapath.host_counts()?,
-            sources: self.datapath.sources(true)?,
+            clock,
+            host,
+            sources,
             services: self.services()?,
             sightings,
         };

@@ -89,14 +89,9 @@ proptest! {
                         sample.counters.syns = u32::MAX - 2;
                         sample.counters.packets += u64::from(u32::MAX);
                         sample.last_seen = scene.now;
-                        let snapshot = Snapshot {
-                            time: scene.now,
-                            host: scene.host,
-                            sources: scene.sources.values().copied().collect(),
-                            ..Snapshot::default()
-                        };
+                        scene.active.insert(client(visitor));
                         scene.detector = Detector::new(Config::default());
-                        scene.detector.tick(&snapshot);
+                        scene.detector.tick(&scene.snapshot());
                     }
                 }
             }
@@ -107,31 +102,33 @@ proptest! {
     #[test]
     fn no_snapshot_makes_it_panic(
         snapshots in proptest::collection::vec(
-            (any::<Time>(), any::<[u64; 16]>(), any::<u64>(), proptest::collection::vec(
-                (0..4_u32, any::<u64>(), any::<[u32; 4]>(), any::<[u64; 2]>(), any::<Time>()), 0..4,
+            (any::<[u64; 2]>(), any::<[u64; 16]>(), any::<u64>(), proptest::collection::vec(
+                (0..4_u32, any::<u64>(), any::<[u32; 3]>(), any::<[u64; 2]>(), any::<[u64; 2]>()), 0..4,
             )),
             0..20,
         ),
     ) {
         let mut detector = Detector::new(Config::default());
-        for (time, kinds, packets, sources) in snapshots {
+        for ([time, clock], kinds, packets, sources) in snapshots {
             let mut host = HostCounts { packets, ..HostCounts::default() };
             host.kinds.copy_from_slice(&kinds);
             let sources = sources
                 .into_iter()
-                .map(|(source, packets, [syns, requests, failed, first_seen], [ports, hosts], last_seen)| {
+                .map(|(source, packets, [syns, requests, failed], [ports, hosts], [entered, last_seen])| {
                     SourceSample {
                         source: client(source),
                         counters: SourceCounters {
-                            packets, syns, requests, failed, first_seen, ports, hosts,
+                            packets, syns, requests, failed, ports, hosts,
                             ..SourceCounters::default()
                         },
+                        entered,
                         last_seen,
                     }
                 })
                 .collect();
             let changes = detector.tick(&Snapshot {
                 time,
+                clock,
                 host,
                 sources,
                 ..Snapshot::default()

@@ -1,6 +1,6 @@
 //! A host whose traffic a test writes, and a detector that looks at it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use firewall_common::layout::{SourceCounters, TrafficKind};
@@ -14,9 +14,12 @@ pub const START: Time = 1_700_000_000 * SECOND;
 pub struct Scene {
     pub now: Time,
     pub tick: Time,
-    pub entries: u32,
+    /// A clock of entries of its own, that never goes back.
+    pub entries: u64,
     pub host: HostCounts,
     pub sources: BTreeMap<IpAddr, SourceSample>,
+    /// Who sent something since the last look.
+    pub active: BTreeSet<IpAddr>,
     pub detector: Detector,
     pub changes: Vec<AlertChange>,
 }
@@ -33,6 +36,7 @@ impl Scene {
             entries: 0,
             host: HostCounts::default(),
             sources: BTreeMap::new(),
+            active: BTreeSet::new(),
             detector: Detector::from_zero(Config::default(), START),
             changes: Vec::new(),
         }
@@ -45,16 +49,27 @@ impl Scene {
     }
 
     pub fn look(&mut self) {
-        let snapshot = Snapshot {
+        self.changes.extend(self.detector.tick(&self.snapshot()));
+        // Far enough for an entry to fall on one side of the look.
+        self.entries += 1_000;
+        for source in std::mem::take(&mut self.active) {
+            if let Some(sample) = self.sources.get_mut(&source) {
+                sample.counters.ports = 0;
+                sample.counters.hosts = 0;
+            }
+        }
+    }
+
+    pub fn snapshot(&self) -> Snapshot {
+        let sources = self.active.iter();
+        Snapshot {
             time: self.now,
+            clock: self.entries,
             host: self.host,
-            sources: self.sources.values().copied().collect(),
+            sources: sources
+                .filter_map(|source| self.sources.get(source).copied())
+                .collect(),
             ..Snapshot::default()
-        };
-        self.changes.extend(self.detector.tick(&snapshot));
-        for sample in self.sources.values_mut() {
-            sample.counters.ports = 0;
-            sample.counters.hosts = 0;
         }
     }
 
@@ -82,15 +97,11 @@ impl Scene {
         for kind in kinds {
             self.host.kinds[*kind as usize] += count;
         }
-        // Entries are stamped by a clock of their own that never goes back.
-        self.entries += u32::from(!self.sources.contains_key(&source));
-        let entered = self.entries;
+        self.active.insert(source);
         let sample = self.sources.entry(source).or_insert(SourceSample {
             source,
-            counters: SourceCounters {
-                first_seen: entered,
-                ..SourceCounters::default()
-            },
+            counters: SourceCounters::default(),
+            entered: self.entries,
             last_seen: self.now,
         });
         sample.last_seen = self.now;
