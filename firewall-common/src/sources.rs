@@ -439,7 +439,7 @@ const _: () = assert!(TRAFFIC_KINDS == TrafficKind::OtherProtocol as usize + 1);
 
 /// UDP services whose answers are larger than the questions (US-CERT TA14-017A).
 #[inline(always)]
-const fn is_amplifier(port: u16) -> bool {
+pub const fn is_amplifier(port: u16) -> bool {
     matches!(
         port,
         17 | 19

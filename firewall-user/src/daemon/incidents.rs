@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::detect::{Alert, AlertKind, AlertState, Incident, Incidents, Severity, Time};
+use crate::detect::{
+    Alert, AlertKind, AlertState, Frame, Incident, Incidents, Severity, Sighting, Time,
+};
 
 /// Ended incidents that are remembered.
 pub const KEEP: usize = 500;
@@ -18,14 +20,26 @@ pub struct IncidentLog {
 
 impl IncidentLog {
     /// Goes on with what an earlier daemon knew; `known` has the oldest first.
-    pub fn resume(known: Vec<Incident>) -> Self {
+    ///
+    /// See [`Incidents::resume`].
+    pub fn resume(known: Vec<Incident>, frame_bytes: u64) -> Self {
         let mut log = Self {
-            current: Incidents::resume(known.iter().cloned()),
+            current: Incidents::resume(known.iter().cloned(), frame_bytes),
             past: known.into(),
             totals: BTreeMap::new(),
         };
         log.trim();
         log
+    }
+
+    /// As [`Incidents::see`].
+    pub fn see(&mut self, now: Time, sightings: &[Sighting]) {
+        self.current.see(now, sightings);
+    }
+
+    /// As [`Incidents::frames`].
+    pub fn frames(&mut self) -> Vec<(u64, Vec<Frame>)> {
+        self.current.frames()
     }
 
     /// Takes in an alert that fired, grew or ended; gives the number of its incident.
@@ -156,7 +170,7 @@ mod tests {
         let first = scan(1, [203, 0, 113, 7]);
         let id = log.take_in(1, &first);
         log.take_in(2, &ended(first, 2));
-        let mut log = IncidentLog::resume(log.all());
+        let mut log = IncidentLog::resume(log.all(), 0);
         assert_eq!(log.all().len(), 1);
         assert_eq!(log.take_in(9, &scan(9, [203, 0, 113, 7])), id);
         assert_eq!(log.all().len(), 1);

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::Time;
+use super::{Incident, Time};
 
 /// One finding, from when it fired until it is resolved.
 ///
@@ -46,6 +46,15 @@ pub struct Alert {
     /// The incident that it belongs to, once that is known.
     #[serde(default)]
     pub incident: Option<u64>,
+}
+
+impl Alert {
+    /// Takes over what is known of the packets of its incident.
+    pub fn take_evidence(&mut self, incident: &Incident) {
+        if let Some(traffic) = incident.evidence.get("traffic") {
+            self.evidence.insert("traffic".to_owned(), traffic.clone());
+        }
+    }
 }
 
 /// A change that a tick brought.

@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::capture::LinkType;
 use super::outcome::Outcome;
-use crate::detect::{Alert, AlertChange, Incident, Incidents, Time};
+use crate::detect::{Alert, AlertChange, Incident, Incidents, Sighting, Time};
 
 /// The document of `palisade replay --json`.
 #[derive(Debug, Serialize)]
@@ -151,6 +151,11 @@ impl Report {
         self.reasons.counts[outcome.reason as usize] += 1;
     }
 
+    /// Takes in the packets of a tick, before what the detector makes of it.
+    pub fn see(&mut self, now: Time, sightings: &[Sighting]) {
+        self.grouping.see(now, sightings);
+    }
+
     /// Takes in what a tick of the detector brought: each alert and incident as it was last.
     pub fn note(&mut self, now: Time, changes: Vec<AlertChange>) {
         for change in changes {
@@ -162,6 +167,7 @@ impl Report {
             let incident = self.grouping.take_in(now, &alert);
             alert.incident = Some(incident);
             if let Some(incident) = self.grouping.get(incident).cloned() {
+                alert.take_evidence(&incident);
                 match self
                     .incidents
                     .iter_mut()

@@ -159,6 +159,7 @@ impl<W: Write> Replay<W> {
     fn tick(&mut self, time: Time) -> anyhow::Result<()> {
         if let Some(detector) = &mut self.detector {
             let snapshot = self.judges.snapshot(self.clock.to_engine(time), time)?;
+            self.report.see(time, &snapshot.sightings);
             self.report.note(time, detector.tick(&snapshot));
         }
         Ok(())

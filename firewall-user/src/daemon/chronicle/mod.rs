@@ -12,9 +12,9 @@ use anyhow::Context;
 use tracing::{error, warn};
 
 pub use journal::Told;
-pub use slices::{EvidenceSettings, Frame};
+pub use slices::EvidenceSettings;
 
-use crate::detect::{Alert, Incident};
+use crate::detect::{Alert, Frame, Incident};
 use journal::Journal;
 use slices::Slices;
 
@@ -70,7 +70,6 @@ impl Chronicle {
     }
 
     /// Adds packets to the slice of an incident.
-    #[expect(dead_code, reason = "the packets come with the evidence")]
     pub fn note_frames(&mut self, incident: u64, frames: Vec<Frame>) {
         if !frames.is_empty() {
             self.send(Note::Frames(incident, frames));

@@ -9,7 +9,7 @@ use std::time::SystemTime;
 use anyhow::Context;
 use serde::Deserialize;
 
-use crate::detect::Time;
+use crate::detect::Frame;
 use crate::replay::capture::{CaptureWriter, FILE_HEADER, FRAME_HEADER};
 
 /// The folder under the state folder.
@@ -32,17 +32,6 @@ impl Default for EvidenceSettings {
             total_bytes: 256 << 20,
         }
     }
-}
-
-/// A packet as far as the sample holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Frame {
-    /// Nanoseconds since the Unix epoch.
-    pub time: Time,
-    /// Its first bytes.
-    pub bytes: Box<[u8]>,
-    /// The length that it had.
-    pub length: u32,
 }
 
 /// The captures.

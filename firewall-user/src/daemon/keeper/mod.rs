@@ -110,6 +110,7 @@ impl Keeper {
         )?;
         let ledger = Ledger::load(&settings.state_dir)?;
         let (chronicle, told) = Chronicle::open(&settings.state_dir, settings.evidence)?;
+        let incidents = IncidentLog::resume(told.incidents, settings.evidence.incident_bytes);
         let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
             settings,
@@ -135,7 +136,7 @@ impl Keeper {
             pulse,
             events,
             alerts: AlertLog::resume(told.alerts),
-            incidents: IncidentLog::resume(told.incidents),
+            incidents,
             chronicle,
             rates: Rates::default(),
             ledger,

@@ -30,10 +30,14 @@ impl Keeper {
             sightings,
         };
         self.rates.update(time, &snapshot.sources);
+        self.incidents.see(time, &snapshot.sightings);
         for change in self.detector.tick(&snapshot) {
             self.take_in(time, change);
         }
         self.incidents.settle(time);
+        for (incident, frames) in self.incidents.frames() {
+            self.chronicle.note_frames(incident, frames);
+        }
         self.warden.expire();
         self.do_chores()?;
         self.look_after()
@@ -81,10 +85,11 @@ impl Keeper {
                 alert.response.push(what);
             }
         }
-        self.chronicle.note_alert(&alert);
         if let Some(incident) = self.incidents.get(incident) {
+            alert.take_evidence(incident);
             self.chronicle.note_incident(incident);
         }
+        self.chronicle.note_alert(&alert);
         self.alerts.record(alert);
     }
 }

@@ -3,19 +3,26 @@
 //!
 //! Pure and bounded, like the detector: it is driven by alerts and the time.
 
+mod heavy;
 mod kin;
 mod record;
+mod traffic;
+mod witness;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use record::{Incident, IncidentSubject};
+pub use witness::Frame;
 
-use super::{Alert, AlertKind, AlertState, Subject, Time};
+use super::{Alert, AlertKind, AlertState, Sighting, Subject, Time};
 use kin::{Kinship, Standing};
 use record::Entry;
+use witness::Witness;
 
 /// For how long an incident that is over takes in what belongs to it: five minutes.
 pub const REJOIN: Time = 300_000_000_000;
+/// How often the evidence of incidents that last is brought up to date.
+const DESCRIBED: Time = 1_000_000_000;
 /// Incidents that can still take in alerts.
 const MOST_OPEN: usize = 256;
 
@@ -25,11 +32,16 @@ pub struct Incidents {
     entries: BTreeMap<u64, Entry>,
     /// Firing alerts by the incident that they are in.
     of_alert: BTreeMap<u64, u64>,
+    witness: Witness,
+    /// When the evidence was brought up to date.
+    described: Time,
 }
 
 impl Incidents {
     /// Goes on with the incidents of an earlier run. No alert of theirs fires any more.
-    pub fn resume(incidents: impl IntoIterator<Item = Incident>) -> Self {
+    ///
+    /// `frame_bytes` of the packets of each are handed out by [`Self::frames`].
+    pub fn resume(incidents: impl IntoIterator<Item = Incident>, frame_bytes: u64) -> Self {
         let entries = incidents
             .into_iter()
             .map(|incident| (incident.id, Entry::resume(incident)))
@@ -37,7 +49,19 @@ impl Incidents {
         Self {
             entries,
             of_alert: BTreeMap::new(),
+            witness: Witness::with_frames(frame_bytes),
+            described: 0,
         }
+    }
+
+    /// Takes in the packets of a tick, before its alerts.
+    pub fn see(&mut self, now: Time, sightings: &[Sighting]) {
+        self.witness.see(now, sightings);
+    }
+
+    /// The packets of incidents that came since the last time, by the incident's number.
+    pub fn frames(&mut self) -> Vec<(u64, Vec<Frame>)> {
+        self.witness.frames()
     }
 
     /// Takes in an alert that fired, grew or ended; gives the number of its incident.
@@ -52,10 +76,14 @@ impl Incidents {
         } else {
             self.of_alert.remove(&alert.id);
         }
-        self.entries
-            .entry(id)
-            .or_insert_with(|| Entry::new(alert))
-            .take_in(now, alert);
+        let entry = self.entries.entry(id).or_insert_with(|| Entry::new(alert));
+        entry.take_in(now, alert);
+        if fires {
+            self.witness.open(id, alert);
+        } else if entry.incident.ended.is_some() {
+            self.witness.close(id);
+        }
+        self.describe(id);
         id
     }
 
@@ -76,12 +104,40 @@ impl Incidents {
         self.entries.values().map(|entry| &entry.incident)
     }
 
-    /// Forgets those that have been over for so long that nothing belongs to them any more.
+    /// Brings the evidence of those that last up to date, and forgets those that have been over for so
+    /// long that nothing belongs to them any more.
     pub fn settle(&mut self, now: Time) {
-        self.entries.retain(|_, entry| {
-            let ended = entry.incident.ended;
-            ended.is_none_or(|ended| now.saturating_sub(ended) <= REJOIN)
+        if now.saturating_sub(self.described) >= DESCRIBED && !self.of_alert.is_empty() {
+            self.described = now;
+            let last: Vec<u64> = self
+                .iter()
+                .filter(|incident| incident.ended.is_none())
+                .map(|incident| incident.id)
+                .collect();
+            for id in last {
+                self.describe(id);
+            }
+        }
+        let witness = &mut self.witness;
+        self.entries.retain(|id, entry| {
+            let stays = entry.takes_in(now);
+            if !stays {
+                witness.forget(*id);
+            }
+            stays
         });
+    }
+
+    /// Puts what is known of its packets into an incident's evidence.
+    fn describe(&mut self, id: u64) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && let Some(traffic) = self.witness.describe(id)
+        {
+            entry
+                .incident
+                .evidence
+                .insert("traffic".to_owned(), traffic);
+        }
     }
 
     /// The incident that a new alert belongs to, or a new number: the alert's own.
@@ -109,6 +165,7 @@ impl Incidents {
                 .map(|entry| entry.incident.id);
             let Some(id) = first else { return };
             self.entries.remove(&id);
+            self.witness.forget(id);
             self.of_alert.retain(|_, of| *of != id);
         }
     }

@@ -155,7 +155,7 @@ fn an_incident_of_an_earlier_run_goes_on() {
     assert_eq!(json[0]["started"], json!(0.0));
     assert_eq!(json[0]["ended"], json!(2.0));
     let kept: Vec<Incident> = serde_json::from_value(json).unwrap();
-    let mut after = Incidents::resume(kept);
+    let mut after = Incidents::resume(kept, 0);
     let again = alert(9, AlertKind::PortScan, source("203.0.113.7"));
     assert_eq!(after.take_in(MINUTE, &again), 1);
     let incident = after.get(1).unwrap();
