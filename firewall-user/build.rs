@@ -102,7 +102,18 @@ fn build() -> Result<()> {
     aya_build::build_ebpf([package], Toolchain::Custom(&toolchain)).with_context(|| {
         format!("the kernel programs do not build with `{toolchain}` ({version})")
     })?;
-    close_loops()
+    close_loops()?;
+    find_length()
+}
+
+/// Notes where in the object the length of the image stands, for the loader to set.
+fn find_length() -> Result<()> {
+    let folder = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set")?);
+    let file = folder.join(OBJECT);
+    let object = fs::read(&file).with_context(|| file.display().to_string())?;
+    let at = object::length_of_image(&object)
+        .with_context(|| format!("looking for the length of the image in {}", file.display()))?;
+    fs::write(folder.join("length_at.rs"), at.to_string()).context("writing length_at.rs")
 }
 
 /// Mends the object that is embedded for kernels before 6.8; what the linker made stays beside it.

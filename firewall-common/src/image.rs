@@ -208,6 +208,9 @@ pub const MAX_STEPS: u32 = 128;
 pub const LINE_WORDS: usize = 8;
 /// Words of the image that stand in one cache line.
 pub type Line = [u64; LINE_WORDS];
+/// Words of the kernel programs' image as they are compiled. It says nothing: the loader puts the
+/// length of the policy in its place, where the build script finds this number.
+pub const UNSET_WORDS: usize = 30_000_001;
 
 /// Reads the image.
 pub trait Image {

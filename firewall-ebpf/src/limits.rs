@@ -15,7 +15,7 @@ use firewall_common::limit::table::{Line, WAYS, line_index};
 use firewall_common::limit::{Held, Limits, is_over};
 
 use crate::maps;
-use crate::tables::Maps;
+use crate::tables::{Maps, Words};
 
 impl Limits for Maps {
     type LimitLine<'a> = LinePointer;
@@ -40,6 +40,7 @@ impl Limits for Maps {
 
 /// What a frame counts for; the packet stands in the scratch memory.
 struct Frame {
+    image: Words,
     packets: u32,
     further_bytes: u32,
 }
@@ -47,7 +48,7 @@ struct Frame {
 impl Image for Frame {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&image::Line> {
-        maps::IMAGE.get(index)
+        self.image.line(index)
     }
 }
 
@@ -113,7 +114,11 @@ pub extern "C" fn palisade_limit(which: u64, counter: u64, now: u64, frame: u64)
         known: which & 1 != 0,
         now,
     };
+    let Some(image) = Words::new() else {
+        return 0;
+    };
     let mut frame = Frame {
+        image,
         packets: (frame >> 32) as u32,
         further_bytes: frame as u32,
     };

@@ -29,7 +29,7 @@ use firewall_common::packet::{self, NO_VLAN, Packet};
 use firewall_common::{Direction, Verdict};
 
 use frame::Frame;
-use tables::Maps;
+use tables::{Maps, Words};
 
 // TCX_NEXT lets other tcx programs have their say; clsact takes it for TC_ACT_UNSPEC, which is the
 // same there.
@@ -55,6 +55,9 @@ fn ingress(context: &XdpContext) -> u32 {
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(Direction::Inbound as u32) else {
         return XDP_DROP;
     };
+    let Some(image) = Words::new() else {
+        return XDP_DROP;
+    };
     // SAFETY: this CPU's own entry, used by one program at a time.
     let Scratch {
         packet,
@@ -73,6 +76,7 @@ fn ingress(context: &XdpContext) -> u32 {
         context: context.as_ptr(),
         packets: 1,
         further_bytes: 0,
+        image,
         cell: &raw mut *cell,
         classes: &raw mut *classes,
     };
@@ -118,6 +122,9 @@ fn egress(context: &TcContext) -> i32 {
     let Some(scratch) = maps::SCRATCH.get_ptr_mut(Direction::Outbound as u32) else {
         return TC_DROP;
     };
+    let Some(image) = Words::new() else {
+        return TC_DROP;
+    };
     // SAFETY: this CPU's own entry, used by one program at a time.
     let Scratch {
         packet,
@@ -141,6 +148,7 @@ fn egress(context: &TcContext) -> i32 {
         context: context.as_ptr(),
         packets,
         further_bytes,
+        image,
         cell: &raw mut *cell,
         classes: &raw mut *classes,
     };

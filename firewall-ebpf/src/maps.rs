@@ -9,7 +9,7 @@ use firewall_common::bans::{BucketV4, BucketV6, FILTER_WORDS, V4_BUCKETS, V6_BUC
 use firewall_common::cookies::{CookieCounts, LESSONS, Lesson, PORT_WORDS, PROVEN};
 use firewall_common::decide::Scratch;
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
-use firewall_common::image::{Line, constant};
+use firewall_common::image::{UNSET_WORDS, constant};
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
     LimitLine, RULE_COUNTERS, SourceBody, SourceHeads, TOTALS, Uses,
@@ -19,9 +19,11 @@ use crate::cookies::Workspace;
 
 pub const BPF_F_MMAPABLE: usize = 1 << 10;
 
-/// The compiled policy, in cache lines; its size is set when it is loaded.
+/// The compiled policy. It is one value, looked up once for each packet: from there on a read costs a
+/// comparison, where each look into a map of many costs as much as some reads. Its length is set
+/// when it is loaded.
 #[btf_map]
-pub static IMAGE: Array<Line, 1, BPF_F_MMAPABLE> = Array::new();
+pub static IMAGE: Array<[u64; UNSET_WORDS], 1, BPF_F_MMAPABLE> = Array::new();
 
 /// Bans: the filter and the exact tables. User space writes them through shared memory.
 #[btf_map]
@@ -130,6 +132,9 @@ pub fn constants(direction: Direction) -> &'static Constants {
     }
 }
 
+/// Lines of [`IMAGE`].
+#[unsafe(no_mangle)]
+pub static IMAGE_LINES: Global<u32> = Global::new(0);
 /// Slot of the interface that this copy of the programs is attached to.
 #[unsafe(no_mangle)]
 pub static INTERFACE: Global<u32> = Global::new(0);

@@ -21,6 +21,7 @@ pub struct Maps {
     pub packets: u32,
     /// Bytes on the wire beyond the frame's length: the headers of all packets but the first.
     pub further_bytes: u32,
+    pub image: Words,
     /// A word of this CPU's scratch memory.
     pub cell: *mut u64,
     /// Classes of the packet's fields, likewise.
@@ -30,7 +31,51 @@ pub struct Maps {
 impl Image for Maps {
     #[inline(always)]
     fn line(&self, index: u32) -> Option<&Line> {
-        maps::IMAGE.get(index)
+        self.image.line(index)
+    }
+
+    #[inline(always)]
+    fn word(&self, index: u32) -> u64 {
+        self.image.word(index)
+    }
+}
+
+/// The memory of the image.
+#[derive(Clone, Copy)]
+pub struct Words {
+    first: *const u64,
+    /// A number that the verifier knows.
+    lines: u64,
+}
+
+impl Words {
+    /// The image; there always is one.
+    #[inline(always)]
+    pub fn new() -> Option<Self> {
+        Some(Self {
+            first: maps::IMAGE.get_ptr(0)?.cast(),
+            lines: maps::IMAGE_LINES.load() as u64,
+        })
+    }
+
+    #[inline(always)]
+    pub fn line(&self, index: u32) -> Option<&Line> {
+        let index = index as u64;
+        if index >= self.lines {
+            return None;
+        }
+        // SAFETY: the image has so many lines, which the verifier proves again; nobody writes it.
+        Some(unsafe { &*self.first.cast::<Line>().add(index as usize) })
+    }
+
+    #[inline(always)]
+    pub fn word(&self, index: u32) -> u64 {
+        let index = index as u64;
+        if index >= self.lines * LINE_WORDS as u64 {
+            return 0;
+        }
+        // SAFETY: as above.
+        unsafe { *self.first.add(index as usize) }
     }
 }
 
@@ -39,9 +84,8 @@ impl Image for Maps {
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn palisade_image_word(index: u64) -> u64 {
-    let index = index as u32;
-    match maps::IMAGE.get(index / LINE_WORDS as u32) {
-        Some(line) => line[index as usize % LINE_WORDS],
+    match Words::new() {
+        Some(words) => words.word(index as u32),
         None => 0,
     }
 }

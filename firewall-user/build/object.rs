@@ -10,6 +10,8 @@ use object::elf::{SHF_EXECINSTR, SHT_STRTAB, STT_FUNC};
 use crate::loops::{Shift, Slot, fallen_into};
 
 const SLOT: u64 = size_of::<Slot>() as u64;
+/// As in `firewall_common::image`.
+const UNSET_WORDS: u32 = 30_000_001;
 
 /// The object with every loop closed by a jump; nothing if they are all already.
 pub fn close_loops(object: &[u8]) -> Result<Option<Vec<u8>>> {
@@ -96,6 +98,27 @@ fn close_loops_of(object: &mut Builder<'_>, id: SectionId) -> Result<bool> {
     }
     move_line_information(object, &name, &shift)?;
     Ok(true)
+}
+
+/// Where in the file the length of the image's type stands: the one number in its types that is
+/// [`UNSET_WORDS`].
+pub fn length_of_image(file: &[u8]) -> Result<usize> {
+    let mut object = Builder::read(file).context("reading the object file")?;
+    let types = section_data(&mut object, ".BTF").context("there is no section `.BTF`")?;
+    let section = file
+        .windows(types.len())
+        .position(|bytes| bytes == types)
+        .context("the section `.BTF` is not in the file")?;
+    let mark = UNSET_WORDS.to_le_bytes();
+    let mut found = types
+        .windows(mark.len())
+        .enumerate()
+        .filter(|(_, bytes)| *bytes == mark)
+        .map(|(at, _)| section + at);
+    let (Some(at), None) = (found.next(), found.next()) else {
+        bail!("no type, or more than one, is {UNSET_WORDS} words long");
+    };
+    Ok(at)
 }
 
 fn slots(start: u64, size: u64) -> Range<usize> {

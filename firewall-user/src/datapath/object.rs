@@ -27,6 +27,8 @@ use crate::bans;
 use crate::policy::Compiled;
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/palisade-ebpf"));
+/// Where in it the length of the image stands, in words; the build script found it.
+const LENGTH_AT: usize = include!(concat!(env!("OUT_DIR"), "/length_at.rs"));
 
 /// Programs of one interface and generation, loaded and not attached.
 #[derive(Debug)]
@@ -150,11 +152,20 @@ pub(super) fn load(
     Ok(loaded)
 }
 
+/// The kernel programs with an image of so many lines. It is one value of its map, and the loader takes
+/// a value's size from the type that the object names.
+fn object_with(lines: u32) -> Vec<u8> {
+    let words = lines * LINE_WORDS as u32;
+    let mut object = OBJECT.to_vec();
+    object[LENGTH_AT..LENGTH_AT + 4].copy_from_slice(&words.to_le_bytes());
+    object
+}
+
 impl Programs {
     fn load(compiled: &Compiled, purpose: Purpose, pins: Option<&Pins>) -> anyhow::Result<Self> {
         let replay = u32::from(purpose.replay);
         let lines = compiled.image.len().div_ceil(LINE_WORDS);
-        let entries = u32::try_from(lines).context("the image is too large")?;
+        let lines = u32::try_from(lines).context("the image is too large")?;
         let ticks = super::ticks::ticks();
         let sample_unit = sample_unit()?;
         let cookies = u32::from(purpose.cookies && super::cookies::unsupported().is_none());
@@ -164,13 +175,13 @@ impl Programs {
             .override_global("TICK_OFFSET", &ticks.offset, true)
             .override_global("INBOUND", compiled.inbound.as_slice(), true)
             .override_global("OUTBOUND", compiled.outbound.as_slice(), true)
+            .override_global("IMAGE_LINES", &lines, true)
             .override_global("INTERFACE", &purpose.interface, true)
             .override_global("SOURCE_BUCKETS", &SOURCE_BUCKETS, true)
             .override_global("SOURCE_SEED", &purpose.source_seed, true)
             .override_global("SAMPLE_UNIT", &sample_unit, true)
             .override_global("REPLAY", &replay, true)
             .override_global("COOKIES", &cookies, true)
-            .map_max_entries("IMAGE", entries)
             .map_max_entries("SOURCES", source_buckets()?)
             .map_max_entries("SOURCE_COUNTERS", source_buckets()?);
         if let Some(pins) = pins {
@@ -180,7 +191,7 @@ impl Programs {
             loader.map_pin_path("IMAGE", pins.image());
         }
         let ebpf = loader
-            .load(OBJECT)
+            .load(&object_with(lines))
             .map_err(|error| refused("the kernel programs", &error))?;
         let mut programs = Self { ebpf };
         programs
@@ -262,8 +273,9 @@ impl Gate {
             .map_pin_path("TRIAL_WORD", pins.word())
             .map_pin_path("TRIAL_IN", pins.choice(interface, Side::In))
             .map_pin_path("TRIAL_OUT", pins.choice(interface, Side::Out));
+        // A gate has no use for an image.
         let mut ebpf = loader
-            .load(OBJECT)
+            .load(&object_with(1))
             .map_err(|error| refused("the gate of a trial", &error))?;
         let ingress: &mut Xdp = ebpf
             .program_mut("trial_in")
