@@ -2,6 +2,7 @@
 
 use super::book::{Book, Details, Quiet, RELEASE, Sign};
 use super::host::{Host, Tally};
+use super::outgoing::Outgoing;
 use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
 use super::sources::{Interval, Rate, Sources, Spans};
 use super::{Alert, AlertChange, AlertKind, Config, Snapshot, Subject, Time};
@@ -20,6 +21,7 @@ pub struct Detector {
     latest: Option<Time>,
     sources: Sources,
     host: Host,
+    outgoing: Outgoing,
     book: Book,
 }
 
@@ -38,6 +40,7 @@ impl Detector {
             latest: None,
             sources: Sources::new(spans, config.tracked_sources),
             host: Host::new(spans.rate),
+            outgoing: Outgoing::default(),
             book: Book::new(
                 config.active_alerts,
                 Quiet {
@@ -78,6 +81,8 @@ impl Detector {
         self.host
             .judge(&mut self.book, interval, &self.config.host, &tally);
         self.judge_busy(interval.now, &busy);
+        self.outgoing
+            .judge(&mut self.book, interval, &snapshot.sightings);
         self.book.settle(interval.now)
     }
 
@@ -125,6 +130,7 @@ impl Detector {
         self.sources
             .rebase(snapshot.time, snapshot.clock, &snapshot.sources);
         self.host.rebase(&snapshot.host);
+        self.outgoing = Outgoing::default();
         self.book.close();
         self.book.settle(snapshot.time)
     }

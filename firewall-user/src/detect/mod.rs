@@ -10,6 +10,7 @@ mod detector;
 mod host;
 mod incident;
 mod input;
+mod outgoing;
 mod pace;
 mod per_source;
 mod sighting;

@@ -3,6 +3,7 @@
 
 mod accidents;
 mod floods;
+mod outgoing;
 mod scans;
 mod scene;
 mod syn_floods;
