@@ -15,6 +15,9 @@ const CRITICAL: f64 = 10.0;
 /// How much worse it must have become to be reported again.
 const WORSE: f64 = 1.5;
 
+/// A beacon that was silent for as long is over.
+const BEACON_QUIET: Time = 2 * 3_600 * 1_000_000_000;
+
 /// A measurement that reached the release level of its detector.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sign {
@@ -180,6 +183,8 @@ impl Quiet {
     fn of(self, kind: AlertKind) -> Time {
         match kind {
             AlertKind::PortScan | AlertKind::HostSweep => self.scans,
+            // Its signs are as far apart as its contacts.
+            AlertKind::Beaconing => BEACON_QUIET,
             _ => self.floods,
         }
     }
@@ -207,6 +212,8 @@ fn severity(sign: &Sign) -> Severity {
     match sign.kind {
         // What protects the host is off.
         AlertKind::ResponseWithheld => Severity::Critical,
+        // Most of what asks by the clock may do so; somebody should know what it is.
+        AlertKind::Beaconing => Severity::Info,
         AlertKind::PortScan | AlertKind::HostSweep | AlertKind::TrafficSpike => Severity::Warning,
         _ if sign.observed >= sign.expected * CRITICAL => Severity::Critical,
         _ => Severity::Warning,

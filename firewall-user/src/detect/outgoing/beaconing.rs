@@ -27,8 +27,8 @@ const SCATTER: f64 = 0.17;
 const SKEWNESS: f64 = 0.35;
 /// Contacts that come faster are work, not waiting.
 const SHORTEST: f64 = 0.5;
-/// A peer that was not contacted for as long is forgotten.
-const KEEP: Time = 6 * 3_600 * SECOND;
+/// And what comes more seldom is forgotten in between.
+const KEEP: Time = 3_600 * SECOND;
 const PEERS: usize = 4_096;
 /// Services that are asked by the clock, as everybody knows: DHCP, NTP, NetBIOS, SNMP traps, SSDP, mDNS.
 const BY_THE_CLOCK: [u16; 9] = [67, 68, 123, 137, 138, 162, 547, 1900, 5353];

@@ -54,10 +54,11 @@ impl Watch {
                 sightings: std::mem::take(&mut self.waiting),
                 ..Snapshot::default()
             });
-            self.fired.extend(changes.into_iter().filter_map(|change| match change {
-                AlertChange::Fired(alert) => Some(alert),
-                _ => None,
-            }));
+            self.fired
+                .extend(changes.into_iter().filter_map(|change| match change {
+                    AlertChange::Fired(alert) => Some(alert),
+                    _ => None,
+                }));
         }
     }
 
@@ -156,7 +157,12 @@ fn echoes_with_a_payload_of_their_own_are_a_tunnel_and_a_ping_is_not() {
             watch.wait(SECOND / 2);
         }
         assert_eq!(watch.fired.len(), expected, "{:?}", watch.kinds());
-        assert!(watch.fired.iter().all(|alert| alert.kind == AlertKind::Tunnel));
+        assert!(
+            watch
+                .fired
+                .iter()
+                .all(|alert| alert.kind == AlertKind::Tunnel)
+        );
     }
 }
 
@@ -170,7 +176,11 @@ fn contacts_by_the_clock_are_found_also_when_it_jitters() {
             let milliseconds = 2_000 + dice.next() % (2 * jitter + 1) - jitter;
             watch.wait(milliseconds * SECOND / 1_000);
         }
-        assert_eq!(watch.kinds(), [(AlertKind::Beaconing, PEER.to_owned())], "{jitter}");
+        assert_eq!(
+            watch.kinds(),
+            [(AlertKind::Beaconing, PEER.to_owned())],
+            "{jitter}"
+        );
         assert_eq!(watch.fired[0].evidence["port"], 443);
     }
 }
@@ -202,14 +212,26 @@ fn contacts_at_random_bursts_and_within_ones_own_network_are_no_beacons() {
 fn upload(watch: &mut Watch, contact: u16, megabytes: u64, back: u64) {
     watch.connect(PEER, contact);
     let data = |from: &str, to: &str, ports: (u16, u16)| {
-        between(from, to).tcp(ports.0, ports.1, flag::ACK).payload(&[7; 1_000])
+        between(from, to)
+            .tcp(ports.0, ports.1, flag::ACK)
+            .payload(&[7; 1_000])
     };
     let (mine, theirs) = (20_000 + contact, 443);
     for _ in 0..60 {
         let out = data(HOST, PEER, (mine, theirs));
-        watch.see(Class::Pass, Direction::Outbound, megabytes * 1_000_000 / 60, &out);
+        watch.see(
+            Class::Pass,
+            Direction::Outbound,
+            megabytes * 1_000_000 / 60,
+            &out,
+        );
         let answer = data(PEER, HOST, (theirs, mine));
-        watch.see(Class::Pass, Direction::Inbound, back * 1_000_000 / 60, &answer);
+        watch.see(
+            Class::Pass,
+            Direction::Inbound,
+            back * 1_000_000 / 60,
+            &answer,
+        );
         watch.wait(SECOND);
     }
 }
@@ -233,7 +255,9 @@ fn what_a_server_answers_and_what_goes_both_ways_is_no_exfiltration() {
     upload(&mut watch, 1, 200, 150);
     for _ in 0..60 {
         // Somebody else's contact: a download from this host.
-        let page = between(HOST, "203.0.113.9").tcp(443, 50_000, flag::ACK).payload(&[7; 1_000]);
+        let page = between(HOST, "203.0.113.9")
+            .tcp(443, 50_000, flag::ACK)
+            .payload(&[7; 1_000]);
         watch.see(Class::Pass, Direction::Outbound, 10_000_000, &page);
         watch.wait(SECOND);
     }
