@@ -8,6 +8,7 @@ mod check;
 pub mod client;
 mod completions;
 mod confirm;
+mod cookies;
 mod daemon;
 mod detach;
 mod diff;
@@ -86,6 +87,8 @@ pub enum Command {
     Unban(unban::Args),
     /// List the bans in force
     Bans(bans::Args),
+    /// How SYN cookies stand; send them for a service, never, or when alerts ask for them
+    Cookies(cookies::Args),
     /// Who sends most: packets, bytes, SYNs, requests
     Top(top::Args),
     /// List alerts
@@ -132,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Ban(arguments) => ban::run(&global, arguments),
         Command::Unban(arguments) => unban::run(&global, arguments),
         Command::Bans(arguments) => bans::run(&global, arguments),
+        Command::Cookies(arguments) => cookies::run(&global, arguments),
         Command::Top(arguments) => top::run(&global, arguments),
         Command::Alerts(arguments) => alerts::run(&global, arguments),
         Command::Incidents(arguments) => incidents::run(&global, arguments),

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use super::client::{Client, read};
+use super::cookies;
 use super::output::{self, Table};
 use super::{EXIT_FAILED, Global};
 use crate::daemon::documents::{InterfaceStatus, Status};
@@ -94,6 +95,7 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         status.health.events_lost,
         status.health.events_throttled,
     ))?;
+    output::line(&cookies::summary(&status.syn_cookies))?;
     output::line("")?;
     let mut totals = Table::new(&[
         "INTERFACE",

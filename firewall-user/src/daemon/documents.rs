@@ -1,5 +1,6 @@
 //! What goes over the control socket: the documents that `--json` prints, with stable names.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use super::ledger::{Count, Observed};
 use crate::detect::{Alert, Incident};
 use crate::guard::Threat;
-use crate::respond::{BanDuration, BanRecord};
+use crate::respond::{BanDuration, BanRecord, CookieOrder};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -30,6 +31,55 @@ pub struct Status {
     pub sources_tracked: usize,
     pub maps: Vec<MapDocument>,
     pub health: HealthDocument,
+    pub syn_cookies: CookieReport,
+}
+
+/// How SYN cookies stand.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CookieReport {
+    /// `respond.syn_cookies`.
+    pub setting: String,
+    /// Alerts lead to cookies.
+    pub automatic: bool,
+    /// Why this kernel can send none.
+    pub unavailable: Option<String>,
+    /// Why none are sent although they are asked for.
+    pub problem: Option<String>,
+    pub armed: Vec<ArmedDocument>,
+    pub orders: BTreeMap<String, CookieOrder>,
+    pub sent: u64,
+    pub accepted: u64,
+    pub rejected: u64,
+    /// Bytes of the SYNs that were answered, and of the answers.
+    pub bytes_received: u64,
+    pub bytes_sent: u64,
+}
+
+/// A service whose SYNs are answered with cookies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ArmedDocument {
+    pub service: String,
+    pub ports: Vec<String>,
+    /// `ordered`, `alert`, or `held` after one.
+    pub why: String,
+}
+
+/// An order about SYN cookies.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CookieRequest {
+    pub order: CookieCommand,
+    /// All that let TCP connections in, if it is not said.
+    #[serde(default)]
+    pub service: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum CookieCommand {
+    On,
+    Off,
+    Auto,
 }
 
 /// The policy in force.

@@ -6,6 +6,7 @@ pub mod documents;
 mod alerts;
 mod chronicle;
 mod control;
+mod cookies;
 mod events;
 mod failure;
 mod fence;
@@ -22,6 +23,7 @@ mod rates;
 mod reload;
 mod rounds;
 mod service;
+mod stack;
 mod warden;
 
 use std::path::Path;

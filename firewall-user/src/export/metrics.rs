@@ -11,7 +11,7 @@ use prometheus::{
 };
 
 use super::{REVISION, VERSION};
-use crate::daemon::documents::{Count, RuleDocument};
+use crate::daemon::documents::{CookieReport, Count, RuleDocument};
 use crate::datapath::{MapUse, Total};
 use crate::detect::{AlertKind, Severity, Subject};
 
@@ -35,6 +35,7 @@ pub struct Reading {
     /// Those that last, by their first kind.
     pub active_incidents: Vec<(Option<AlertKind>, Severity)>,
     pub events_lost: u64,
+    pub syn_cookies: CookieReport,
     pub maps: Vec<MapUse>,
     pub generation: u64,
     pub applied: Timestamp,
@@ -57,6 +58,7 @@ fn fill(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
     registry.register(Box::new(ProcessCollector::for_self()))?;
     traffic(registry, reading)?;
     responses(registry, reading)?;
+    super::cookies::cookies(registry, &reading.syn_cookies)?;
     policy(registry, reading)?;
     machinery(registry, reading)
 }
@@ -353,7 +355,7 @@ mod tests {
     use firewall_common::{Direction, Reason, Verdict};
 
     use super::*;
-    use crate::daemon::documents::Observed;
+    use crate::daemon::documents::{ArmedDocument, Observed};
 
     fn reading() -> Reading {
         Reading {
@@ -393,6 +395,23 @@ mod tests {
             incident_totals: vec![(AlertKind::PortScan, Severity::Warning, 2)],
             active_incidents: vec![(Some(AlertKind::SynFlood), Severity::Critical)],
             events_lost: 5,
+            syn_cookies: CookieReport {
+                setting: "auto".to_owned(),
+                automatic: true,
+                unavailable: None,
+                problem: None,
+                armed: vec![ArmedDocument {
+                    service: "shop".to_owned(),
+                    ports: vec!["443".to_owned()],
+                    why: "alert".to_owned(),
+                }],
+                orders: [].into(),
+                sent: 900,
+                accepted: 80,
+                rejected: 7,
+                bytes_received: 66_600,
+                bytes_sent: 66_600,
+            },
             maps: vec![MapUse {
                 map: "bans",
                 entries: 1,
@@ -425,6 +444,10 @@ mod tests {
             "palisade_incidents_total{kind=\"port_scan\",severity=\"warning\"} 2",
             "palisade_incidents_active{kind=\"syn_flood\",severity=\"critical\"} 1",
             "palisade_events_lost_total 5",
+            "palisade_syn_cookies_sent_total 900",
+            "palisade_syn_cookies_accepted_total 80",
+            "palisade_syn_cookies_rejected_total 7",
+            "palisade_syn_cookies_armed{service=\"shop\"} 1",
             "palisade_map_entries{map=\"bans\"} 1",
             "palisade_map_capacity{map=\"bans\"} 100",
             "palisade_policy_generation 9",

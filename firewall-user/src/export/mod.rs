@@ -1,5 +1,6 @@
 //! What other systems are told: metrics for Prometheus, and whether all is well.
 
+mod cookies;
 mod metrics;
 mod server;
 

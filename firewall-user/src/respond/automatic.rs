@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
-use super::{BanBook, BanDuration, BanRecord, Origin, check_ban};
+use super::{BanBook, BanDuration, BanRecord, CookieMode, Origin, check_ban};
 
 /// `[respond]` of the host settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -16,6 +16,8 @@ pub struct RespondSettings {
     pub mode: RespondMode,
     /// How long an automatic ban lasts from the latest alert.
     pub ban_for: BanDuration,
+    /// What an alert about a SYN flood leads to.
+    pub syn_cookies: CookieMode,
 }
 
 /// What an alert about a source leads to.
@@ -45,6 +47,7 @@ impl Default for RespondSettings {
         Self {
             mode: RespondMode::Observe,
             ban_for: BanDuration(Some(Duration::from_secs(600))),
+            syn_cookies: CookieMode::Auto,
         }
     }
 }
@@ -106,6 +109,7 @@ mod tests {
     const BAN: RespondSettings = RespondSettings {
         mode: RespondMode::Ban,
         ban_for: BanDuration(Some(Duration::from_secs(600))),
+        syn_cookies: CookieMode::Auto,
     };
 
     fn net(text: &str) -> IpNet {

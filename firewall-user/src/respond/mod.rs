@@ -3,12 +3,16 @@
 
 mod automatic;
 mod book;
+mod cookies;
 mod duration;
 mod guard;
 mod store;
 
 pub use automatic::{RespondMode, RespondSettings, Response};
 pub use book::{BanBook, BanRecord, Origin};
+pub use cookies::{
+    Armed, CookieBook, CookieMode, CookieOrder, HOLD, SynTally, ports_of, tcp_services,
+};
 pub use duration::{BanDuration, BanDurationError};
 pub use guard::{BanRefusal, check_ban, is_protected};
 pub use store::{BanFile, Change, Loaded};

@@ -17,7 +17,7 @@ pub use error::SettingsError;
 use crate::daemon::EvidenceSettings;
 use crate::datapath::{DatapathSettings, InterfaceSettings};
 use crate::detect;
-use crate::respond::RespondSettings;
+use crate::respond::{CookieMode, RespondSettings};
 use interface::InterfaceEntry;
 
 /// The settings, checked; every path is absolute.
@@ -165,7 +165,7 @@ impl Settings {
             interfaces: self.interfaces.clone(),
             pin_dir: self.pin_dir.clone(),
             state_dir: self.state_dir.clone(),
-            cookies: true,
+            cookies: self.respond.syn_cookies != CookieMode::Off,
         }
     }
 }

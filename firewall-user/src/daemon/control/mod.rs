@@ -3,6 +3,7 @@
 
 mod bans;
 mod body;
+mod cookies;
 mod listener;
 mod peer;
 mod policy;
@@ -63,6 +64,7 @@ pub fn router(control: Control) -> Router {
             "/v1/bans",
             get(bans::list).post(bans::add).delete(bans::remove),
         )
+        .route("/v1/cookies", get(cookies::show).post(cookies::order))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn(peer::authorize))

@@ -10,13 +10,16 @@ impl Keeper {
     pub(super) fn answer(&mut self, alert: &Alert) -> Vec<String> {
         let mut said = Vec::new();
         said.extend(self.answer_source(alert));
+        said.extend(self.answer_with_cookies(alert));
         said
     }
 
     /// Takes back what an alert's answer put up for as long as it lasts, now that it is over. Bans
     /// end by themselves.
-    pub(super) fn stand_down(&mut self, _alert: &Alert) -> Vec<String> {
-        Vec::new()
+    pub(super) fn stand_down(&mut self, alert: &Alert) -> Vec<String> {
+        let mut said = Vec::new();
+        said.extend(self.cookies.stand_down(alert, super::tick::now()));
+        said
     }
 
     /// A ban of the source that it names, if the settings ask for it.

@@ -3,6 +3,7 @@
 
 mod answer;
 mod begin;
+mod cookies;
 mod counts;
 mod guard;
 mod report;
@@ -18,6 +19,7 @@ use tracing::{error, info, warn};
 
 use super::alerts::AlertLog;
 use super::chronicle::Chronicle;
+use super::cookies::Cookies;
 use super::documents::{ApplyReport, DetachReport};
 use super::events::EventRing;
 use super::failure::Failure;
@@ -57,6 +59,7 @@ pub struct Keeper {
     behind: Option<Behind>,
     memory: Memory,
     warden: Arc<Warden>,
+    cookies: Cookies,
     pulse: Arc<Pulse>,
     /// Where people find the latest sampled packets.
     events: EventRing,
@@ -87,7 +90,7 @@ impl Keeper {
     ) -> anyhow::Result<Self> {
         let mut memory = Memory::load(&settings.state_dir)?;
         let Up {
-            datapath,
+            mut datapath,
             offer,
             applied,
             behind,
@@ -107,6 +110,13 @@ impl Keeper {
             datapath.ban_table(),
             BanFile::in_state_dir(&settings.state_dir),
             offer.policy.never_block.clone(),
+        )?;
+        let cookies = Cookies::load(
+            &settings.state_dir,
+            &settings.respond,
+            &mut datapath,
+            &offer.policy,
+            tick::now(),
         )?;
         let ledger = Ledger::load(&settings.state_dir)?;
         let (chronicle, told) = Chronicle::open(&settings.state_dir, settings.evidence)?;
@@ -133,6 +143,7 @@ impl Keeper {
             }),
             memory,
             warden: Arc::new(warden),
+            cookies,
             pulse,
             events,
             alerts: AlertLog::resume(told.alerts),

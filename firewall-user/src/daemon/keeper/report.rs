@@ -96,6 +96,7 @@ impl Keeper {
                 connections_refused: health.connections_refused,
                 sources_contended: health.sources_contended,
             },
+            syn_cookies: self.cookies()?,
         })
     }
 
@@ -230,6 +231,7 @@ impl Keeper {
                 .map(|incident| (incident.kinds.first().copied(), incident.severity))
                 .collect(),
             events_lost: self.datapath.health()?.events_lost,
+            syn_cookies: self.cookies()?,
             maps: self.datapath.map_use()?,
             generation: self.datapath.generation(),
             applied: self.applied,

@@ -31,6 +31,7 @@ impl Keeper {
         };
         self.rates.update(time, &snapshot.sources);
         self.incidents.see(time, &snapshot.sightings);
+        self.cookies.watch(&snapshot);
         for change in self.detector.tick(&snapshot) {
             self.take_in(time, change);
         }
@@ -38,6 +39,7 @@ impl Keeper {
         for (incident, frames) in self.incidents.frames() {
             self.chronicle.note_frames(incident, frames);
         }
+        self.look_after_cookies(&snapshot);
         self.warden.expire();
         self.do_chores()?;
         self.look_after()
@@ -95,6 +97,6 @@ impl Keeper {
 }
 
 /// The wall clock as detection counts it.
-fn now() -> Time {
+pub(super) fn now() -> Time {
     Time::try_from(Timestamp::now().as_nanosecond()).unwrap_or_default()
 }

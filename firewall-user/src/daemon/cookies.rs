@@ -1,0 +1,381 @@
+//! SYN cookies in service: when alerts or people ask for them, the stack is set, then the ports are
+//! armed; when nobody does any more, the ports are disarmed, then the stack is set back.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+use tracing::{error, info, warn};
+
+use super::documents::{ArmedDocument, CookieCommand, CookieReport, CookieRequest};
+use super::failure::Failure;
+use super::stack::{Kept, Stack};
+use crate::datapath::{Datapath, Ports, cookies_unsupported};
+use crate::detect::{Alert, AlertKind, Snapshot, Subject, Time};
+use crate::policy::{Mode, Policy};
+use crate::respond::{
+    Armed, CookieBook, CookieMode, CookieOrder, HOLD, RespondSettings, SynTally, ports_of,
+    tcp_services,
+};
+
+const FILE: &str = "syncookies.json";
+
+/// What outlives the daemon.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Saved {
+    #[serde(default)]
+    orders: BTreeMap<String, CookieOrder>,
+    /// What the stack is to be set back to.
+    #[serde(default)]
+    stack: Option<Kept>,
+}
+
+/// Looks after SYN cookies.
+#[derive(Debug)]
+pub struct Cookies {
+    file: PathBuf,
+    mode: CookieMode,
+    /// Alerts lead to cookies.
+    automatic: bool,
+    book: CookieBook,
+    tally: SynTally,
+    stack: Stack,
+    /// The stack is set for cookies.
+    set: bool,
+    /// Why services that should be armed are not.
+    problem: Option<String>,
+}
+
+impl Cookies {
+    /// Reads what an earlier daemon left, and goes on where it was.
+    pub fn load(
+        folder: &Path,
+        settings: &RespondSettings,
+        datapath: &mut Datapath,
+        policy: &Policy,
+        now: Time,
+    ) -> anyhow::Result<Self> {
+        let file = folder.join(FILE);
+        let saved = read(&file)?;
+        let mut book = CookieBook::new(saved.orders);
+        let armed = datapath.cookies_armed();
+        let whole = |ports: &[(u16, u16)]| {
+            let mut ports = ports.iter().flat_map(|(from, to)| *from..=*to);
+            ports.all(|port| armed.contains(port))
+        };
+        if !armed.is_empty() {
+            let services = tcp_services(policy).filter(|(_, ports)| whole(ports));
+            book.inherit(services.map(|(name, _)| name.to_owned()), now);
+        }
+        Ok(Self {
+            file,
+            mode: settings.syn_cookies,
+            automatic: settings.syn_cookies.answers_alerts(settings.mode),
+            book,
+            tally: SynTally::default(),
+            set: saved.stack.is_some(),
+            stack: Stack::new(saved.stack),
+            problem: None,
+        })
+    }
+
+    /// One round: sees to it that the kernel does what alerts and people ask for.
+    pub fn look_after(&mut self, now: Time, datapath: &mut Datapath, policy: &Policy) {
+        self.book.expire(now);
+        let mut ports = Ports::default();
+        if self.mode != CookieMode::Off && policy.defaults.mode == Mode::Enforce {
+            let armed = self.book.armed();
+            let ranges = armed.keys().filter_map(|service| ports_of(policy, service));
+            for (from, to) in ranges.flatten() {
+                (from..=to).for_each(|port| ports.insert(port));
+            }
+        }
+        if let Some(why) = cookies_unsupported().filter(|_| !ports.is_empty()) {
+            self.problem = Some(why.to_owned());
+            return;
+        }
+        let before = datapath.cookies_armed();
+        if ports.is_empty() {
+            self.problem = None;
+            if !before.is_empty() {
+                datapath.arm_cookies(&ports, false);
+                info!("SYN cookies are no longer sent");
+            }
+            if self.set && self.stack.release(now) {
+                self.set = false;
+                self.save();
+            }
+            return;
+        }
+        match self.ready() {
+            Ok(plain) => {
+                datapath.arm_cookies(&ports, plain);
+                self.problem = None;
+                if before.is_empty() {
+                    let services: Vec<&str> = self.book.armed().into_keys().collect();
+                    warn!(
+                        services = services.join(", "),
+                        "SYNs are answered with cookies"
+                    );
+                }
+            }
+            Err(why) => {
+                // A cookie that the stack does not take is worse than none.
+                datapath.arm_cookies(&Ports::default(), false);
+                if self.problem.as_ref() != Some(&why) {
+                    error!("no SYN cookies: {why}");
+                }
+                self.problem = Some(why);
+            }
+        }
+    }
+
+    /// Sets the stack; whether a client's options have to be left out.
+    fn ready(&mut self) -> Result<bool, String> {
+        let before = self.stack.kept().cloned();
+        self.stack.note()?;
+        if self.stack.kept() != before.as_ref() {
+            // First written down, then done: a daemon that is killed in between changes nothing for good.
+            self.write()
+                .map_err(|error| format!("what the stack is set to cannot be kept: {error:#}"))?;
+        }
+        self.set = true;
+        Ok(self.stack.prepare()?.plain)
+    }
+
+    /// Notes which services SYNs come for.
+    pub fn watch(&mut self, snapshot: &Snapshot) {
+        let counts = snapshot.services.iter();
+        let without_rule = snapshot.sightings.iter().filter(|sighting| {
+            sighting.rule == firewall_common::layout::NO_RULE
+                && sighting.direction == firewall_common::Direction::Inbound
+                && sighting.verdict == firewall_common::Verdict::Pass
+                && sighting.packet.is_syn()
+        });
+        self.tally.add(
+            snapshot.time,
+            counts.map(|service| (service.name.as_str(), service.connections)),
+            without_rule.map(|sighting| (sighting.packet.destination_port, sighting.packets)),
+        );
+    }
+
+    /// Answers an alert; what was done, or would have been.
+    pub fn answer(
+        &mut self,
+        alert: &Alert,
+        now: Time,
+        datapath: &mut Datapath,
+        policy: &Policy,
+    ) -> Option<String> {
+        // A source of its own is banned or limited; cookies are for those that nobody can name.
+        if alert.kind != AlertKind::SynFlood || matches!(alert.subject, Subject::Source(_)) {
+            return None;
+        }
+        let mut flooded = self.tally.flooded();
+        if flooded.is_empty() {
+            flooded = tcp_services(policy)
+                .map(|(name, _)| name.to_owned())
+                .collect();
+        }
+        let named = flooded.join(", ");
+        if let Some(why) = cookies_unsupported() {
+            return Some(format!("no SYN cookies: {why}"));
+        }
+        if self.mode == CookieMode::Off {
+            return Some("no SYN cookies: `respond.syn_cookies` is \"off\"".to_owned());
+        }
+        if policy.defaults.mode == Mode::Observe {
+            return Some(format!(
+                "would send SYN cookies for {named}; the policy only observes"
+            ));
+        }
+        if !self.automatic {
+            return Some(format!(
+                "would send SYN cookies for {named}; `palisade cookies on` does, and \
+                 `respond.syn_cookies = \"alert\"` always"
+            ));
+        }
+        self.book.flood(alert.id, flooded);
+        self.look_after(now, datapath, policy);
+        Some(match &self.problem {
+            Some(why) => format!("no SYN cookies: {why}"),
+            None => {
+                let hold = HOLD / 1_000_000_000;
+                format!("SYN cookies for {named}, until {hold} s after the flood")
+            }
+        })
+    }
+
+    /// While a flood goes on, it may turn to other services.
+    pub fn follow(&mut self, firing: impl Iterator<Item = u64>) {
+        if self.book.is_flooded() {
+            let flooded = self.tally.flooded();
+            for alert in firing {
+                self.book.flood(alert, flooded.iter().cloned());
+            }
+        }
+    }
+
+    /// An alert is over; what follows.
+    pub fn stand_down(&mut self, alert: &Alert, now: Time) -> Option<String> {
+        let held = self.book.over(alert.id, now);
+        held.then(|| format!("SYN cookies end in {} s", HOLD / 1_000_000_000))
+    }
+
+    /// Does what a person asks for.
+    pub fn command(&mut self, request: &CookieRequest, policy: &Policy) -> Result<(), Failure> {
+        if self.mode == CookieMode::Off {
+            return Err(Failure::Refused(
+                "SYN cookies are switched off by `respond.syn_cookies = \"off\"` in the settings"
+                    .to_owned(),
+            ));
+        }
+        let order = match request.order {
+            CookieCommand::On => Some(CookieOrder::On),
+            CookieCommand::Off => Some(CookieOrder::Off),
+            CookieCommand::Auto => None,
+        };
+        if order == Some(CookieOrder::On) {
+            if let Some(why) = cookies_unsupported() {
+                return Err(Failure::Unavailable(why.to_owned()));
+            }
+            if policy.defaults.mode == Mode::Observe {
+                return Err(Failure::Refused(
+                    "the policy only observes (defaults.mode), and answers nothing itself"
+                        .to_owned(),
+                ));
+            }
+        }
+        let known = self.book.orders().keys().cloned();
+        let services: Vec<String> = match &request.service {
+            Some(service) => vec![service.clone()],
+            None if order.is_none() => known.collect(),
+            None => tcp_services(policy)
+                .map(|(name, _)| name.to_owned())
+                .collect(),
+        };
+        for service in &services {
+            if order.is_some() && ports_of(policy, service).is_none() {
+                let names: Vec<&str> = tcp_services(policy).map(|(name, _)| name).collect();
+                return Err(Failure::NotFound(format!(
+                    "`{service}` is no rule that lets TCP connections in (there are: {}); where the default \
+                     accepts, a port's number will do",
+                    if names.is_empty() {
+                        "none".to_owned()
+                    } else {
+                        names.join(", ")
+                    }
+                )));
+            }
+        }
+        for service in &services {
+            self.book.order(service, order);
+        }
+        self.save();
+        Ok(())
+    }
+
+    /// How things stand.
+    pub fn report(&self, policy: &Policy, datapath: &Datapath) -> anyhow::Result<CookieReport> {
+        let armed = self.book.armed();
+        let stands = self.problem.is_none()
+            && self.mode != CookieMode::Off
+            && policy.defaults.mode == Mode::Enforce;
+        let document = |(service, why): (&str, &Armed)| {
+            let ports = ports_of(policy, service)?;
+            Some(ArmedDocument {
+                service: service.to_owned(),
+                ports: ports.into_iter().map(range).collect(),
+                why: match why {
+                    Armed::Ordered => "ordered",
+                    Armed::Alert => "alert",
+                    Armed::Held(_) => "held",
+                }
+                .to_owned(),
+            })
+        };
+        let counts = datapath.cookie_counts()?;
+        Ok(CookieReport {
+            setting: self.mode.name().to_owned(),
+            automatic: self.automatic,
+            unavailable: cookies_unsupported().map(str::to_owned),
+            problem: self.problem.clone(),
+            armed: if stands {
+                let armed = armed.iter().filter_map(|(name, why)| document((name, why)));
+                armed.collect()
+            } else {
+                Vec::new()
+            },
+            orders: self.book.orders().clone(),
+            sent: counts.sent,
+            accepted: counts.accepted,
+            rejected: counts.rejected,
+            bytes_received: counts.bytes_received,
+            bytes_sent: counts.bytes_sent,
+        })
+    }
+
+    fn save(&self) {
+        if let Err(error) = self.write() {
+            error!("orders about SYN cookies will not survive a restart: {error:#}");
+        }
+    }
+
+    /// Writes the file, whole or not at all; none is needed where there is nothing to say.
+    fn write(&self) -> anyhow::Result<()> {
+        let saved = Saved {
+            orders: self.book.orders().clone(),
+            stack: self.stack.kept().cloned(),
+        };
+        let put = || -> anyhow::Result<()> {
+            if saved.orders.is_empty() && saved.stack.is_none() {
+                return match fs::remove_file(&self.file) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
+                    _ => Ok(()),
+                };
+            }
+            let folder = self.file.parent().unwrap_or(Path::new("."));
+            let mut file = tempfile::NamedTempFile::new_in(folder)?;
+            serde_json::to_writer_pretty(&mut file, &saved)?;
+            file.flush()?;
+            file.as_file().sync_all()?;
+            file.persist(&self.file)?;
+            Ok(())
+        };
+        put().with_context(|| format!("writing {}", self.file.display()))
+    }
+}
+
+/// Reads the file; one that is damaged is set aside.
+fn read(file: &Path) -> anyhow::Result<Saved> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Saved::default()),
+        Err(error) => return Err(error).with_context(|| file.display().to_string()),
+    };
+    match serde_json::from_str(&text) {
+        Ok(saved) => Ok(saved),
+        Err(error) => {
+            let aside = file.with_extension("json.corrupt");
+            error!(
+                file = %file.display(), set_aside = %aside.display(),
+                "orders about SYN cookies cannot be read, and net.ipv4.tcp_syncookies and tcp_timestamps \
+                 may have to be set back by hand: {error}"
+            );
+            fs::rename(file, &aside)
+                .with_context(|| format!("setting {} aside", file.display()))?;
+            Ok(Saved::default())
+        }
+    }
+}
+
+fn range((from, to): (u16, u16)) -> String {
+    if from == to {
+        from.to_string()
+    } else {
+        format!("{from}-{to}")
+    }
+}
