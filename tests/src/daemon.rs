@@ -179,7 +179,7 @@ impl Daemon {
     }
 
     /// The command that starts the daemon of this home, to be changed and run.
-    pub fn command(&self) -> Result<std::process::Command> {
+    pub fn command(&self) -> Result<Command> {
         let mut command = self.in_namespace(&palisade()?);
         command.args(["daemon", "--config"]).arg(self.settings());
         Ok(command)
@@ -278,8 +278,8 @@ impl Daemon {
             .sum())
     }
 
-    fn in_namespace(&self, program: &Path) -> std::process::Command {
-        let mut command = std::process::Command::new("nsenter");
+    fn in_namespace(&self, program: &Path) -> Command {
+        let mut command = Command::new("nsenter");
         command
             .arg(format!("--net={}", self.inside.display()))
             .arg("--")

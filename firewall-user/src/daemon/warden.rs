@@ -1,6 +1,8 @@
 //! Looks after the bans: in the kernel at once, in the file soon after. Shared rather than owned by
 //! the fence thread, since a ban must not wait for a policy that is being loaded.
 
+use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use tracing::{error, info, warn};
 use super::documents::{BanCounts, BanDocument, BanRequest, Bans};
 use super::failure::Failure;
 use crate::datapath::BanTable;
-use crate::detect::AlertKind;
+use crate::detect::{AlertKind, SourceSample, Subject};
 use crate::policy::address::parse_prefix;
 use crate::respond::{
     BanBook, BanDuration, BanFile, BanRecord, Change, Loaded, Origin, RespondSettings, Response,
@@ -247,6 +249,22 @@ impl Warden {
                 return Bans { bans };
             }
         }
+    }
+
+    /// Which of these sources are banned.
+    pub fn banned_among(&self, sources: &[SourceSample]) -> HashSet<IpAddr> {
+        let state = self.lock();
+        if state.book.is_empty() {
+            return HashSet::new();
+        }
+        let is_banned = |source: &IpAddr| {
+            let subject = Subject::source(*source).prefix();
+            subject.is_some_and(|prefix| {
+                state.book.get(&prefix).is_some() || state.book.covering(&prefix).is_some()
+            })
+        };
+        let addresses = sources.iter().map(|sample| sample.source);
+        addresses.filter(is_banned).collect()
     }
 
     pub fn counts(&self) -> BanCounts {

@@ -1,7 +1,8 @@
 //! Keeps alerts from first sign to last: each fires once, is updated when it gets worse, and is
 //! resolved when it has been quiet for long enough.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
@@ -53,6 +54,8 @@ pub(super) struct Book {
     changes: Vec<AlertChange>,
     next_id: u64,
     suppressed: u64,
+    /// Sources that are banned now.
+    banned: HashSet<Subject>,
 }
 
 #[derive(Debug)]
@@ -71,7 +74,17 @@ impl Book {
             changes: Vec::new(),
             next_id: 1,
             suppressed: 0,
+            banned: HashSet::new(),
         }
+    }
+
+    /// Takes in which sources are banned. What a banned source goes on to send keeps its alerts alive, but
+    /// raises none: its own connections and their retries look like a flood that nothing follows.
+    pub fn ban(&mut self, sources: &HashSet<IpAddr>) {
+        self.banned = sources
+            .iter()
+            .map(|source| Subject::source(*source))
+            .collect();
     }
 
     /// Notes a sign: fires at the threshold, sustains above the release level.
@@ -86,7 +99,7 @@ impl Book {
             {
                 self.changes.push(change);
             }
-        } else if sign.observed >= sign.expected {
+        } else if sign.observed >= sign.expected && !self.banned.contains(&sign.subject) {
             if self.entries.len() >= self.capacity {
                 self.suppressed += 1;
             } else {

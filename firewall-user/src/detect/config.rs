@@ -126,7 +126,7 @@ impl Default for SourceRates {
         Self {
             packets: 50_000.0,
             syns: 200.0,
-            requests: 200.0,
+            requests: 1_000.0,
         }
     }
 }

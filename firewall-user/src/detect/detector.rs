@@ -76,6 +76,7 @@ impl Detector {
             _ => return self.rebase(snapshot),
         };
         self.latest = Some(interval.now);
+        self.book.ban(&snapshot.banned);
         self.host.update(interval, &snapshot.host);
         let (tally, busy) = self.judge_sources(interval, snapshot);
         self.host
@@ -159,7 +160,8 @@ impl Detector {
                 view.judge(book);
                 let sums = track.rates.sums(now, spans.rate);
                 let subject = Subject::source(source);
-                let accounted_for = book.fires(AlertKind::SynFlood, subject)
+                let accounted_for = snapshot.banned.contains(&source)
+                    || book.fires(AlertKind::SynFlood, subject)
                     || book.fires(AlertKind::PortScan, subject);
                 let was_before = std::mem::replace(&mut track.accounted_for, accounted_for);
                 match (was_before, accounted_for) {

@@ -1,5 +1,6 @@
 //! What a detector is fed: a snapshot of the counts at a moment.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use firewall_common::layout::{Counter, SourceCounters, Uses};
@@ -22,6 +23,8 @@ pub struct Snapshot {
     pub sources: Vec<SourceSample>,
     /// What use is made of each service, in the policy's order.
     pub services: Vec<ServiceCounts>,
+    /// Those of the sources that are banned.
+    pub banned: HashSet<IpAddr>,
     /// Packets that were seen since the previous snapshot: a sample.
     pub sightings: Vec<Sighting>,
 }

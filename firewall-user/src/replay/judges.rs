@@ -167,6 +167,7 @@ impl Judges {
                 sources: self.host.sources(now, time),
                 services,
                 sightings,
+                ..Snapshot::default()
             },
             Some(kernel) => {
                 let mut snapshot = Snapshot {
@@ -176,6 +177,7 @@ impl Judges {
                     sources: kernel.programs.sources(now, time),
                     services,
                     sightings,
+                    ..Snapshot::default()
                 };
                 kernel.supplement.add_to(&mut snapshot, now);
                 snapshot

@@ -25,6 +25,7 @@ impl Keeper {
             time,
             clock,
             host,
+            banned: self.warden.banned_among(&sources),
             sources,
             services: self.services()?,
             sightings,

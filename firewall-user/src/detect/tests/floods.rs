@@ -50,7 +50,7 @@ fn a_flood_of_pings_is_an_icmp_flood_and_not_one_of_requests() {
 fn a_flood_of_requests_over_open_connections_names_the_client() {
     let mut scene = Scene::new();
     scene.play(5.0, |scene, seconds| {
-        let count = (1_000.0 * seconds) as u64;
+        let count = (4_000.0 * seconds) as u64;
         scene.packets(client(3), count, &[TrafficKind::Tcp]);
         let kinds = [TrafficKind::Tcp, TrafficKind::Request];
         scene.packets(client(3), count, &kinds).requests += count as u32;
@@ -58,6 +58,32 @@ fn a_flood_of_requests_over_open_connections_names_the_client() {
     scene.rest(30.0);
     let alert = scene.expect_one(AlertKind::RequestFlood, "198.51.100.3");
     assert!(alert.detected - START <= SECOND);
+}
+
+#[test]
+fn hundreds_of_users_behind_one_address_are_no_flood_of_requests() {
+    let mut scene = Scene::new();
+    scene.play(60.0, |scene, seconds| {
+        let count = (300.0 * seconds) as u64;
+        scene.packets(client(3), 3 * count, &[TrafficKind::Tcp]);
+        let kinds = [TrafficKind::Tcp, TrafficKind::Request];
+        scene.packets(client(3), count, &kinds).requests += count as u32;
+    });
+    assert_eq!(scene.fired(), []);
+}
+
+#[test]
+fn what_a_banned_source_goes_on_to_send_raises_no_alert() {
+    let mut scene = Scene::new();
+    scene.banned.insert(client(3));
+    scene.play(30.0, |scene, seconds| {
+        let count = (900.0 * seconds) as u64;
+        scene
+            .packets(client(3), count, &[TrafficKind::Tcp, TrafficKind::Syn])
+            .syns += count as u32;
+    });
+    scene.rest(30.0);
+    assert_eq!(scene.fired(), []);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A host whose traffic a test writes, and a detector that looks at it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use firewall_common::layout::{SourceCounters, TrafficKind};
@@ -20,6 +20,7 @@ pub struct Scene {
     pub sources: BTreeMap<IpAddr, SourceSample>,
     /// Who sent something since the last look.
     pub active: BTreeSet<IpAddr>,
+    pub banned: HashSet<IpAddr>,
     pub detector: Detector,
     pub changes: Vec<AlertChange>,
 }
@@ -37,6 +38,7 @@ impl Scene {
             host: HostCounts::default(),
             sources: BTreeMap::new(),
             active: BTreeSet::new(),
+            banned: HashSet::new(),
             detector: Detector::from_zero(Config::default(), START),
             changes: Vec::new(),
         }
@@ -69,6 +71,7 @@ impl Scene {
             sources: sources
                 .filter_map(|source| self.sources.get(source).copied())
                 .collect(),
+            banned: self.banned.clone(),
             ..Snapshot::default()
         }
     }
