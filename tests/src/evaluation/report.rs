@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
 use super::captures::Captures;
-use super::case::{Case, Outcome};
+use super::case::{Case, Outcome, Raised};
 use super::live::{Live, Scene, THRESHOLD};
 use crate::document::Section;
 
@@ -31,11 +31,15 @@ impl Report {
         let section = |id, title, text: String| Section { id, title, text };
         let mut sections = Vec::new();
         if let Some(captures) = self.captures.as_ref().filter(|found| !found.is_empty()) {
-            let all = captures.attack.iter();
+            let replays = captures.benign.iter().chain(&captures.edge);
             sections.push(section(
                 "captures",
                 "Labelled captures",
-                by_kind(all, "captures x policies"),
+                by_kind(
+                    captures.attack.iter(),
+                    replays.flat_map(|case| &case.wrong),
+                    "captures x policies",
+                ),
             ));
             sections.push(section(
                 "captures-not-detected",
@@ -51,7 +55,10 @@ impl Report {
         if let Some(live) = &self.live {
             if !live.attacks.is_empty() {
                 let cases = live.attacks.iter().map(|scene| &scene.case);
-                sections.push(section("live", "Live attacks", by_kind(cases, "attacks")));
+                let alarms = live.ordinary.iter().chain(&live.attacks);
+                let alarms = alarms.flat_map(|scene| &scene.false_alarms);
+                let text = by_kind(cases, alarms, "attacks");
+                sections.push(section("live", "Live attacks", text));
                 sections.push(section("live-attacks", "Each live attack", attacks(live)));
             }
             if let Some(scene) = &live.ordinary {
@@ -88,13 +95,34 @@ impl Report {
     }
 }
 
-/// Per kind: how many cases, what came of them, how long it took.
-pub fn by_kind<'a>(cases: impl Iterator<Item = &'a Case>, counted: &str) -> String {
-    let mut kinds: BTreeMap<&str, Vec<&Case>> = BTreeMap::new();
+/// What there is to say of a kind of alert.
+#[derive(Debug, Default)]
+struct Kind<'a> {
+    cases: Vec<&'a Case>,
+    /// Alerts of this kind about attacks that were something else.
+    wrong: usize,
+    /// Alerts of this kind about ordinary traffic.
+    false_alarms: usize,
+}
+
+/// Per kind: how many cases, what came of them, how long it took, and how often it was said where it
+/// was not so.
+fn by_kind<'a>(
+    cases: impl Iterator<Item = &'a Case>,
+    false_alarms: impl Iterator<Item = &'a Raised>,
+    counted: &str,
+) -> String {
+    let mut kinds: BTreeMap<&str, Kind<'_>> = BTreeMap::new();
     for case in cases {
         if let Some(kind) = case.expected.kind() {
-            kinds.entry(kind).or_default().push(case);
+            kinds.entry(kind).or_default().cases.push(case);
         }
+        for alert in &case.wrong {
+            kinds.entry(&alert.kind).or_default().wrong += 1;
+        }
+    }
+    for alert in false_alarms {
+        kinds.entry(&alert.kind).or_default().false_alarms += 1;
     }
     let mut table = table(
         &[
@@ -104,23 +132,26 @@ pub fn by_kind<'a>(cases: impl Iterator<Item = &'a Case>, counted: &str) -> Stri
             "missed",
             "median s",
             "slowest s",
-            "wrong kind",
+            "said of other attacks",
+            "false alarms",
         ],
         1,
     );
-    for (kind, cases) in kinds {
+    for (name, kind) in kinds {
+        let cases = &kind.cases;
         let outcome = |outcome| cases.iter().filter(|case| case.outcome == outcome).count();
         let mut times: Vec<f64> = cases.iter().filter_map(|case| case.seconds).collect();
         times.sort_by(f64::total_cmp);
         let middle = times.get(times.len() / 2);
         table.add_row([
-            kind.to_owned(),
+            name.to_owned(),
             cases.len().to_string(),
             outcome(Outcome::Detected).to_string(),
             outcome(Outcome::Missed).to_string(),
             seconds(middle.copied()),
             seconds(times.last().copied()),
-            wrong_kinds(&cases),
+            kind.wrong.to_string(),
+            kind.false_alarms.to_string(),
         ]);
     }
     table.to_string()
@@ -259,7 +290,7 @@ fn wrong_kinds(cases: &[&Case]) -> String {
 }
 
 /// "2 port_scan, 1 tunnel"
-fn kinds_of(alerts: &[&super::case::Raised]) -> String {
+fn kinds_of(alerts: &[&Raised]) -> String {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for alert in alerts {
         *counts.entry(&alert.kind).or_default() += 1;
@@ -296,7 +327,7 @@ pub fn table(header: &[&str], numbers: usize) -> Table {
 
 #[cfg(test)]
 mod tests {
-    use super::super::case::{Expectation, Raised};
+    use super::super::case::Expectation;
     use super::*;
 
     #[test]
@@ -308,19 +339,29 @@ mod tests {
             why: String::new(),
             response: Vec::new(),
         };
-        let case = |raised| {
+        let case = |raised: Vec<Raised>| {
             let expected = Expectation::new(&["port_scan"], &[]);
             Case::judge(("x", "accept", ""), expected, Some(10.0), raised)
         };
-        let cases = [case(vec![alert]), case(vec![])];
-        let text = by_kind(cases.iter(), "captures");
-        let line = text.lines().find(|line| line.contains("port_scan"));
-        let cells: Vec<&str> = line
-            .expect("a line")
-            .split('|')
-            .map(str::trim)
-            .filter(|cell| !cell.is_empty())
-            .collect();
-        assert_eq!(cells, ["port_scan", "2", "1", "1", "2.00", "2.00", "-"]);
+        let flood = Raised {
+            kind: "udp_flood".to_owned(),
+            ..alert.clone()
+        };
+        let cases = [case(vec![alert]), case(vec![flood.clone()])];
+        let text = by_kind(cases.iter(), [&flood, &flood].into_iter(), "captures");
+        let cells = |kind: &str| -> Vec<String> {
+            let line = text.lines().find(|line| line.contains(kind));
+            let cells = line.expect("a line").split('|').map(str::trim);
+            let cells = cells.filter(|cell| !cell.is_empty());
+            cells.map(str::to_owned).collect()
+        };
+        assert_eq!(
+            cells("port_scan"),
+            ["port_scan", "2", "1", "1", "2.00", "2.00", "0", "0"]
+        );
+        assert_eq!(
+            cells("udp_flood"),
+            ["udp_flood", "0", "0", "0", "-", "-", "1", "2"]
+        );
     }
 }

@@ -26,7 +26,7 @@ const TEST: &[Need] = &[Need::Test];
 const MEASURED: &[Need] = &[Need::Test, Need::Bench];
 const BENCH: &[Need] = &[Need::Bench];
 const ATTACKED: &[Need] = &[Need::Test, Need::Evaluate];
-const LOADED: &[Need] = &[Need::Bench, Need::Evaluate];
+const SERVED: &[Need] = &[Need::Test, Need::Bench, Need::Evaluate];
 const EVALUATE: &[Need] = &[Need::Evaluate];
 const KERNELS: &[Need] = &[Need::Kernels];
 
@@ -51,14 +51,14 @@ const TOOLS: &[Tool] = &[
     tool("nft", "nftables", BENCH),
     tool("iptables", "iptables", BENCH),
     tool("ipset", "ipset", BENCH),
-    tool("nginx", "nginx-light", LOADED),
-    tool("wrk", "wrk", LOADED),
+    tool("nginx", "nginx-light", SERVED),
+    tool("wrk", "wrk", SERVED),
     tool("hydra", "hydra", EVALUATE),
     tool("slowhttptest", "slowhttptest", EVALUATE),
     tool("dnsperf", "dnsperf", EVALUATE),
-    tool("dnsmasq", "dnsmasq-base", EVALUATE),
+    tool("dnsmasq", "dnsmasq-base", ATTACKED),
     tool("dns2tcpc", "dns2tcp", EVALUATE),
-    tool("tcpdump", "tcpdump", EVALUATE),
+    tool("tcpdump", "tcpdump", ATTACKED),
     tool("fastnetmon", "fastnetmon", EVALUATE),
     tool("qemu-system-x86_64", "qemu-system-x86", KERNELS),
     tool("busybox", "busybox-static", KERNELS),

@@ -14,7 +14,7 @@ mod rival;
 mod stage;
 mod visitors;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -77,15 +77,6 @@ impl Scene {
 /// Runs the attacks whose name holds `only` (all, if it is empty), and says what could not be run.
 pub fn run(only: &str, quick: bool, not_run: &mut Vec<String>) -> Result<Live> {
     let mut live = Live::default();
-    need_tools(&[
-        "nginx",
-        "sshd",
-        "ssh",
-        "ssh-keygen",
-        "dnsmasq",
-        "tcpdump",
-        "ping",
-    ])?;
     let with_rival = need_tools(&["fastnetmon"]);
     if let Err(error) = &with_rival {
         not_run.push(format!("fastnetmon: {error:#}"));
@@ -109,8 +100,15 @@ pub fn run(only: &str, quick: bool, not_run: &mut Vec<String>) -> Result<Live> {
     Ok(live)
 }
 
+/// An attack by its whole name.
+pub fn named(name: &str) -> Option<&'static Attack> {
+    attacks::all()
+        .into_iter()
+        .find(|attack| attack.name == name)
+}
+
 /// The attacks of a run.
-pub fn chosen(only: &str, quick: bool) -> Vec<&'static Attack> {
+fn chosen(only: &str, quick: bool) -> Vec<&'static Attack> {
     let mut attacks = attacks::all();
     attacks.retain(|attack| attack.name.contains(only) && (attack.quick || !quick));
     attacks
@@ -179,20 +177,25 @@ pub fn assail(attack: &Attack, with_rival: bool) -> Result<Scene> {
 
 impl Scene {
     /// In a line, for somebody who waits.
-    fn line(&self) -> String {
-        let kinds: BTreeSet<String> = self
-            .case
-            .raised
+    pub fn line(&self) -> String {
+        let mut kinds: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for alert in &self.case.raised {
+            kinds.entry(&alert.kind).or_default().insert(&alert.subject);
+        }
+        let kinds: Vec<String> = kinds
             .iter()
-            .map(|alert| format!("{} {}", alert.kind, alert.subject))
+            .map(|(kind, subjects)| match subjects.first() {
+                Some(subject) if subjects.len() == 1 => format!("{kind} {subject}"),
+                _ => format!("{kind} of {} subjects", subjects.len()),
+            })
             .collect();
         let percent = |share: Option<f64>| share.map_or(0.0, |share| 100.0 * share);
         format!(
-            "{:?} after {} s as {:?}; fastnetmon {} s; served {:.0} % before, {:.0} % during; {} of {} of \
+            "{:?} after {} s ({}); fastnetmon {} s; served {:.0} % before, {:.0} % during; {} of {} of \
              the visitors' packets dropped; {} false alarms",
             self.case.outcome,
             super::report::seconds(self.case.seconds),
-            kinds,
+            kinds.join(", "),
             super::report::seconds(self.rival_seconds),
             percent(self.served_before()),
             percent(self.served_during()),

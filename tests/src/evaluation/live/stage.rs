@@ -15,6 +15,7 @@ use anyhow::Result;
 
 use super::host::Servers;
 use crate::daemon::{Daemon, Mode};
+use crate::need_tools;
 use crate::topology::{EDGE, INSIDE_V4, INSIDE_V6, Topology, WIRE};
 
 pub const HOST_V4: IpAddr = IpAddr::V4(INSIDE_V4);
@@ -76,6 +77,17 @@ action   = "accept"
 protocol = ["icmp", "icmpv6"]
 "#;
 
+/// What the servers and the visitors are made of.
+const TOOLS: [&str; 7] = [
+    "nginx",
+    "sshd",
+    "ssh",
+    "ssh-keygen",
+    "dnsmasq",
+    "tcpdump",
+    "ping",
+];
+
 /// Fields go in this order: the daemon and the servers before what they run in.
 pub struct Stage {
     pub daemon: Daemon,
@@ -88,6 +100,7 @@ pub struct Stage {
 impl Stage {
     /// With the answers to alerts as these lines of the settings say.
     pub fn build(settings: &str) -> Result<Self> {
+        need_tools(&TOOLS)?;
         let world = Topology::untagged()?;
         for address in [ATTACKER_V4, ATTACKER_V6, MIRROR, RESOLVER, DROP_POINT] {
             world.add_client(address)?;

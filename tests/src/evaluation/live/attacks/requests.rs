@@ -1,12 +1,16 @@
 //! Attacks by requests: complete connections and true queries, only too many, or too slow.
 
 use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use anyhow::Result;
 
 use super::{Attack, Running};
+use crate::evaluation::live::errand::Errand;
 use crate::evaluation::live::forge::udp;
 use crate::evaluation::live::stage::{ATTACKER_V4, HOST_V4, HOST_V6, Stage};
+use crate::evaluation::live::visitors::http;
 
 const FROM_ATTACKER: &str = "src host 198.51.100.201";
 const FROM_ATTACKER_V6: &str = "src host 2001:db8:bad::66";
@@ -89,6 +93,14 @@ pub const ALL: &[Attack] = &[
         ..BASE
     },
     Attack {
+        name: "distributed-requests",
+        what: "150 strangers, each four pages a second over a connection of its own",
+        kinds: &["request_flood", "new_source_surge", "traffic_spike"],
+        packets: "src net 203.0.113.0/24",
+        start: crowd,
+        ..BASE
+    },
+    Attack {
         name: "slowloris",
         what: "slowhttptest -H -c 400 -r 100, headers that never end",
         kinds: SLOW,
@@ -123,6 +135,32 @@ fn wrk(stage: &Stage, page: &str) -> Result<Running> {
         &stage.world.outside,
         &format!("wrk -t 2 -c 64 -d 10s {page}"),
     )
+}
+
+/// Each alone is an ordinary visitor; there are only too many of them at once.
+fn crowd(stage: &Stage) -> Result<Running> {
+    let strangers: Vec<IpAddr> = (100..250)
+        .map(|last| IpAddr::from([203, 0, 113, last]))
+        .collect();
+    for &stranger in &strangers {
+        stage.world.add_client(stranger)?;
+    }
+    let errand = Errand::start(&stage.world.outside, move |stop| {
+        std::thread::scope(|scope| {
+            for &stranger in &strangers {
+                scope.spawn(move || {
+                    while !stop.is_asked() {
+                        // Whoever is kept out tries again.
+                        let page = http::open(stranger, SocketAddr::new(HOST_V4, 80));
+                        let _ = page.and_then(|mut page| http::get(&mut page, "index.html"));
+                        std::thread::sleep(Duration::from_millis(250));
+                    }
+                });
+            }
+        });
+        Ok(())
+    })?;
+    Ok(Running::errand(errand))
 }
 
 fn slow(stage: &Stage, how: &str) -> Result<Running> {

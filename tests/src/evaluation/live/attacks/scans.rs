@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use super::{Attack, Running};
-use crate::evaluation::live::stage::{ATTACKER_V6, HOST_V4, HOST_V6, Stage};
+use crate::evaluation::live::stage::{ATTACKER_V4, ATTACKER_V6, HOST_V4, HOST_V6, Stage};
 use crate::topology::{EDGE, INSIDE_V4, INSIDE_V6};
 
 const NMAP: &[&str] = &["nmap"];
@@ -81,7 +81,9 @@ pub const ALL: &[Attack] = &[
             false,
             |stage| {
                 let (inside, outside) = (&stage.world.inside, &stage.world.outside);
-                outside.run(&format!("ip route add 203.0.113.0/24 via {INSIDE_V4}"))?;
+                outside.run(&format!(
+                    "ip route add 203.0.113.0/24 via {INSIDE_V4} src {ATTACKER_V4}"
+                ))?;
                 for last in 10..20 {
                     inside.run(&format!("ip addr add 203.0.113.{last}/32 dev {EDGE}"))?;
                 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+use super::super::forge::Dice;
 use super::super::host::PAGES;
 use super::super::stage::{HOST_V4, HOST_V6, MIRROR, RESOLVER};
 use super::{Visit, dns, http};
@@ -119,13 +120,15 @@ pub fn probe(visit: &Visit) -> Result<()> {
     Ok(())
 }
 
-/// Packages from a mirror, as an update fetches them.
+/// Packages from a mirror, as an update fetches them: each as soon as the one before is unpacked,
+/// which takes its time.
 pub fn update(visit: &Visit) -> Result<()> {
+    let mut dice = Dice::default();
     while !visit.is_over() {
         let fetched = http::open(visit.from, SocketAddr::new(MIRROR, 8080))
             .and_then(|mut connection| http::get(&mut connection, "package"));
         visit.note(fetched.is_ok());
-        visit.think(millis(1_500));
+        visit.think(millis(300 + dice.below(2_500)));
     }
     Ok(())
 }
