@@ -1,10 +1,10 @@
-//! `cargo xtask evaluate`: what detection is worth, on labelled captures and on attacks of a live
+//! `cargo xtask evaluate`: what detection is worth, on labelled captures and series and on attacks of a live
 //! host among ordinary visitors. The evaluation itself is in the tests' crate.
 
 use anyhow::{Result, bail};
 use palisade_tests::{
     daemon, document,
-    evaluation::{captures, live, report::Report},
+    evaluation::{captures, live, report::Report, series},
 };
 
 use crate::{
@@ -63,6 +63,14 @@ pub fn main(arguments: &Arguments) -> Result<()> {
             None => report
                 .not_run
                 .push("captures: none here (PALISADE_DATA names their folder)".to_owned()),
+        }
+    }
+    if let Some(name) = arguments.wants("series") {
+        match series::folder() {
+            Some(folder) => report.series = series::run(&folder, name)?,
+            None => report
+                .not_run
+                .push("series: none here (PALISADE_DATA names their folder)".to_owned()),
         }
     }
     if let Some(name) = arguments.wants("live") {

@@ -22,6 +22,7 @@ mod policy_file;
 mod replay;
 mod rollback;
 mod rule;
+mod score;
 mod session;
 mod set;
 mod status;
@@ -101,6 +102,8 @@ pub enum Command {
     Replay(replay::Args),
     /// What a new policy would decide otherwise than the old one
     Diff(diff::Args),
+    /// Run the learned baseline over a recorded series
+    Score(score::Args),
     /// Turn a rule set of another program into a policy
     Import(import::Args),
     /// Print shell completions
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&global, arguments),
         Command::Replay(arguments) => replay::run(&global, arguments),
         Command::Diff(arguments) => diff::run(&global, arguments),
+        Command::Score(arguments) => score::run(&global, arguments),
         Command::Import(arguments) => import::run(&global, arguments),
         Command::Completions(arguments) => completions::run(&global, arguments),
         Command::Man(arguments) => man::run(&global, arguments),

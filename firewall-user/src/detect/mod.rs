@@ -2,6 +2,7 @@
 //! recorded capture and a synthetic series go through the same code. No I/O, no clock, no maps.
 
 mod alert;
+pub mod baseline;
 mod book;
 mod config;
 mod contacts;

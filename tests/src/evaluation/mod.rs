@@ -1,4 +1,4 @@
-//! What detection is worth, measured: labelled captures, and attacks on a live host among ordinary
+//! What detection is worth, measured: labelled captures, labelled series, and attacks on a live host among ordinary
 //! visitors. `cargo xtask evaluate` runs it all and writes docs/detection.md; a short part of it is a test.
 //!
 //! What a case must raise is said beforehand ([`case::Expectation`]); what it did raise is read
@@ -8,3 +8,4 @@ pub mod captures;
 pub mod case;
 pub mod live;
 pub mod report;
+pub mod series;

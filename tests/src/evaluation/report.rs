@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::captures::Captures;
 use super::case::{Case, Outcome, Raised};
 use super::live::{Live, Scene, THRESHOLD};
+use super::series::Series;
 use crate::document::Section;
 
 /// All that was evaluated; what was not asked for is absent.
@@ -20,6 +21,7 @@ pub struct Report {
     pub machine: String,
     pub quick: bool,
     pub captures: Option<Captures>,
+    pub series: Option<Series>,
     pub live: Option<Live>,
     /// What could not be run, and why.
     pub not_run: Vec<String>,
@@ -51,6 +53,9 @@ impl Report {
                 "Ordinary captures",
                 ordinary(captures),
             ));
+        }
+        if let Some(series) = &self.series {
+            sections.push(section("series", "Labelled series", series.text()));
         }
         if let Some(live) = &self.live {
             if !live.attacks.is_empty() {
@@ -87,6 +92,9 @@ impl Report {
         };
         if let Some(captures) = &self.captures {
             write("captures.json", serde_json::to_string_pretty(captures)?)?;
+        }
+        if let Some(series) = &self.series {
+            write("series.json", serde_json::to_string_pretty(series)?)?;
         }
         if let Some(live) = &self.live {
             write("live.json", serde_json::to_string_pretty(live)?)?;
