@@ -1,6 +1,6 @@
 //! The decision: one fixed order of judgement for every packet.
 //!
-//! What the link needs, malformed, bans, established, rules (first match), default; then the limit
+//! What the link needs, malformed, bans, established, signatures of floods, rules (first match), default; then the limit
 //! of the rule that let it through. The order is documented to users; nothing else decides about a
 //! packet.
 
@@ -13,6 +13,7 @@ mod link;
 mod matrix;
 mod payload;
 mod rules;
+pub mod signature;
 
 pub use established::{
     ECHO_TIMEOUT, TCP_CLOSING_TIMEOUT, TCP_OPENING_TIMEOUT, TCP_TIMEOUT, UDP_ASSURED_TIMEOUT,
@@ -98,6 +99,19 @@ pub trait Tables: Image + Bans + Limits {
         value
     }
 
+    /// What there is of signatures: [`crate::signature::SignatureTable::state`].
+    #[inline(always)]
+    fn signatures(&self) -> u64 {
+        0
+    }
+
+    /// The place of the signature that an inbound packet fits, or [`crate::signature::SLOTS`]. Of the payload,
+    /// `length` bytes are at hand.
+    #[inline(always)]
+    fn signature(&mut self, _packet: &Packet, _now: u64, _payload: [u64; 2], _length: u32) -> u32 {
+        crate::signature::SLOTS as u32
+    }
+
     /// Told of each step, for `explain`; the kernel program leaves this empty.
     #[inline(always)]
     fn step(&mut self, _step: Step) {}
@@ -133,6 +147,9 @@ pub enum Step {
     Fragment(Follows),
     /// Whether the packet belongs to a connection, and by what it was known.
     Established(Known),
+    /// The signature of a flood in the place with this counter fits; whether `never_block` spares
+    /// the source.
+    Signature { counter: u32, spared: bool },
     /// A rule matched (its counter); whether it decided or counted and went on.
     Rule { counter: u32, decided: bool },
     /// The packet was held to the limit of the rule with this counter.
@@ -257,6 +274,9 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
     };
     let unproven = socket as u32 == Socket::Unproven as u32;
     let has_socket = socket as u32 != Socket::None as u32 && !unproven;
+    if !has_socket && let Some(judgement) = signature::judge(packet, at.now, observe, tables) {
+        return judgement;
+    }
     // One search serves both: whoever has a socket passes, and the rule only answers for it.
     let first = rules::first_match(packet, at, IN, Packets::Seen, !has_socket, tables);
     if has_socket {

@@ -17,6 +17,7 @@ pub mod layout;
 pub mod limit;
 pub mod packet;
 pub mod sampling;
+pub mod signature;
 pub mod sources;
 pub mod trial;
 pub mod verdict;

@@ -38,10 +38,12 @@ pub enum Reason {
     Link = 5,
     /// Its headers contradict themselves, or its source is impossible.
     Malformed = 6,
+    /// It fits the signature of a flood.
+    Signature = 7,
 }
 
 /// How many reasons there are: the size of tables indexed by reason.
-pub const REASONS: usize = 7;
+pub const REASONS: usize = 8;
 
 impl Direction {
     /// The name people see.
@@ -91,6 +93,7 @@ impl Reason {
         Self::Established,
         Self::Link,
         Self::Malformed,
+        Self::Signature,
     ];
 
     /// The name people see.
@@ -103,6 +106,7 @@ impl Reason {
             Self::Established => "established",
             Self::Link => "link",
             Self::Malformed => "malformed",
+            Self::Signature => "signature",
         }
     }
 

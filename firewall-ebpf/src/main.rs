@@ -14,6 +14,7 @@ mod events;
 mod frame;
 mod limits;
 mod maps;
+mod signatures;
 mod tables;
 mod trial;
 

@@ -14,6 +14,7 @@ use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
     LimitLine, RULE_COUNTERS, SourceBody, SourceHeads, TOTALS, Uses,
 };
+use firewall_common::signature::SignatureTable;
 
 use crate::cookies::Workspace;
 
@@ -69,6 +70,10 @@ pub static LIMITED: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArr
 /// The buckets of limits. Mappable memory begins on a page, so that a line is one cache line.
 #[btf_map]
 pub static LIMIT_TABLE: Array<LimitLine, { LIMIT_LINES as usize }, BPF_F_MMAPABLE> = Array::new();
+
+/// Signatures of floods that are in force. User space writes them through shared memory.
+#[btf_map]
+pub static SIGNATURES: Array<SignatureTable, 1, BPF_F_MMAPABLE> = Array::new();
 
 /// Packets by kind, inbound and outbound.
 #[btf_map]
@@ -159,3 +164,6 @@ pub static REPLAY: Global<u32> = Global::new(0);
 /// 1 where the kernel can make and check SYN cookies, and may.
 #[unsafe(no_mangle)]
 pub static COOKIES: Global<u32> = Global::new(0);
+/// 1 where signatures may be put in force; with 0, nothing looks for them.
+#[unsafe(no_mangle)]
+pub static MAY_SIGN: Global<u32> = Global::new(0);

@@ -11,8 +11,9 @@ use firewall_common::decide::{CLASS_SLOTS, Socket, Tables};
 use firewall_common::fragments::DatagramSet;
 use firewall_common::image::{Field, Image, LINE_WORDS, Line};
 use firewall_common::layout::{Connection, FlowKey};
+use firewall_common::packet::Packet;
 
-use crate::{cookies, maps};
+use crate::{cookies, maps, signatures};
 
 /// The maps, the context for the socket lookup, and what a frame counts for.
 pub struct Maps {
@@ -196,6 +197,17 @@ impl Tables for Maps {
             }
         };
         (failed == 0).then(|| bytes.map(u64::from_be))
+    }
+
+    #[inline(always)]
+    fn signatures(&self) -> u64 {
+        signatures::state()
+    }
+
+    #[inline(always)]
+    fn signature(&mut self, _packet: &Packet, now: u64, payload: [u64; 2], length: u32) -> u32 {
+        let [first, second] = payload;
+        signatures::palisade_signature(now, first, second, length as u64) as u32
     }
 
     #[inline(always)]

@@ -50,7 +50,7 @@ fn loads(what: &str, text: &str) {
     let compiled = policy
         .compile(&Environment::default())
         .expect("it compiles");
-    let mut run = TestRun::live(compiled).expect("the verifier takes the programs");
+    let mut run = TestRun::live_and_signing(compiled).expect("the verifier takes the programs");
     let [inbound, outbound] = [Direction::Inbound, Direction::Outbound].map(|direction| {
         run.verified_instructions(direction)
             .expect("the kernel tells of its own programs")

@@ -69,7 +69,11 @@ pub(super) fn patterns<T: Tables>(
 /// Bytes of the transport's header; `None` where no payload begins, as in a later fragment. An ICMP
 /// error is judged by what it quotes, and shows nothing of that.
 #[inline(always)]
-fn header<T: Tables>(packet: &Packet, direction: Direction, tables: &mut T) -> Option<u32> {
+pub(super) fn header<T: Tables>(
+    packet: &Packet,
+    direction: Direction,
+    tables: &mut T,
+) -> Option<u32> {
     if packet.payload == 0
         || packet.fragment as u8 == Fragment::Later as u8
         || packet.is(mark::ICMP_ERROR)

@@ -15,10 +15,10 @@ use super::endpoint::Endpoint;
 use super::output::{self, Table};
 use super::policy_file::PolicyFile;
 use super::{EXIT_USAGE, Global};
-use crate::daemon::documents::{BanDocument, Bans, ConnectionReport};
+use crate::daemon::documents::{BanDocument, Bans, ConnectionReport, Signatures};
 use crate::packet_build::PacketBuilder;
 use crate::policy::protocol as names;
-use crate::replay::explain::{Banned, Entry, Explanation, Question, StepResult, explain};
+use crate::replay::explain::{Banned, Entry, Explanation, Question, Signed, StepResult, explain};
 use crate::replay::ip_address;
 
 /// Arguments of `palisade explain`.
@@ -106,6 +106,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         now: u64::try_from(now).unwrap_or(0),
         bans: &live.bans,
         connection: live.connection,
+        signatures: &live.signatures,
     };
     let explanation = explain(&policy, &question)?;
     if global.json {
@@ -128,6 +129,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
 struct Live {
     bans: Vec<Banned>,
     connection: Option<Entry>,
+    signatures: Vec<Signed>,
 }
 
 /// Asks the running daemon.
@@ -150,7 +152,13 @@ fn live(global: &Global, frame: &[u8], direction: Direction) -> anyhow::Result<L
         key.remote_port
     );
     let ConnectionReport { connection } = read(client.get(&path)?)?;
+    let Signatures { signatures } = read(client.get("/v1/signatures")?)?;
+    let signed = signatures.into_iter().map(|signature| Signed {
+        name: signature.name,
+        conditions: signature.conditions,
+    });
     Ok(Live {
+        signatures: signed.collect(),
         bans: bans.into_iter().map(banned).collect(),
         connection: connection.map(|found| Entry {
             idle: Duration::try_from_secs_f64(found.idle_seconds).unwrap_or_default(),

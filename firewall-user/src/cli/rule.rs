@@ -3,6 +3,7 @@
 mod add;
 mod list;
 mod mode;
+mod temporary;
 
 use std::process::ExitCode;
 
@@ -64,6 +65,10 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         Verb::Add(arguments) => add::run(global, *arguments),
         Verb::Promote { name, changing } => mode::promote(global, &name, &changing),
         Verb::Demote { name, changing } => mode::demote(global, &name, &changing),
+        Verb::Remove { name, .. } if temporary::ask(global).iter().any(|one| one.name == name) => {
+            temporary::remove(global, &name)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Verb::Remove { name, changing } => {
             let done = format!("rule \"{name}\" is removed");
             changing.change_policy(global, &done, |text, _| Ok(remove_rule(text, &name)?))

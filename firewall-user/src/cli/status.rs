@@ -96,6 +96,19 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         status.health.events_throttled,
     ))?;
     output::line(&cookies::summary(&status.syn_cookies))?;
+    for signature in &status.signatures {
+        output::line(&format!(
+            "temporary rule: {}, alert {}, since {}: drops {}; {} so far",
+            signature.name,
+            signature.alert,
+            output::whole_seconds(signature.since),
+            signature.words,
+            output::counted(
+                usize::try_from(signature.packets).unwrap_or(usize::MAX),
+                "packet"
+            )
+        ))?;
+    }
     output::line("")?;
     let mut totals = Table::new(&[
         "INTERFACE",

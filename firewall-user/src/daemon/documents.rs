@@ -8,10 +8,13 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+mod signatures;
+
 pub use super::ledger::{Count, Observed};
 use crate::detect::{Alert, Incident};
 use crate::guard::Threat;
 use crate::respond::{BanDuration, BanRecord, CookieOrder};
+pub use signatures::{SignatureDocument, SignatureQuery, Signatures};
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -25,6 +28,9 @@ pub struct Status {
     pub interfaces: Vec<InterfaceStatus>,
     pub totals: Vec<TotalDocument>,
     pub bans: BanCounts,
+    /// Temporary rules against floods.
+    #[serde(default)]
+    pub signatures: Vec<SignatureDocument>,
     pub alerts_active: usize,
     #[serde(default)]
     pub incidents_active: usize,

@@ -23,6 +23,7 @@ mod rates;
 mod reload;
 mod rounds;
 mod service;
+mod signing;
 mod stack;
 mod warden;
 

@@ -120,7 +120,7 @@ mod tests {
             (offset_of!(Event, packet) + offset_of!(Packet, kind), 9),
             (offset_of!(Event, packet) + offset_of!(Packet, fragment), 3),
             (offset_of!(Event, class), 6),
-            (offset_of!(Event, reason), 7),
+            (offset_of!(Event, reason), 8),
         ] {
             let mut wrong = bytes.to_vec();
             wrong[offset] = value;

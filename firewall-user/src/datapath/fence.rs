@@ -7,7 +7,8 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use aya::maps::MapError;
 use firewall_common::cookies::CookieCounts;
-use firewall_common::layout::{Connection, FlowKey, Health, TOTALS, total_index};
+use firewall_common::decide::signature;
+use firewall_common::layout::{Connection, Counter, FlowKey, Health, TOTALS, total_index};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
@@ -19,7 +20,7 @@ use super::state::State;
 use super::swap::{Swap, prepare};
 use super::{
     ActiveBan, Applied, Attachment, BanTable, DatapathSettings, MapUse, Ports, Prepared, RuleHits,
-    Total, attach, clock, interface,
+    SignatureSlots, Total, attach, clock, interface,
 };
 use crate::detect::{HostCounts, ServiceCounts, Sighting, SourceSample};
 use crate::engine::builtin_name;
@@ -384,6 +385,16 @@ impl Datapath {
 
     pub fn cookie_counts(&self) -> anyhow::Result<CookieCounts> {
         self.maps.cookie_counts()
+    }
+
+    /// The places of signatures. What stands in them is looked at only if the settings allow it.
+    pub fn signatures(&mut self) -> &mut SignatureSlots {
+        self.maps.signatures()
+    }
+
+    /// Packets and bytes that fitted the signature in a place, since the counters began.
+    pub fn signature_hits(&self, slot: usize) -> anyhow::Result<Counter> {
+        self.maps.rule_hits(signature::FIRST_COUNTER + slot as u32)
     }
 
     pub fn health(&self) -> anyhow::Result<Health> {

@@ -16,6 +16,7 @@ use super::bans::BanTable;
 use super::cookies::CookieTable;
 use super::limits::LimitUse;
 use super::object::{map_memory, source_buckets};
+use super::signatures::SignatureSlots;
 use super::sources::SourceTable;
 use super::{MapUse, sys};
 
@@ -27,6 +28,7 @@ pub(super) struct Maps {
     rule_uses: PerCpuArray<MapData, Uses>,
     limited: PerCpuArray<MapData, Counter>,
     limits: LimitUse,
+    signatures: SignatureSlots,
     host_kinds: PerCpuArray<MapData, HostKinds>,
     health: PerCpuArray<MapData, Health>,
     cookies: CookieTable,
@@ -60,6 +62,7 @@ impl Maps {
             rule_uses: open("RULE_USES")?.try_into()?,
             limited: open("LIMITED")?.try_into()?,
             limits: LimitUse::of(open("LIMIT_TABLE")?)?,
+            signatures: SignatureSlots::of(open("SIGNATURES")?)?,
             host_kinds: open("HOST_KINDS")?.try_into()?,
             health: open("HEALTH")?.try_into()?,
             cookies: CookieTable::open(&mut open)?,
@@ -87,6 +90,10 @@ impl Maps {
 
     pub(super) fn cookie_counts(&self) -> anyhow::Result<CookieCounts> {
         self.cookies.counts()
+    }
+
+    pub(super) fn signatures(&mut self) -> &mut SignatureSlots {
+        &mut self.signatures
     }
 
     pub(super) fn verdict(&self, index: u32) -> anyhow::Result<Counter> {

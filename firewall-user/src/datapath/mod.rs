@@ -11,6 +11,7 @@ mod limits;
 mod maps;
 mod object;
 mod pins;
+mod signatures;
 mod sources;
 mod state;
 mod swap;
@@ -33,6 +34,7 @@ use crate::policy::Compiled;
 pub use bans::BanTable;
 pub use cookies::{Ports, unsupported as cookies_unsupported};
 pub use fence::Datapath;
+pub use signatures::SignatureSlots;
 pub use test_run::{Cannot, TestRun};
 pub use trial::{Failed, Resumed, TrialView};
 
@@ -46,6 +48,8 @@ pub struct DatapathSettings {
     pub state_dir: PathBuf,
     /// SYN cookies may be sent, where the kernel can make them.
     pub cookies: bool,
+    /// Whether signatures of floods may be put in force; the programs look for none otherwise.
+    pub signatures: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -20,6 +20,7 @@ use firewall_common::layout::{
     LimitLine, RULE_COUNTERS, SOURCE_BUCKETS, SourceBody, SourceHeads, TOTALS, Uses,
 };
 use firewall_common::sampling::UNITS;
+use firewall_common::signature::SignatureTable;
 use memmap2::{MmapMut, MmapOptions};
 
 use super::pins::{Pins, Shape, Shelf, Side, remove};
@@ -46,6 +47,8 @@ pub(super) struct Purpose {
     pub(super) replay: bool,
     /// SYNs may be answered with cookies, where the kernel can make them.
     pub(super) cookies: bool,
+    /// Signatures of floods may be put in force.
+    pub(super) signatures: bool,
 }
 
 /// Maps that outlive a generation, with the shape that they must have.
@@ -85,6 +88,7 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
         ("RULE_USES", shape(4, size_of::<Uses>(), RULE_COUNTERS)),
         ("LIMITED", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
         ("LIMIT_TABLE", shape(4, size_of::<LimitLine>(), LIMIT_LINES)),
+        ("SIGNATURES", shape(4, size_of::<SignatureTable>(), 1)),
         ("HOST_KINDS", shape(4, size_of::<HostKinds>(), 2)),
         ("HEALTH", shape(4, size_of::<Health>(), 1)),
         ("COOKIE_PORTS", shape(4, size_of::<u64>(), PORT_WORDS)),
@@ -164,6 +168,7 @@ fn object_with(lines: u32) -> Vec<u8> {
 impl Programs {
     fn load(compiled: &Compiled, purpose: Purpose, pins: Option<&Pins>) -> anyhow::Result<Self> {
         let replay = u32::from(purpose.replay);
+        let may_sign = u32::from(purpose.signatures);
         let lines = compiled.image.len().div_ceil(LINE_WORDS);
         let lines = u32::try_from(lines).context("the image is too large")?;
         let ticks = super::ticks::ticks();
@@ -182,6 +187,7 @@ impl Programs {
             .override_global("SAMPLE_UNIT", &sample_unit, true)
             .override_global("REPLAY", &replay, true)
             .override_global("COOKIES", &cookies, true)
+            .override_global("MAY_SIGN", &may_sign, true)
             .map_max_entries("SOURCES", source_buckets()?)
             .map_max_entries("SOURCE_COUNTERS", source_buckets()?);
         if let Some(pins) = pins {

@@ -229,6 +229,7 @@ impl Swap<'_> {
                 source_seed: self.state.source_seed,
                 replay: false,
                 cookies: self.settings.cookies,
+                signatures: self.settings.signatures,
             })
             .collect();
         object::load(compiled, &purposes, Some(self.pins))

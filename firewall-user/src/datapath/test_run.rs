@@ -11,6 +11,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::TestRunOptions;
 use firewall_common::decide::{Judgement, Scratch};
 use firewall_common::layout::{Connection, Counter, FlowKey, total_index};
+use firewall_common::signature::{Signature, SignatureTable};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 use memmap2::MmapMut;
@@ -51,21 +52,41 @@ impl TestRun {
     /// Loads a compiled policy for a replay: time is what [`Self::judge`] is told, and no sockets
     /// are asked. The calling thread is bound to its CPU, because results are read from there.
     pub fn new(compiled: Compiled) -> anyhow::Result<Self> {
-        Self::load(compiled, true)
+        Self::load(compiled, true, false)
+    }
+
+    /// As [`Self::new`], with these signatures in force.
+    pub fn with_signatures(compiled: Compiled, table: &SignatureTable) -> anyhow::Result<Self> {
+        let mut run = Self::load(compiled, true, true)?;
+        for (slot, signature) in table.slots.iter().enumerate() {
+            let Signature {
+                until,
+                id,
+                conditions,
+            } = *signature;
+            run.maps.signatures().put(slot, id, conditions, until);
+        }
+        Ok(run)
     }
 
     /// Loads a compiled policy as it is loaded in service, to be timed: the clock is the kernel's
     /// own, and sockets are asked.
     pub fn live(compiled: Compiled) -> anyhow::Result<Self> {
-        Self::load(compiled, false)
+        Self::load(compiled, false, false)
     }
 
-    fn load(compiled: Compiled, replay: bool) -> anyhow::Result<Self> {
+    /// As [`Self::live`], with room for signatures: all that the programs can be asked to do.
+    pub fn live_and_signing(compiled: Compiled) -> anyhow::Result<Self> {
+        Self::load(compiled, false, true)
+    }
+
+    fn load(compiled: Compiled, replay: bool, signatures: bool) -> anyhow::Result<Self> {
         let purpose = Purpose {
             interface: 0,
             source_seed: crate::engine::SOURCE_SEED,
             replay,
             cookies: !replay,
+            signatures,
         };
         let mut programs = object::load(&compiled, &[purpose], None)?
             .pop()

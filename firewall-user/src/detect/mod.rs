@@ -15,6 +15,7 @@ mod outgoing;
 mod pace;
 mod per_source;
 mod sighting;
+pub mod signature;
 mod sources;
 mod window;
 

@@ -15,6 +15,7 @@ use firewall_common::layout::{
     Connection, Counter, FlowKey, INTERFACES, SOURCE_BUCKETS, TOTALS, Uses, total_index,
 };
 use firewall_common::packet::{self, Frame, NO_VLAN, Packet};
+use firewall_common::signature::{SLOTS, SignatureTable};
 use firewall_common::sources;
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
@@ -160,6 +161,12 @@ impl HostEngine {
         self.tables.unban(prefix)
     }
 
+    /// Puts signatures in force.
+    pub fn set_signatures(&mut self, mut table: SignatureTable) {
+        table.state = table.needed_state();
+        self.tables.signatures = table;
+    }
+
     /// Enters a connection as if it had been opened.
     pub fn enter(&mut self, key: &FlowKey, connection: Connection) {
         Tables::insert_connection(&mut self.tables, key, connection);
@@ -269,12 +276,16 @@ impl HostEngine {
 
 /// The name of a counter that belongs to no rule of a policy.
 pub fn builtin_name(counter: u32) -> Option<&'static str> {
-    use firewall_common::decide::observed;
+    use firewall_common::decide::{observed, signature};
     match counter {
         observed::MALFORMED => Some("observe:malformed"),
         observed::BAN => Some("observe:ban"),
         observed::DEFAULT_INBOUND => Some("observe:default-inbound"),
         observed::DEFAULT_OUTBOUND => Some("observe:default-outbound"),
+        _ if counter.wrapping_sub(signature::FIRST_COUNTER) < SLOTS as u32 => Some(
+            ["signature:1", "signature:2", "signature:3", "signature:4"]
+                [(counter - signature::FIRST_COUNTER) as usize],
+        ),
         _ => decide::LinkRule::ALL
             .into_iter()
             .find(|rule| *rule as u32 == counter)

@@ -10,6 +10,8 @@ use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Field, Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
 use firewall_common::limit::{LimitTable, Limited, Limits, MemoryLine};
+use firewall_common::packet::Packet;
+use firewall_common::signature::{PAYLOADS, Shown, SignatureTable};
 use ipnet::IpNet;
 
 use crate::bans::{BanSet, BucketCopy, Refused};
@@ -34,8 +36,9 @@ pub(super) struct Memory {
     pub(super) steps: Option<Vec<Step>>,
     /// The lines of the image that are read, where somebody wants to know.
     pub(super) lines: Option<RefCell<BTreeSet<u32>>>,
-    /// The frame in hand, where the policy looks at payloads.
+    /// The frame in hand, where the policy or a signature looks at payloads.
     frame: Vec<u8>,
+    pub(super) signatures: SignatureTable,
 }
 
 impl Memory {
@@ -62,6 +65,7 @@ impl Memory {
             steps: None,
             lines: None,
             frame: Vec::new(),
+            signatures: SignatureTable::EMPTY,
         }
     }
 
@@ -69,7 +73,10 @@ impl Memory {
     #[inline]
     pub(super) fn take_frame(&mut self, frame: &[u8]) {
         let patterns = |constants: &Constants| constants[constant::PATTERN_COUNT] != 0;
-        if patterns(&self.compiled.inbound) || patterns(&self.compiled.outbound) {
+        if patterns(&self.compiled.inbound)
+            || patterns(&self.compiled.outbound)
+            || self.signatures.state & PAYLOADS != 0
+        {
             self.frame.clear();
             self.frame
                 .extend_from_slice(&frame[..frame.len().min(MAX_FRAME)]);
@@ -226,6 +233,17 @@ impl Tables for Memory {
             limited.packets += 1;
             limited.bytes += u64::from(bytes);
         }
+    }
+
+    #[inline]
+    fn signatures(&self) -> u64 {
+        self.signatures.state
+    }
+
+    #[inline]
+    fn signature(&mut self, packet: &Packet, now: u64, payload: [u64; 2], length: u32) -> u32 {
+        let shown = Shown::of(packet, payload, length);
+        self.signatures.find(&shown, now)
     }
 
     #[inline]

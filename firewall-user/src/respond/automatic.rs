@@ -7,10 +7,11 @@ use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
+use super::signature::{COLLATERAL, SignatureMode, collateral};
 use super::{BanBook, BanDuration, BanRecord, CookieMode, Origin, check_ban};
 
 /// `[respond]` of the host settings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RespondSettings {
     pub mode: RespondMode,
@@ -18,6 +19,11 @@ pub struct RespondSettings {
     pub ban_for: BanDuration,
     /// What an alert about a SYN flood leads to.
     pub syn_cookies: CookieMode,
+    /// What is done with the signature of a flood.
+    pub signature: SignatureMode,
+    /// The share of ordinary traffic that a signature may hit and still be put in force by itself.
+    #[serde(deserialize_with = "collateral")]
+    pub signature_collateral: f64,
 }
 
 /// What an alert about a source leads to.
@@ -48,6 +54,8 @@ impl Default for RespondSettings {
             mode: RespondMode::Observe,
             ban_for: BanDuration(Some(Duration::from_secs(600))),
             syn_cookies: CookieMode::Auto,
+            signature: SignatureMode::Suggest,
+            signature_collateral: COLLATERAL,
         }
     }
 }
@@ -110,6 +118,8 @@ mod tests {
         mode: RespondMode::Ban,
         ban_for: BanDuration(Some(Duration::from_secs(600))),
         syn_cookies: CookieMode::Auto,
+        signature: SignatureMode::Suggest,
+        signature_collateral: COLLATERAL,
     };
 
     fn net(text: &str) -> IpNet {

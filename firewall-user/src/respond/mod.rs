@@ -6,6 +6,7 @@ mod book;
 mod cookies;
 mod duration;
 mod guard;
+mod signature;
 mod store;
 
 pub use automatic::{RespondMode, RespondSettings, Response};
@@ -15,4 +16,5 @@ pub use cookies::{
 };
 pub use duration::{BanDuration, BanDurationError};
 pub use guard::{BanRefusal, check_ban, is_protected};
+pub use signature::SignatureMode;
 pub use store::{BanFile, Change, Loaded};

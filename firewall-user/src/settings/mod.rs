@@ -17,7 +17,7 @@ pub use error::SettingsError;
 use crate::daemon::EvidenceSettings;
 use crate::datapath::{DatapathSettings, InterfaceSettings};
 use crate::detect;
-use crate::respond::{CookieMode, RespondSettings};
+use crate::respond::{CookieMode, RespondSettings, SignatureMode};
 use interface::InterfaceEntry;
 
 /// The settings, checked; every path is absolute.
@@ -166,6 +166,7 @@ impl Settings {
             pin_dir: self.pin_dir.clone(),
             state_dir: self.state_dir.clone(),
             cookies: self.respond.syn_cookies != CookieMode::Off,
+            signatures: self.respond.signature == SignatureMode::Enforce,
         }
     }
 }

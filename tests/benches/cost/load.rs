@@ -137,6 +137,7 @@ impl Fence {
             pin_dir: pins.0.clone(),
             state_dir: state.path().to_owned(),
             cookies: true,
+            signatures: false,
         };
         let (datapath, _) = Datapath::start(settings, &policy_of(policy)?)?;
         Ok(Self {

@@ -8,6 +8,7 @@ use firewall_common::decide::LinkRule;
 use serde_json::{Map, Value, json};
 
 use super::mode::would_have;
+use super::temporary;
 use crate::cli::client::{Client, NoDaemon, read};
 use crate::cli::policy_file::PolicyFile;
 use crate::cli::{EXIT_FAILED, Global, output};
@@ -106,6 +107,7 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
         Err(code) => return Ok(code),
     };
     let hits = Hits::ask(global);
+    let signatures = temporary::ask(global);
     if global.json {
         let built_in = LinkRule::ALL.iter().map(|rule| built_in(*rule, &hits));
         let own = policy.rules.iter().map(|rule| {
@@ -113,10 +115,11 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
             hits.add_to(&rule.name, false, &mut document);
             Value::Object(document)
         });
+        let temporary = signatures.iter().map(temporary::document);
         output::json(&json!({
             "policy": path,
             "generation": hits.generation,
-            "rules": built_in.chain(own).collect::<Vec<Value>>(),
+            "rules": built_in.chain(temporary).chain(own).collect::<Vec<Value>>(),
         }))?;
         return Ok(ExitCode::SUCCESS);
     }
@@ -141,6 +144,9 @@ pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
         row.extend([packets, bytes]);
         row.extend(["-"; 4].map(str::to_owned));
         table.row(row);
+    }
+    for signature in &signatures {
+        table.row(temporary::row(signature));
     }
     for rule in &policy.rules {
         let [packets, bytes] = hits.cells(&rule.name);
@@ -173,6 +179,11 @@ pub fn show(global: &Global, file: &PolicyFile, name: &str) -> anyhow::Result<Ex
             output::line(&format!("# built in: accepts {}", rule.describe()))?;
             output::line(&format!("# packets {packets}, bytes {bytes}"))?;
         }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let signatures = temporary::ask(global);
+    if let Some(signature) = signatures.iter().find(|signature| signature.name == name) {
+        temporary::show(global, signature)?;
         return Ok(ExitCode::SUCCESS);
     }
     let (path, policy) = match file.load(global)? {

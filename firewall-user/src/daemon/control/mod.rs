@@ -8,6 +8,7 @@ mod listener;
 mod peer;
 mod policy;
 mod reports;
+mod signatures;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,10 @@ pub fn router(control: Control) -> Router {
             get(bans::list).post(bans::add).delete(bans::remove),
         )
         .route("/v1/cookies", get(cookies::show).post(cookies::order))
+        .route(
+            "/v1/signatures",
+            get(signatures::list).delete(signatures::remove),
+        )
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn(peer::authorize))

@@ -11,13 +11,14 @@ impl Keeper {
         let mut said = Vec::new();
         said.extend(self.answer_source(alert));
         said.extend(self.answer_with_cookies(alert));
+        self.watch.fired(alert);
         said
     }
 
     /// Takes back what an alert's answer put up for as long as it lasts, now that it is over. Bans
     /// end by themselves.
     pub(super) fn stand_down(&mut self, alert: &Alert) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut said = self.end_signatures(alert);
         said.extend(self.cookies.stand_down(alert, super::tick::now()));
         said
     }

@@ -7,14 +7,17 @@ mod cookies;
 mod counts;
 mod guard;
 mod report;
+mod signatures;
 mod tick;
 mod trial;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use jiff::Timestamp;
+use serde_json::Value;
 use tracing::{error, info, warn};
 
 use super::alerts::AlertLog;
@@ -30,15 +33,18 @@ use super::offer::Offer;
 use super::pulse::Pulse;
 use super::rates::Rates;
 use super::reload::Orders;
+use super::signing::Signing;
 use super::warden::Warden;
 use crate::datapath::{Applied, Datapath, clock};
+use crate::detect::signature::{Limits, Watch};
 use crate::detect::{Detector, ServiceCounts};
 use crate::guard::Threat;
 use crate::policy::Policy;
-use crate::respond::BanFile;
+use crate::respond::{BanFile, SignatureMode};
 use crate::settings::Settings;
 use begin::Up;
 use counts::Chores;
+use signatures::Flooded;
 use trial::Behind;
 
 /// The fence and what belongs to it.
@@ -70,6 +76,12 @@ pub struct Keeper {
     rates: Rates,
     ledger: Ledger,
     chores: Chores,
+    /// Looks for the signatures of floods.
+    watch: Watch,
+    signing: Signing,
+    /// What alerts keep of their signatures.
+    told: BTreeMap<u64, Value>,
+    flooded: Flooded,
     /// The use of each service, and when it was read.
     services: (Instant, Vec<ServiceCounts>),
     /// When the attachments were looked at last.
@@ -121,6 +133,11 @@ impl Keeper {
         let ledger = Ledger::load(&settings.state_dir)?;
         let (chronicle, told) = Chronicle::open(&settings.state_dir, settings.evidence)?;
         let incidents = IncidentLog::resume(told.incidents, settings.evidence.incident_bytes);
+        let enforces = settings.respond.signature == SignatureMode::Enforce;
+        let signing = Signing::resume(&settings.state_dir, &mut datapath, enforces);
+        let watch = Watch::new(Limits {
+            collateral: settings.respond.signature_collateral,
+        });
         let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
             settings,
@@ -152,6 +169,10 @@ impl Keeper {
             rates: Rates::default(),
             ledger,
             chores: Chores::default(),
+            watch,
+            signing,
+            told: BTreeMap::new(),
+            flooded: Flooded::default(),
             services: (Instant::now(), Vec::new()),
             looked: Instant::now(),
         };
@@ -292,6 +313,7 @@ impl Keeper {
     fn restore_state(&mut self, applied: &Applied) -> anyhow::Result<()> {
         if applied.anew {
             self.warden.enforce_all()?;
+            self.signing.put_again(&mut self.datapath);
         }
         Ok(())
     }

@@ -79,6 +79,7 @@ impl Keeper {
                 })
                 .collect(),
             bans: self.warden.counts(),
+            signatures: self.signature_documents(),
             alerts_active: self.alerts.active().len(),
             incidents_active: self.incidents.active().count(),
             sources_tracked: self.sources_tracked(),

@@ -33,9 +33,11 @@ impl Keeper {
         self.rates.update(time, &snapshot.sources);
         self.incidents.see(time, &snapshot.sightings);
         self.cookies.watch(&snapshot);
+        self.watch.take(time, &snapshot.sightings);
         for change in self.detector.tick(&snapshot) {
             self.take_in(time, change);
         }
+        self.look_for_signatures(time);
         self.incidents.settle(time);
         for (incident, frames) in self.incidents.frames() {
             self.chronicle.note_frames(incident, frames);
@@ -88,6 +90,7 @@ impl Keeper {
                 alert.response.push(what);
             }
         }
+        self.add_signature(&mut alert);
         if let Some(incident) = self.incidents.get(incident) {
             alert.take_evidence(incident);
             self.chronicle.note_incident(incident);

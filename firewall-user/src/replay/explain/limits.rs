@@ -87,6 +87,7 @@ mod tests {
                 now: 1_900_000_000_000_000_000,
                 bans: &[],
                 connection: None,
+                signatures: &[],
             };
             let explanation = explain(&policy, &question).unwrap();
             let last = explanation.steps.last().unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use firewall_common::decide::{
     Circumstances, ECHO_TIMEOUT, Known, Step, TCP_CLOSING_TIMEOUT, TCP_OPENING_TIMEOUT,
-    TCP_TIMEOUT, UDP_ASSURED_TIMEOUT, UDP_TIMEOUT, flow_key,
+    TCP_TIMEOUT, UDP_ASSURED_TIMEOUT, UDP_TIMEOUT, flow_key, signature,
 };
 use firewall_common::fragments::Follows;
 use firewall_common::image::Field;
@@ -19,15 +19,17 @@ use firewall_common::layout::{
     BanKey, CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, NO_RULE,
 };
 use firewall_common::packet::{self, Frame, Kind, NO_VLAN, Packet, protocol};
+use firewall_common::signature::SignatureTable;
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 use serde::Serialize;
 
+use self::conditions::first_unmet;
+use crate::detect::signature::{Condition, conditions};
 use crate::engine::ip_address;
 use crate::engine::{HostEngine, nanoseconds};
 use crate::policy::address::print_prefix;
 use crate::policy::{Action, Addresses, Environment, Mode, Policy, Rule};
-use conditions::first_unmet;
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -42,6 +44,15 @@ pub struct Question<'a> {
     pub bans: &'a [Banned],
     /// The entry of the connection table that the packet belongs to, if there is one.
     pub connection: Option<Entry>,
+    /// Signatures of floods in force, at most as many as there are places.
+    pub signatures: &'a [Signed],
+}
+
+/// The signature of a flood in force.
+#[derive(Clone, Debug)]
+pub struct Signed {
+    pub name: String,
+    pub conditions: Vec<Condition>,
 }
 
 /// A ban in force.
@@ -89,7 +100,7 @@ pub struct Explanation {
 /// One step of the judgement.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Told {
-    /// `link`, `malformed`, `ban`, `never_block`, `established`, `rule`, `limit` or `default`.
+    /// `link`, `malformed`, `ban`, `never_block`, `established`, `signature`, `rule`, `limit` or `default`.
     pub step: &'static str,
     /// The rule, for a step of that kind.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -134,6 +145,7 @@ pub fn explain(policy: &Policy, question: &Question<'_>) -> anyhow::Result<Expla
     if let Some(entry) = &question.connection {
         enter(&mut engine, question, entry);
     }
+    engine.set_signatures(signed(question.signatures));
     let at = Circumstances {
         now: question.now,
         interface: 0,
@@ -169,6 +181,16 @@ pub fn explain(policy: &Policy, question: &Question<'_>) -> anyhow::Result<Expla
         classes: teller.classes(&steps),
         steps: teller.tell(&steps, judgement.verdict, judgement.reason),
     })
+}
+
+/// The table of these signatures, without an end.
+fn signed(signatures: &[Signed]) -> SignatureTable {
+    let mut table = SignatureTable::EMPTY;
+    for (slot, signed) in table.slots.iter_mut().zip(signatures) {
+        slot.until = u64::MAX;
+        slot.conditions = conditions(&signed.conditions);
+    }
+    table
 }
 
 /// Puts a connection into the engine's table as the kernel has it.
@@ -214,6 +236,9 @@ impl Teller<'_> {
                     if let Some((rule, limit)) = rule.and_then(|rule| Some((rule, rule.limit?))) {
                         told.push(limits::told(self.policy, rule, &limit, limited));
                     }
+                }
+                Step::Signature { counter, spared } => {
+                    told.push(self.signature(counter, spared, reason));
                 }
                 Step::Default => {
                     self.tell_rules(tried, None, false, &mut told);
@@ -282,6 +307,27 @@ impl Teller<'_> {
             told.push(Told::new("rule", StepResult::Passed, unmet).of_rule(&rule.name));
         }
         self.policy.rules.len()
+    }
+
+    fn signature(&self, counter: u32, spared: bool, reason: Reason) -> Told {
+        let slot = (counter - signature::FIRST_COUNTER) as usize;
+        let name = match self.question.signatures.get(slot) {
+            Some(signed) => signed.name.as_str(),
+            None => "a signature",
+        };
+        let (result, detail) = if reason == Reason::Signature {
+            (
+                StepResult::Decided,
+                format!("it fits {name} of a flood and is dropped"),
+            )
+        } else if spared {
+            let detail = format!("it fits {name} of a flood, but never_block covers its source");
+            (StepResult::Passed, detail)
+        } else {
+            let detail = format!("it fits {name} of a flood; the policy only observes");
+            (StepResult::Counted, detail)
+        };
+        Told::new("signature", result, detail).of_rule(name)
     }
 
     fn matched(&self, rule: &Rule, decided: bool) -> Told {

@@ -82,6 +82,7 @@ fn ask(frame: &[u8], bans: &[&str], interface: Option<&str>) -> Explanation {
         now: 1_900_000_000_000_000_000,
         bans: &bans,
         connection: None,
+        signatures: &[],
     };
     explain(&policy(), &question).unwrap()
 }
@@ -237,6 +238,7 @@ fn a_ban_is_told_with_what_is_known_of_it() {
             banned("203.0.113.0/28", note),
         ],
         connection: None,
+        signatures: &[],
     };
     let explanation = explain(&policy(), &question).unwrap();
     let last = explanation.steps.last().unwrap();
@@ -264,6 +266,7 @@ fn the_entry_of_a_connection_decides_as_long_as_it_lives() {
                 closing: false,
                 rule: Some("shop".to_owned()),
             }),
+            signatures: &[],
         };
         let explanation = explain(&policy(), &question).unwrap();
         assert_eq!(explanation.verdict, verdict, "{idle} {answered}");
@@ -349,6 +352,7 @@ proptest! {
             now: 1_900_000_000_000_000_000,
             bans: &[],
  connection: None,
+ signatures: &[],
         };
         let mut parsed = Packet::default();
         packet::parse(&mut Frame::new(&frame), NO_VLAN, &mut parsed);
