@@ -1,6 +1,8 @@
 //! `cargo xtask evaluate`: what detection is worth, on labelled captures and series and on attacks of a live
 //! host among ordinary visitors. The evaluation itself is in the tests' crate.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 use palisade_tests::{
     daemon, document,
@@ -21,6 +23,9 @@ pub struct Arguments {
     /// Fewer and shorter: for trying out, not for figures
     #[arg(long)]
     quick: bool,
+    /// The document that gets the tables; docs/detection.md after a whole run
+    #[arg(long, value_name = "FILE")]
+    into: Option<PathBuf>,
     /// Take the program as it is built, without building it first
     #[arg(long)]
     no_build: bool,
@@ -81,10 +86,10 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     let folder = shell::target().join("evaluate");
     report.write_json(&folder)?;
     let whole = arguments.only.is_none() && !arguments.quick;
-    let document = if whole {
-        shell::root().join("docs/detection.md")
-    } else {
-        folder.join("detection.md")
+    let document = match &arguments.into {
+        Some(file) => file.clone(),
+        None if whole => shell::root().join("docs/detection.md"),
+        None => folder.join("detection.md"),
     };
     document::write(&document, &report.sections())?;
     eprintln!(

@@ -44,9 +44,14 @@ impl Report {
                 ),
             ));
             sections.push(section(
-                "captures-not-detected",
-                "Captures of attacks that raise nothing",
-                undetected(&captures.attack),
+                "captures-attacks",
+                "Each capture of an attack",
+                each_capture(&captures.attack),
+            ));
+            sections.push(section(
+                "captures-not-asked",
+                "Captures of which nothing is asked",
+                not_asked(&captures.attack),
             ));
             sections.push(section(
                 "captures-ordinary",
@@ -63,6 +68,7 @@ impl Report {
                 let alarms = live.ordinary.iter().chain(&live.attacks);
                 let alarms = alarms.flat_map(|scene| &scene.false_alarms);
                 let text = by_kind(cases, alarms, "attacks");
+                let text = format!("{text}\n\nMeasured on {}.\n", self.machine);
                 sections.push(section("live", "Live attacks", text));
                 sections.push(section("live-attacks", "Each live attack", attacks(live)));
             }
@@ -165,18 +171,45 @@ fn by_kind<'a>(
     table.to_string()
 }
 
-/// Captures of attacks without a right alert, one line for all policies.
-fn undetected(cases: &[Case]) -> String {
-    let mut lines: Vec<[String; 3]> = Vec::new();
+/// Captures that must raise something: when they did. Under both policies, where that differs.
+fn each_capture(cases: &[Case]) -> String {
+    let mut lines: Vec<[String; 5]> = Vec::new();
     for case in cases {
-        let missed = match case.outcome {
-            Outcome::Detected => continue,
-            Outcome::Missed => "**missed**: ",
-            Outcome::NotAsked => "",
+        let detected = match case.outcome {
+            Outcome::NotAsked => continue,
+            Outcome::Missed => "**missed**".to_owned(),
+            Outcome::Detected => seconds(case.seconds),
         };
+        let name = format!("`{}`", short(&case.name));
+        match lines.last_mut() {
+            Some(line) if line[0] == name => {
+                if line[3] != detected {
+                    line[3] = format!("{}; {detected}", line[3]);
+                }
+            }
+            _ => lines.push([
+                name,
+                case.what.clone(),
+                case.expected.kinds.join(" or "),
+                detected,
+                wrong_kinds(&[case]),
+            ]),
+        }
+    }
+    let header = ["capture", "what", "kind", "detected, s", "wrong kind"];
+    let mut table = table(&header, 3);
+    table.add_rows(lines);
+    table.to_string()
+}
+
+/// Captures in which there is nothing that must be found, and why; and what they raised.
+fn not_asked(cases: &[Case]) -> String {
+    let mut lines: Vec<[String; 3]> = Vec::new();
+    let silent = |case: &&Case| case.outcome == Outcome::NotAsked;
+    for case in cases.iter().filter(silent) {
         let line = [
             format!("`{}`", short(&case.name)),
-            format!("{missed}{}", case.what),
+            case.what.clone(),
             kinds_of(&case.raised.iter().collect::<Vec<_>>()),
         ];
         if !lines.contains(&line) {
