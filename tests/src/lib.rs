@@ -20,6 +20,7 @@ pub mod servers;
 pub mod storm;
 pub mod tools;
 pub mod topology;
+pub mod xdp;
 
 pub use daemon::Daemon;
 pub use namespace::Namespace;

@@ -175,6 +175,14 @@ impl Topology {
         Ok(())
     }
 
+    /// The other end of the edge's wire.
+    pub fn far_end(&self) -> (&Namespace, &'static str) {
+        match &self.trunk {
+            Some(trunk) => (trunk, "inward"),
+            None => (&self.outside, WIRE),
+        }
+    }
+
     /// Whether the frames on the wire carry a tag.
     pub fn is_tagged(&self) -> bool {
         self.trunk.is_some() && !self.relays.is_empty()

@@ -17,7 +17,7 @@ use crate::datapath::{Datapath, Ports, cookies_unsupported};
 use crate::detect::{Alert, AlertKind, Snapshot, Subject, Time};
 use crate::policy::{Mode, Policy};
 use crate::respond::{
-    Armed, CookieBook, CookieMode, CookieOrder, HOLD, RespondSettings, SynTally, ports_of,
+    Armed, BanDuration, CookieBook, CookieMode, CookieOrder, RespondSettings, SynTally, ports_of,
     tcp_services,
 };
 
@@ -40,6 +40,7 @@ pub struct Cookies {
     mode: CookieMode,
     /// Alerts lead to cookies.
     automatic: bool,
+    hold: BanDuration,
     book: CookieBook,
     tally: SynTally,
     stack: Stack,
@@ -47,7 +48,24 @@ pub struct Cookies {
     set: bool,
     /// Why services that should be armed are not.
     problem: Option<String>,
+    /// What was sent and lost when it was looked at last.
+    seen: Option<Seen>,
+    /// Why answers do not reach the wire. As long as they are asked for, the stack sends its own.
+    lossy: Option<String>,
 }
+
+/// What came of answers up to a moment.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    time: Time,
+    sent: u64,
+    lost: u64,
+}
+
+/// How often it is looked at what becomes of answers.
+const LOOK: Time = 1_000_000_000;
+/// Fewer say nothing.
+const FEW: u64 = 50;
 
 impl Cookies {
     /// Reads what an earlier daemon left, and goes on where it was.
@@ -60,7 +78,9 @@ impl Cookies {
     ) -> anyhow::Result<Self> {
         let file = folder.join(FILE);
         let saved = read(&file)?;
-        let mut book = CookieBook::new(saved.orders);
+        let hold = settings.syn_cookies_hold;
+        let nanoseconds = hold.0.map_or(Time::MAX, |hold| hold.as_nanos() as Time);
+        let mut book = CookieBook::new(saved.orders, nanoseconds);
         let armed = datapath.cookies_armed();
         let whole = |ports: &[(u16, u16)]| {
             let mut ports = ports.iter().flat_map(|(from, to)| *from..=*to);
@@ -74,11 +94,14 @@ impl Cookies {
             file,
             mode: settings.syn_cookies,
             automatic: settings.syn_cookies.answers_alerts(settings.mode),
+            hold,
             book,
             tally: SynTally::default(),
             set: saved.stack.is_some(),
             stack: Stack::new(saved.stack),
             problem: None,
+            seen: None,
+            lossy: None,
         })
     }
 
@@ -99,7 +122,7 @@ impl Cookies {
         }
         let before = datapath.cookies_armed();
         if ports.is_empty() {
-            self.problem = None;
+            (self.problem, self.seen, self.lossy) = (None, None, None);
             if !before.is_empty() {
                 datapath.arm_cookies(&ports, false);
                 info!("SYN cookies are no longer sent");
@@ -111,6 +134,10 @@ impl Cookies {
             return;
         }
         match self.ready() {
+            Ok(_) if self.are_lost(now, datapath) => {
+                datapath.arm_cookies(&Ports::default(), false);
+                self.problem = self.lossy.clone();
+            }
             Ok(plain) => {
                 datapath.arm_cookies(&ports, plain);
                 self.problem = None;
@@ -131,6 +158,42 @@ impl Cookies {
                 self.problem = Some(why);
             }
         }
+    }
+
+    /// Whether most answers do not reach the wire: then clients would wait in vain, and the stack's own
+    /// cookies, sent the usual way, are better.
+    fn are_lost(&mut self, now: Time, datapath: &Datapath) -> bool {
+        if self.lossy.is_some() {
+            return true;
+        }
+        if self
+            .seen
+            .is_some_and(|seen| now.saturating_sub(seen.time) < LOOK)
+        {
+            return false;
+        }
+        let sent = datapath.cookie_counts().map_or(0, |counts| counts.sent);
+        let lost = datapath.cookies_lost();
+        let before = self.seen.replace(Seen {
+            time: now,
+            sent,
+            lost,
+        });
+        let Some(before) = before else {
+            return false;
+        };
+        let sent = sent.saturating_sub(before.sent);
+        let lost = lost.saturating_sub(before.lost);
+        if sent < FEW || lost < sent / 2 {
+            return false;
+        }
+        let why = format!(
+            "{lost} of {sent} answers did not leave the interface in a second, so the stack sends its own \
+             (a virtual wire takes what XDP sends back only where its other end runs XDP too)"
+        );
+        error!("no SYN cookies: {why}");
+        self.lossy = Some(why);
+        true
     }
 
     /// Sets the stack; whether a client's options have to be left out.
@@ -203,8 +266,10 @@ impl Cookies {
         Some(match &self.problem {
             Some(why) => format!("no SYN cookies: {why}"),
             None => {
-                let hold = HOLD / 1_000_000_000;
-                format!("SYN cookies for {named}, until {hold} s after the flood")
+                format!(
+                    "SYN cookies for {named}, until {} after the flood",
+                    self.hold
+                )
             }
         })
     }
@@ -222,7 +287,7 @@ impl Cookies {
     /// An alert is over; what follows.
     pub fn stand_down(&mut self, alert: &Alert, now: Time) -> Option<String> {
         let held = self.book.over(alert.id, now);
-        held.then(|| format!("SYN cookies end in {} s", HOLD / 1_000_000_000))
+        held.then(|| format!("SYN cookies end in {}", self.hold))
     }
 
     /// Does what a person asks for.

@@ -20,7 +20,7 @@ use super::state::State;
 use super::swap::{Swap, prepare};
 use super::{
     ActiveBan, Applied, Attachment, BanTable, DatapathSettings, MapUse, Ports, Prepared, RuleHits,
-    SignatureSlots, Total, attach, clock, interface,
+    SignatureSlots, Total, attach, clock, driver_counts, interface,
 };
 use crate::detect::{HostCounts, ServiceCounts, Sighting, SourceSample};
 use crate::engine::builtin_name;
@@ -395,6 +395,13 @@ impl Datapath {
     /// Packets and bytes that fitted the signature in a place, since the counters began.
     pub fn signature_hits(&self, slot: usize) -> anyhow::Result<Counter> {
         self.maps.rule_hits(signature::FIRST_COUNTER + slot as u32)
+    }
+
+    /// How many answers the drivers of all interfaces say they lost; 0 where they do not tell.
+    pub fn cookies_lost(&self) -> u64 {
+        let interfaces = self.settings.interfaces.iter();
+        let lost = interfaces.map(|interface| driver_counts::lost_answers(&interface.name));
+        lost.filter_map(Result::ok).sum()
     }
 
     pub fn health(&self) -> anyhow::Result<Health> {

@@ -65,13 +65,13 @@ struct EthtoolValue {
 }
 
 /// A socket to ask about one interface.
-struct Query {
+pub(super) struct Query {
     socket: OwnedFd,
     name: [libc::c_char; libc::IFNAMSIZ],
 }
 
 impl Query {
-    fn new(name: &str) -> anyhow::Result<Self> {
+    pub(super) fn new(name: &str) -> anyhow::Result<Self> {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ {
             bail!(
                 "interface name \"{name}\" must have 1 to {} bytes",
@@ -127,6 +127,15 @@ impl Query {
 
     fn set_flags(&self, flags: u32) -> io::Result<()> {
         self.ethtool(ETHTOOL_SFLAGS, flags).map(drop)
+    }
+
+    /// Asks ethtool's interface with a structure that begins with the command; the answer is written
+    /// over it, and must fit.
+    pub(super) fn ethtool_words(&self, words: &mut [u64]) -> io::Result<()> {
+        const SIOCETHTOOL: libc::Ioctl = 0x8946;
+        let mut request = self.request();
+        request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();
+        self.call(SIOCETHTOOL, &mut request)
     }
 
     fn ethtool(&self, command: u32, data: u32) -> io::Result<u32> {

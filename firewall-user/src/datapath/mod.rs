@@ -4,6 +4,7 @@ mod attach;
 mod bans;
 pub mod clock;
 mod cookies;
+mod driver_counts;
 mod events;
 mod fence;
 mod interface;

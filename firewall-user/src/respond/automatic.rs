@@ -19,6 +19,8 @@ pub struct RespondSettings {
     pub ban_for: BanDuration,
     /// What an alert about a SYN flood leads to.
     pub syn_cookies: CookieMode,
+    /// How long cookies go on after such an alert is over: a flood that pauses finds them.
+    pub syn_cookies_hold: BanDuration,
     /// What is done with the signature of a flood.
     pub signature: SignatureMode,
     /// The share of ordinary traffic that a signature may hit and still be put in force by itself.
@@ -54,6 +56,7 @@ impl Default for RespondSettings {
             mode: RespondMode::Observe,
             ban_for: BanDuration(Some(Duration::from_secs(600))),
             syn_cookies: CookieMode::Auto,
+            syn_cookies_hold: BanDuration(Some(Duration::from_secs(60))),
             signature: SignatureMode::Suggest,
             signature_collateral: COLLATERAL,
         }
@@ -118,6 +121,7 @@ mod tests {
         mode: RespondMode::Ban,
         ban_for: BanDuration(Some(Duration::from_secs(600))),
         syn_cookies: CookieMode::Auto,
+        syn_cookies_hold: BanDuration(Some(Duration::from_secs(60))),
         signature: SignatureMode::Suggest,
         signature_collateral: COLLATERAL,
     };

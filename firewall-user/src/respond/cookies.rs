@@ -11,9 +11,6 @@ use super::RespondMode;
 use crate::detect::Time;
 use crate::policy::{Action, DefaultAction, Mode, Policy};
 
-/// How long a service stays armed after the alert is over: a flood that pauses finds it so.
-pub const HOLD: Time = 60_000_000_000;
-
 /// `syn_cookies` of `[respond]`: what an alert about a SYN flood leads to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,12 +74,15 @@ pub struct CookieBook {
     alerts: BTreeSet<u64>,
     /// Until when; `None` while an alert fires.
     flooded: BTreeMap<String, Option<Time>>,
+    /// How long a service stays armed after the alert is over.
+    hold: Time,
 }
 
 impl CookieBook {
-    pub fn new(orders: BTreeMap<String, CookieOrder>) -> Self {
+    pub fn new(orders: BTreeMap<String, CookieOrder>, hold: Time) -> Self {
         Self {
             orders,
+            hold,
             ..Self::default()
         }
     }
@@ -120,7 +120,7 @@ impl CookieBook {
 
     /// A daemon before this one armed these services.
     pub fn inherit(&mut self, services: impl IntoIterator<Item = String>, now: Time) {
-        let until = now.saturating_add(HOLD);
+        let until = now.saturating_add(self.hold);
         self.flooded
             .extend(services.into_iter().map(|service| (service, Some(until))));
     }
@@ -131,7 +131,7 @@ impl CookieBook {
             return false;
         }
         for until in self.flooded.values_mut() {
-            until.get_or_insert(now.saturating_add(HOLD));
+            until.get_or_insert(now.saturating_add(self.hold));
         }
         !self.flooded.is_empty()
     }
@@ -139,8 +139,9 @@ impl CookieBook {
     /// Forgets what has been held for long enough.
     pub fn expire(&mut self, now: Time) {
         // A clock that was set back must not hold for longer.
+        let hold = self.hold;
         self.flooded
-            .retain(|_, until| until.is_none_or(|until| now < until && until - now <= HOLD));
+            .retain(|_, until| until.is_none_or(|until| now < until && until - now <= hold));
     }
 
     /// The services that are to be armed, and why.
@@ -259,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_flooded_service_is_armed_while_the_alert_fires_and_for_a_minute_more() {
-        let mut book = CookieBook::default();
+        let mut book = CookieBook::new(BTreeMap::new(), 60 * SECOND);
         book.flood(7, services(&["shop"]));
         book.expire(1_000 * SECOND);
         assert_eq!(book.armed(), [("shop", Armed::Alert)].into());
@@ -273,7 +274,7 @@ mod tests {
 
     #[test]
     fn it_stays_armed_until_the_last_of_several_alerts_is_over() {
-        let mut book = CookieBook::default();
+        let mut book = CookieBook::new(BTreeMap::new(), 60 * SECOND);
         book.flood(7, services(&["shop"]));
         book.flood(8, services(&["mail"]));
         assert!(!book.over(7, SECOND));
@@ -288,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_does_not_hold_for_longer() {
-        let mut book = CookieBook::default();
+        let mut book = CookieBook::new(BTreeMap::new(), 60 * SECOND);
         book.inherit(services(&["shop"]), 5_000 * SECOND);
         book.expire(10 * SECOND);
         assert!(book.armed().is_empty());
@@ -296,7 +297,7 @@ mod tests {
 
     #[test]
     fn an_order_stands_whatever_alerts_say() {
-        let mut book = CookieBook::default();
+        let mut book = CookieBook::new(BTreeMap::new(), 60 * SECOND);
         book.order("shop", Some(CookieOrder::Off));
         book.order("mail", Some(CookieOrder::On));
         book.flood(1, services(&["shop", "mail", "dns"]));
@@ -311,7 +312,7 @@ mod tests {
 
     #[test]
     fn to_hand_a_service_back_ends_what_was_only_held() {
-        let mut book = CookieBook::default();
+        let mut book = CookieBook::new(BTreeMap::new(), 60 * SECOND);
         book.flood(1, services(&["shop"]));
         book.over(1, SECOND);
         book.order("shop", None);

@@ -11,9 +11,7 @@ mod store;
 
 pub use automatic::{RespondMode, RespondSettings, Response};
 pub use book::{BanBook, BanRecord, Origin};
-pub use cookies::{
-    Armed, CookieBook, CookieMode, CookieOrder, HOLD, SynTally, ports_of, tcp_services,
-};
+pub use cookies::{Armed, CookieBook, CookieMode, CookieOrder, SynTally, ports_of, tcp_services};
 pub use duration::{BanDuration, BanDurationError};
 pub use guard::{BanRefusal, check_ban, is_protected};
 pub use signature::SignatureMode;
