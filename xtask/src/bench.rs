@@ -6,6 +6,7 @@
 use anyhow::{Result, bail};
 
 use crate::{
+    build,
     setup::{self, Need},
     shell,
 };
@@ -24,6 +25,8 @@ pub fn main(arguments: Arguments) -> Result<()> {
         );
     }
     setup::ensure(Need::Bench)?;
+    // One part watches the daemon at work.
+    build::build(true)?;
     let mut cargo = shell::cargo();
     cargo
         .args([
@@ -34,6 +37,7 @@ pub fn main(arguments: Arguments) -> Result<()> {
             "cost",
             "--",
         ])
-        .args(arguments.arguments);
+        .args(arguments.arguments)
+        .env("PALISADE_BIN", shell::target().join("release/palisade"));
     shell::run(&mut cargo)
 }

@@ -25,6 +25,7 @@ mod rounds;
 mod service;
 mod signing;
 mod stack;
+pub mod stopwatch;
 mod warden;
 
 use std::path::Path;

@@ -57,7 +57,7 @@ impl Datapath {
         if state.fresh {
             pins.forget_counts()?;
         }
-        object::check_pins(&pins)?;
+        object::check_pins(&pins, settings.source_size())?;
         let mut swap = Swap {
             settings: &settings,
             pins: &pins,

@@ -7,15 +7,15 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::cookies::CookieCounts;
 use firewall_common::layout::{
-    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SOURCE_BUCKETS,
-    SourceBody, SourceHeads, TRAFFIC_KINDS, Uses,
+    CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SourceBody,
+    SourceHeads, TRAFFIC_KINDS, Uses,
 };
 use firewall_common::limit::table::WAYS;
 
 use super::bans::BanTable;
 use super::cookies::CookieTable;
 use super::limits::LimitUse;
-use super::object::{map_memory, source_buckets};
+use super::object::map_memory;
 use super::signatures::SignatureSlots;
 use super::sources::SourceTable;
 use super::{MapUse, sys};
@@ -54,7 +54,9 @@ impl Maps {
         let Map::LruHashMap(connections) = open("CONNECTION_TABLE")? else {
             anyhow::bail!("map CONNECTION_TABLE is no LRU hash map");
         };
-        let buckets = source_buckets()? as usize;
+        let buckets = sources.info()?.max_entries() as usize;
+        let cpus =
+            aya::util::nr_cpus().map_err(|(file, error)| anyhow::anyhow!("{file}: {error}"))?;
         Ok(Self {
             bans: BanTable::open(&mut open)?,
             verdicts: open("VERDICTS")?.try_into()?,
@@ -70,7 +72,7 @@ impl Maps {
             sources: SourceTable::new(
                 map_memory(&sources, buckets * size_of::<SourceHeads>())?,
                 map_memory(&counters, buckets * size_of::<SourceBody>())?,
-                SOURCE_BUCKETS as usize,
+                buckets / cpus,
             ),
         })
     }

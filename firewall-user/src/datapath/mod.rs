@@ -26,7 +26,7 @@ mod trial;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use firewall_common::layout::Counter;
+use firewall_common::layout::{Counter, SOURCE_BUCKETS, SOURCE_WAYS};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
@@ -51,6 +51,17 @@ pub struct DatapathSettings {
     pub cookies: bool,
     /// Whether signatures of floods may be put in force; the programs look for none otherwise.
     pub signatures: bool,
+    /// Places for sources on each CPU; rounded up to a power of two.
+    pub kernel_sources: u32,
+}
+
+/// Places for sources on each CPU, unless the settings say otherwise: 10 MiB of memory.
+pub const KERNEL_SOURCES: u32 = SOURCE_BUCKETS * SOURCE_WAYS as u32;
+
+impl DatapathSettings {
+    fn source_size(&self) -> object::SourceSize {
+        object::SourceSize::of(self.kernel_sources)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,12 +17,13 @@ use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
-    LimitLine, RULE_COUNTERS, SOURCE_BUCKETS, SourceBody, SourceHeads, TOTALS, Uses,
+    LimitLine, RULE_COUNTERS, SOURCE_WAYS, SourceBody, SourceHeads, TOTALS, Uses,
 };
 use firewall_common::sampling::UNITS;
 use firewall_common::signature::SignatureTable;
 use memmap2::{MmapMut, MmapOptions};
 
+use super::KERNEL_SOURCES;
 use super::pins::{Pins, Shape, Shelf, Side, remove};
 use crate::bans;
 use crate::policy::Compiled;
@@ -49,15 +50,52 @@ pub(super) struct Purpose {
     pub(super) cookies: bool,
     /// Signatures of floods may be put in force.
     pub(super) signatures: bool,
+    pub(super) sources: SourceSize,
+}
+
+/// How large the table of sources is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SourceSize {
+    /// Buckets of each CPU's stripe, a power of two.
+    buckets: u32,
+}
+
+impl SourceSize {
+    /// With places for so many sources on each CPU; rounded up to a power of two.
+    pub(super) fn of(sources: u32) -> Self {
+        let buckets = sources.div_ceil(SOURCE_WAYS as u32);
+        Self {
+            buckets: buckets.max(1).next_power_of_two(),
+        }
+    }
+
+    /// Buckets of all stripes together.
+    fn entries(self) -> anyhow::Result<u32> {
+        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+        let entries = u32::try_from(cpus).ok();
+        let entries = entries.and_then(|cpus| self.buckets.checked_mul(cpus));
+        entries.with_context(|| {
+            format!(
+                "the table of sources is too large for {cpus} processors: lower `kernel_sources`"
+            )
+        })
+    }
+}
+
+impl Default for SourceSize {
+    fn default() -> Self {
+        Self::of(KERNEL_SOURCES)
+    }
 }
 
 /// Maps that outlive a generation, with the shape that they must have.
-fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
+fn shared_maps(sources: SourceSize) -> anyhow::Result<Vec<(&'static str, Shape)>> {
     let shape = |key, value, entries| Shape {
         key,
         value: value as u32,
         entries,
     };
+    let buckets = sources.entries()?;
     let array = |of: bans::Shape| shape(4, of.bytes, of.entries);
     Ok(vec![
         (
@@ -75,13 +113,10 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
                 CONNECTIONS,
             ),
         ),
-        (
-            "SOURCES",
-            shape(4, size_of::<SourceHeads>(), source_buckets()?),
-        ),
+        ("SOURCES", shape(4, size_of::<SourceHeads>(), buckets)),
         (
             "SOURCE_COUNTERS",
-            shape(4, size_of::<SourceBody>(), source_buckets()?),
+            shape(4, size_of::<SourceBody>(), buckets),
         ),
         ("VERDICTS", shape(4, size_of::<Counter>(), TOTALS)),
         ("RULE_HITS", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
@@ -102,12 +137,6 @@ fn shared_maps() -> anyhow::Result<Vec<(&'static str, Shape)>> {
     ])
 }
 
-/// Buckets of all stripes together.
-pub(super) fn source_buckets() -> anyhow::Result<u32> {
-    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
-    Ok(SOURCE_BUCKETS * cpus as u32)
-}
-
 /// A CPU's share of the sampled packets.
 fn sample_unit() -> anyhow::Result<u32> {
     let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
@@ -115,8 +144,8 @@ fn sample_unit() -> anyhow::Result<u32> {
 }
 
 /// Sees to it that pinned maps fit before they are reused.
-pub(super) fn check_pins(pins: &Pins) -> anyhow::Result<()> {
-    for (name, shape) in shared_maps()? {
+pub(super) fn check_pins(pins: &Pins, sources: SourceSize) -> anyhow::Result<()> {
+    for (name, shape) in shared_maps(sources)? {
         pins.keep_if_fits(name, shape)?;
     }
     Ok(())
@@ -172,6 +201,7 @@ impl Programs {
         let lines = compiled.image.len().div_ceil(LINE_WORDS);
         let lines = u32::try_from(lines).context("the image is too large")?;
         let ticks = super::ticks::ticks();
+        let buckets = purpose.sources.entries()?;
         let sample_unit = sample_unit()?;
         let cookies = u32::from(purpose.cookies && super::cookies::unsupported().is_none());
         let mut loader = EbpfLoader::new();
@@ -182,16 +212,16 @@ impl Programs {
             .override_global("OUTBOUND", compiled.outbound.as_slice(), true)
             .override_global("IMAGE_LINES", &lines, true)
             .override_global("INTERFACE", &purpose.interface, true)
-            .override_global("SOURCE_BUCKETS", &SOURCE_BUCKETS, true)
+            .override_global("SOURCE_BUCKETS", &purpose.sources.buckets, true)
             .override_global("SOURCE_SEED", &purpose.source_seed, true)
             .override_global("SAMPLE_UNIT", &sample_unit, true)
             .override_global("REPLAY", &replay, true)
             .override_global("COOKIES", &cookies, true)
             .override_global("MAY_SIGN", &may_sign, true)
-            .map_max_entries("SOURCES", source_buckets()?)
-            .map_max_entries("SOURCE_COUNTERS", source_buckets()?);
+            .map_max_entries("SOURCES", buckets)
+            .map_max_entries("SOURCE_COUNTERS", buckets);
         if let Some(pins) = pins {
-            for (name, _) in shared_maps()? {
+            for (name, _) in shared_maps(purpose.sources)? {
                 loader.map_pin_path(name, pins.map(name));
             }
             loader.map_pin_path("IMAGE", pins.image());
@@ -267,12 +297,17 @@ pub(super) struct Gate {
 
 impl Gate {
     /// Loads the gate and pins it with its maps. It goes back at `deadline` on the packet clock.
-    pub(super) fn load(pins: &Pins, interface: &str, deadline: u64) -> anyhow::Result<Self> {
+    pub(super) fn load(
+        pins: &Pins,
+        interface: &str,
+        deadline: u64,
+        sources: SourceSize,
+    ) -> anyhow::Result<Self> {
         let mut loader = EbpfLoader::new();
         loader
             .override_global("TRIAL_DEADLINE", &deadline, true)
-            .map_max_entries("SOURCES", source_buckets()?);
-        for (name, _) in shared_maps()? {
+            .map_max_entries("SOURCES", sources.entries()?);
+        for (name, _) in shared_maps(sources)? {
             loader.map_pin_path(name, pins.map(name));
         }
         loader

@@ -165,7 +165,7 @@ impl Swap<'_> {
         };
         for (slot, wanted) in self.settings.interfaces.iter().enumerate() {
             let name = &wanted.name;
-            let mut gate = Gate::load(self.pins, name, deadline)?;
+            let mut gate = Gate::load(self.pins, name, deadline, self.settings.source_size())?;
             let next = Pair::open(self.pins, Shelf::Next, name)?;
             gate.set(trial::ON_TRIAL, next.ingress.fd()?, next.egress.fd()?)?;
             match open_doors.get_mut(slot) {
@@ -230,6 +230,7 @@ impl Swap<'_> {
                 replay: false,
                 cookies: self.settings.cookies,
                 signatures: self.settings.signatures,
+                sources: self.settings.source_size(),
             })
             .collect();
         object::load(compiled, &purposes, Some(self.pins))

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use memmap2::MmapMut;
 
 use super::maps::Maps;
-use super::object::{self, Programs, Purpose};
+use super::object::{self, Programs, Purpose, SourceSize};
 use crate::detect::{HostCounts, SourceSample, Time};
 use crate::engine::builtin_name;
 use crate::policy::Compiled;
@@ -52,12 +52,12 @@ impl TestRun {
     /// Loads a compiled policy for a replay: time is what [`Self::judge`] is told, and no sockets
     /// are asked. The calling thread is bound to its CPU, because results are read from there.
     pub fn new(compiled: Compiled) -> anyhow::Result<Self> {
-        Self::load(compiled, true, false)
+        Self::load(compiled, true, false, SourceSize::default())
     }
 
     /// As [`Self::new`], with these signatures in force.
     pub fn with_signatures(compiled: Compiled, table: &SignatureTable) -> anyhow::Result<Self> {
-        let mut run = Self::load(compiled, true, true)?;
+        let mut run = Self::load(compiled, true, true, SourceSize::default())?;
         for (slot, signature) in table.slots.iter().enumerate() {
             let Signature {
                 until,
@@ -72,21 +72,32 @@ impl TestRun {
     /// Loads a compiled policy as it is loaded in service, to be timed: the clock is the kernel's
     /// own, and sockets are asked.
     pub fn live(compiled: Compiled) -> anyhow::Result<Self> {
-        Self::load(compiled, false, false)
+        Self::load(compiled, false, false, SourceSize::default())
     }
 
     /// As [`Self::live`], with room for signatures: all that the programs can be asked to do.
     pub fn live_and_signing(compiled: Compiled) -> anyhow::Result<Self> {
-        Self::load(compiled, false, true)
+        Self::load(compiled, false, true, SourceSize::default())
     }
 
-    fn load(compiled: Compiled, replay: bool, signatures: bool) -> anyhow::Result<Self> {
+    /// As [`Self::live`], with places for so many sources on each CPU.
+    pub fn live_with_sources(compiled: Compiled, sources: u32) -> anyhow::Result<Self> {
+        Self::load(compiled, false, false, SourceSize::of(sources))
+    }
+
+    fn load(
+        compiled: Compiled,
+        replay: bool,
+        signatures: bool,
+        sources: SourceSize,
+    ) -> anyhow::Result<Self> {
         let purpose = Purpose {
             interface: 0,
             source_seed: crate::engine::SOURCE_SEED,
             replay,
             cookies: !replay,
             signatures,
+            sources,
         };
         let mut programs = object::load(&compiled, &[purpose], None)?
             .pop()

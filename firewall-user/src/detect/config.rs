@@ -17,6 +17,10 @@ pub struct Config {
     /// Scans and sweeps pause, so theirs last at least as long as their windows.
     #[serde(with = "quiet")]
     pub quiet: Duration,
+    /// Places for sources that the kernel's table has on each CPU, 80 bytes each: a power of two, to
+    /// which it is rounded up, from 1,024 to 1,048,576. Another number begins with an empty table.
+    #[serde(deserialize_with = "kernel_sources")]
+    pub kernel_sources: u32,
     /// Most sources of which the detector keeps a memory (about 0.5 kB each); at least 1.
     #[serde(deserialize_with = "at_least_one")]
     pub tracked_sources: usize,
@@ -111,6 +115,7 @@ impl Default for Config {
         Self {
             rate_window: Duration::from_secs(2),
             quiet: Duration::from_secs(15),
+            kernel_sources: 1 << 17,
             tracked_sources: 65_536,
             active_alerts: 1_024,
             source: SourceRates::default(),
@@ -198,6 +203,17 @@ fn at_least_one<'de, D: Deserializer<'de>>(deserializer: D) -> Result<usize, D::
     Ok(value)
 }
 
+fn kernel_sources<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let value = u32::deserialize(deserializer)?;
+    if (1 << 10..=1 << 20).contains(&value) {
+        Ok(value.next_power_of_two())
+    } else {
+        Err(serde::de::Error::custom(format!(
+            "{value} must be between 1024 and 1048576: places for sources on each processor, 80 bytes each"
+        )))
+    }
+}
+
 /// A span written as `"2s"` or `"1m 30s"`, refused outside of its bounds.
 macro_rules! bounded_duration {
     ($name:ident, $low:literal ms to $high:literal ms, $bounds:literal) => {
@@ -268,6 +284,8 @@ mod tests {
             ("rate_window = '1ms'", "between 250ms and 1m"),
             ("quiet = '2h'", "between 1s and 1h"),
             ("tracked_sources = 0", "at least 1"),
+            ("kernel_sources = 1000", "between 1024 and 1048576"),
+            ("kernel_sources = 1048577", "between 1024 and 1048576"),
             ("[source]\nsyns = 0", "above 0"),
             ("[source]\nsyns = nan", "above 0"),
             ("[host]\nudp = -5", "above 0"),

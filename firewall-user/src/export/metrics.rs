@@ -12,6 +12,7 @@ use prometheus::{
 
 use super::{REVISION, VERSION};
 use crate::daemon::documents::{CookieReport, Count, RuleDocument};
+use crate::daemon::stopwatch::Stopwatch;
 use crate::datapath::{MapUse, Total};
 use crate::detect::{AlertKind, Severity, Subject};
 
@@ -26,6 +27,9 @@ pub struct Reading {
     /// Bans in force by origin.
     pub bans: [(&'static str, usize); 2],
     pub sources_tracked: usize,
+    /// How long the latest rounds took, and the look at all sources in each, at [`Stopwatch::SHARES`].
+    pub round_seconds: [f64; 3],
+    pub look_seconds: [f64; 3],
     /// The heaviest sources with their packets per second.
     pub top_sources: Vec<(IpAddr, f64)>,
     pub alert_totals: Vec<(AlertKind, Severity, u64)>,
@@ -276,6 +280,27 @@ fn policy(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
 }
 
 fn machinery(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
+    for (name, help, seconds) in [
+        (
+            "palisade_tick_seconds",
+            "How long a share of the last minute's rounds took at most.",
+            reading.round_seconds,
+        ),
+        (
+            "palisade_snapshot_seconds",
+            "How long the look at all sources took at most, in a share of the last minute's rounds.",
+            reading.look_seconds,
+        ),
+    ] {
+        let family = GaugeVec::new(Opts::new(name, help), &["quantile"])?;
+        registry.register(Box::new(family.clone()))?;
+        for (share, seconds) in Stopwatch::SHARES.iter().zip(seconds) {
+            let share = share.to_string();
+            family
+                .get_metric_with_label_values(&[share.as_str()])?
+                .set(seconds);
+        }
+    }
     let lost = IntCounter::new(
         "palisade_events_lost_total",
         "Sampled packets for which the ring buffer had no room.",
@@ -389,6 +414,8 @@ mod tests {
             }],
             bans: [("manual", 1), ("automatic", 0)],
             sources_tracked: 7,
+            round_seconds: [0.001, 0.004, 0.03],
+            look_seconds: [0.0005, 0.002, 0.02],
             top_sources: vec![("203.0.113.7".parse().expect("an address"), 12.5)],
             alert_totals: vec![(AlertKind::PortScan, Severity::Warning, 4)],
             active_alerts: vec![(AlertKind::SynFlood, Severity::Critical, Subject::Host)],
@@ -438,6 +465,8 @@ mod tests {
             "palisade_bans{origin=\"manual\"} 1",
             "palisade_bans{origin=\"automatic\"} 0",
             "palisade_sources_tracked 7",
+            "palisade_tick_seconds{quantile=\"0.99\"} 0.004",
+            "palisade_snapshot_seconds{quantile=\"1\"} 0.02",
             "palisade_source_packets_per_second{source=\"203.0.113.7\"} 12.5",
             "palisade_alerts_total{kind=\"port_scan\",severity=\"warning\"} 4",
             "palisade_alert_active{kind=\"syn_flood\",severity=\"critical\",subject=\"host\"} 1",

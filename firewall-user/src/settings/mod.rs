@@ -167,6 +167,7 @@ impl Settings {
             state_dir: self.state_dir.clone(),
             cookies: self.respond.syn_cookies != CookieMode::Off,
             signatures: self.respond.signature == SignatureMode::Enforce,
+            kernel_sources: self.detect.kernel_sources,
         }
     }
 }
@@ -230,6 +231,15 @@ mod tests {
         assert_eq!(settings.pin_dir, Path::new("/sys/fs/bpf/palisade"));
         assert_eq!(settings.metrics, DEFAULT_LISTEN.parse().ok());
         assert_eq!(settings.respond, RespondSettings::default());
+    }
+
+    #[test]
+    fn the_table_of_sources_has_the_size_that_is_asked_for() {
+        let size = |text: &str| parse(text).expect("taken").datapath().kernel_sources;
+        let interface = "interfaces = [\"eth0\"]\n";
+        assert_eq!(size(interface), crate::datapath::KERNEL_SOURCES);
+        let more = format!("{interface}[detect]\nkernel_sources = 200000\n");
+        assert_eq!(size(&more), 1 << 18);
     }
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use firewall_user::datapath::{AttachMode, Datapath, DatapathSettings, Egress, InterfaceSettings};
+use firewall_user::datapath::{
+    AttachMode, Datapath, DatapathSettings, Egress, InterfaceSettings, KERNEL_SOURCES,
+};
 use palisade_tests::leftovers::{BPF_FOLDER, PIN_PREFIX, remove_pins};
 use palisade_tests::topology::EDGE;
 use serde::Serialize;
@@ -138,6 +140,7 @@ impl Fence {
             state_dir: state.path().to_owned(),
             cookies: true,
             signatures: false,
+            kernel_sources: KERNEL_SOURCES,
         };
         let (datapath, _) = Datapath::start(settings, &policy_of(policy)?)?;
         Ok(Self {

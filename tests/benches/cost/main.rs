@@ -3,6 +3,7 @@
 
 mod cases;
 mod contender;
+mod daemon;
 mod data;
 mod instructions;
 mod kernel;
@@ -33,7 +34,7 @@ use subject::Group;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// Only these parts: cost, lines, features, classbench, egress, loading, wire, goodput
+    /// Only these parts: cost, lines, features, classbench, egress, loading, wire, goodput, daemon
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the report goes; the project's docs after a whole run, target/bench otherwise
@@ -47,7 +48,7 @@ struct Arguments {
     bench: bool,
 }
 
-const PARTS: [&str; 8] = [
+const PARTS: [&str; 9] = [
     "cost",
     "lines",
     "features",
@@ -56,6 +57,7 @@ const PARTS: [&str; 8] = [
     "loading",
     "wire",
     "goodput",
+    "daemon",
 ];
 
 // Few and long: for each call of the kernel's test run it waits for all other processors, and that is
@@ -92,6 +94,7 @@ fn measure() -> Result<()> {
     run.programs()?;
     run.loading()?;
     run.wire()?;
+    run.daemon()?;
     let report = &mut run.report;
     report.machine.load_average[1] = machine::load_average();
     report.targets = targets::judge(report);
@@ -166,6 +169,7 @@ impl<'a> Run<'a> {
                 loading: Vec::new(),
                 throughput: Vec::new(),
                 goodput: Vec::new(),
+                daemon: Vec::new(),
                 not_measured: Vec::new(),
             },
             folder: tempfile::tempdir()?,
@@ -238,6 +242,15 @@ impl<'a> Run<'a> {
         if self.wants("goodput") {
             let (quick, missing) = (self.arguments.quick, &mut self.report.not_measured);
             self.report.goodput = wire::goodput::measure(self.folder.path(), quick, missing)?;
+        }
+        Ok(())
+    }
+
+    fn daemon(&mut self) -> Result<()> {
+        if self.wants("daemon") {
+            let report = &mut self.report;
+            let (cpus, missing) = (report.machine.cpus, &mut report.not_measured);
+            report.daemon = daemon::measure(cpus, self.arguments.quick, missing)?;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use firewall_common::{Direction, Reason, Verdict};
-use firewall_user::datapath::{TestRun, clock};
+use firewall_user::datapath::{KERNEL_SOURCES, TestRun, clock};
 use firewall_user::policy::{Environment, Policy};
 use serde::Serialize;
 
@@ -52,8 +52,19 @@ impl Group {
         policy: &str,
         add: impl FnOnce(&mut Subject<'_>) -> Result<()>,
     ) {
+        self.subject_with_sources(name, policy, KERNEL_SOURCES, add);
+    }
+
+    /// The same with this many places for sources on each CPU.
+    pub fn subject_with_sources(
+        &mut self,
+        name: &str,
+        policy: &str,
+        sources: u32,
+        add: impl FnOnce(&mut Subject<'_>) -> Result<()>,
+    ) {
         let added = self
-            .load(name, policy)
+            .load(name, policy, sources)
             .and_then(|mut subject| add(&mut subject).map(|()| subject.run));
         match added {
             Ok(run) => self.runs.push(run),
@@ -65,10 +76,10 @@ impl Group {
         }
     }
 
-    fn load(&mut self, name: &str, policy: &str) -> Result<Subject<'_>> {
+    fn load(&mut self, name: &str, policy: &str, sources: u32) -> Result<Subject<'_>> {
         let compiled = policy_of(policy)?.compile(&Environment::default())?;
         let image_bytes = size_of_val(&compiled.image[..]) as u64;
-        let mut run = TestRun::live(compiled)?;
+        let mut run = TestRun::live_with_sources(compiled, sources)?;
         for (direction, program) in [
             (Direction::Inbound, "ingress"),
             (Direction::Outbound, "egress"),

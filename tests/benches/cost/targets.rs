@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::cases::{classbench, rules, sets, whole};
 use crate::contender::Heat;
+use crate::daemon::{RATE, SOURCES, Watching};
 use crate::report::Report;
 use crate::wire::contest::{ADDRESSES, PREFIXES};
 use crate::wire::filters::Kind;
@@ -68,6 +69,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
     wire(report, &mut targets);
     goodput(report, &mut targets);
     loading(report, &mut targets);
+    watching(report, &mut targets);
     targets
 }
 
@@ -290,6 +292,49 @@ fn goodput(report: &Report, targets: &mut Vec<Target>) {
                 ),
                 reached: ratio.map(|ratio| ratio >= times),
             });
+        }
+    }
+}
+
+/// The daemon beside a million sources.
+fn watching(report: &Report, targets: &mut Vec<Target>) {
+    let crowd = |line: &&Watching| line.sources >= u64::from(SOURCES) * 9 / 10;
+    for line in report.daemon.iter().filter(crowd) {
+        let under = format!(
+            "The daemon with {} sources in {} places on each CPU, {} a second to {}",
+            line.sources,
+            line.places,
+            RATE,
+            match line.services {
+                1 => "one service".to_owned(),
+                services => format!("each of {services} services"),
+            }
+        );
+        let mebibytes = line.memory as f64 / f64::from(1 << 20);
+        for (what, wanted, value, bound, unit) in [
+            (
+                "processor",
+                "10% of one core",
+                line.processor_share * 100.0,
+                10.0,
+                "%",
+            ),
+            ("memory of its own", "200 MiB", mebibytes, 200.0, " MiB"),
+            ("longest round", "50 ms", line.round[2] * 1e3, 50.0, " ms"),
+            (
+                "longest look at all sources",
+                "20 ms",
+                line.look[2] * 1e3,
+                20.0,
+                " ms",
+            ),
+        ] {
+            targets.push(at_most(
+                &format!("{under}: {what}"),
+                format!("at most {wanted}"),
+                Some((value, bound)),
+                unit,
+            ));
         }
     }
 }

@@ -34,6 +34,7 @@ use super::pulse::Pulse;
 use super::rates::Rates;
 use super::reload::Orders;
 use super::signing::Signing;
+use super::stopwatch::Stopwatch;
 use super::warden::Warden;
 use crate::datapath::{Applied, Datapath, clock};
 use crate::detect::signature::{Limits, Watch};
@@ -74,6 +75,9 @@ pub struct Keeper {
     incidents: IncidentLog,
     chronicle: Chronicle,
     rates: Rates,
+    /// How long rounds took, and the look at the table of sources in each.
+    rounds: Stopwatch,
+    looks: Stopwatch,
     ledger: Ledger,
     chores: Chores,
     /// Looks for the signatures of floods.
@@ -167,6 +171,8 @@ impl Keeper {
             incidents,
             chronicle,
             rates: Rates::default(),
+            rounds: Stopwatch::default(),
+            looks: Stopwatch::default(),
             ledger,
             chores: Chores::default(),
             watch,

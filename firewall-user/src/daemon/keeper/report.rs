@@ -215,6 +215,8 @@ impl Keeper {
                 (Origin::Automatic.name(), bans.automatic),
             ],
             sources_tracked: self.sources_tracked(),
+            round_seconds: self.rounds.quantiles(),
+            look_seconds: self.looks.quantiles(),
             top_sources: top
                 .into_iter()
                 .map(|source| (source.source, source.packets_per_second))

@@ -15,12 +15,21 @@ const SECOND: Duration = Duration::from_secs(1);
 impl Keeper {
     /// One round.
     pub fn tick(&mut self) -> anyhow::Result<()> {
+        let started = Instant::now();
+        let round = self.round();
+        self.rounds.note(started.elapsed());
+        round
+    }
+
+    fn round(&mut self) -> anyhow::Result<()> {
         self.look_after_trial()?;
         let time = now();
         let sightings = self.datapath.sightings();
         self.events.extend(&sightings);
         let host = self.datapath.host_counts()?;
+        let looked = Instant::now();
         let (clock, sources) = self.datapath.sources();
+        self.looks.note(looked.elapsed());
         let snapshot = Snapshot {
             time,
             clock,

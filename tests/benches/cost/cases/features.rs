@@ -117,6 +117,13 @@ pub fn add(group: &mut Group, folder: &Path) -> Result<()> {
         subject.hot(CASE, &frame, Reason::Default)?;
         subject.cold_any(CASE, &frame)
     });
+    for places in [1 << 15, 1 << 19, 1 << 20] {
+        let name = format!("`kernel_sources` = {places}");
+        group.subject_with_sources(&name, &policy_with(""), places, |subject| {
+            subject.hot(CASE, &frame, Reason::Default)?;
+            subject.cold_any(CASE, &frame)
+        });
+    }
     group.subject("a packet of a connection", &policy_with(""), |subject| {
         let (opening, answer) = opening_and_answer(STRANGER[0])?;
         subject.judge(&opening, Direction::Outbound)?;

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cases::lines::Lines;
 use crate::contender::{Heat, Line};
+use crate::daemon::Watching;
 use crate::load::LoadTime;
 use crate::machine::Machine;
 use crate::subject::Program;
@@ -29,6 +30,7 @@ pub struct Report {
     pub loading: Vec<LoadTime>,
     pub throughput: Vec<Throughput>,
     pub goodput: Vec<Goodput>,
+    pub daemon: Vec<Watching>,
     /// What could not be measured, and why.
     pub not_measured: Vec<String>,
 }

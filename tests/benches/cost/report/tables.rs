@@ -46,6 +46,7 @@ impl Report {
             section("loading", "Putting a policy in force", self.loads()),
             section("wire", "Packets per second over a wire", self.wire()),
             section("goodput", "Goodput under a flood", self.goodput()),
+            section("daemon", "What watching costs", self.watching()),
             section("missing", "Not measured in this run", self.missing()),
         ]
     }
@@ -270,6 +271,43 @@ impl Report {
                 share.map_or_else(|| "-".to_owned(), |share| format!("{:.0}%", share * 100.0)),
                 line.errors.to_string(),
             ]);
+        }
+        table.to_string()
+    }
+
+    fn watching(&self) -> String {
+        let header = [
+            "places on each CPU",
+            "MiB of table",
+            "services",
+            "packets a second",
+            "sources",
+            "% of a processor",
+            "MiB of its own",
+            "round, ms: half",
+            "99%",
+            "most",
+            "look at the sources, ms: half",
+            "99%",
+            "most",
+            "alerts",
+        ];
+        let mut table = table(&header, 0);
+        let mebibytes = |bytes: u64| format!("{:.0}", bytes as f64 / f64::from(1 << 20));
+        for line in &self.daemon {
+            let mut row = vec![
+                line.places.to_string(),
+                mebibytes(line.table),
+                line.services.to_string(),
+                format!("{:.0}", line.packets_per_second),
+                line.sources.to_string(),
+                format!("{:.1}", line.processor_share * 100.0),
+                mebibytes(line.memory),
+            ];
+            let times = line.round.iter().chain(&line.look);
+            row.extend(times.map(|time| format!("{:.1}", time * 1e3)));
+            row.push(line.alerts.to_string());
+            table.add_row(row);
         }
         table.to_string()
     }
