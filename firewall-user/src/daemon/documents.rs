@@ -348,6 +348,9 @@ pub struct SourcesQuery {
     pub by: SourceOrder,
     #[serde(default = "default_source_limit")]
     pub limit: usize,
+    /// Sums of IPv4 /24s and IPv6 /48s instead.
+    #[serde(default)]
+    pub prefixes: bool,
 }
 
 fn default_source_limit() -> usize {
@@ -382,6 +385,9 @@ pub struct Sources {
     /// How many sources are known in all.
     pub tracked: usize,
     pub sources: Vec<SourceDocument>,
+    /// What was asked for instead of sources.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<PrefixDocument>,
 }
 
 /// One source; rates are averages over about ten seconds.
@@ -394,6 +400,24 @@ pub struct SourceDocument {
     pub syns_per_second: f64,
     pub requests_per_second: f64,
     /// Since the source entered the table.
+    pub packets: u64,
+    pub bytes: u64,
+    pub syns: u64,
+    pub requests: u64,
+    pub drops: u64,
+    pub failed: u64,
+    pub last_seen: Timestamp,
+}
+
+/// The sources of an IPv4 /24 or an IPv6 /48, summed up: those that sent something lately.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PrefixDocument {
+    pub prefix: IpNet,
+    pub sources: usize,
+    pub packets_per_second: f64,
+    pub bytes_per_second: f64,
+    pub syns_per_second: f64,
+    pub requests_per_second: f64,
     pub packets: u64,
     pub bytes: u64,
     pub syns: u64,

@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use firewall_common::layout::SourceCounters;
+use ipnet::IpNet;
 use jiff::Timestamp;
 
-use super::documents::{SourceDocument, SourceOrder};
-use crate::detect::{SourceSample, Time};
+use super::documents::{PrefixDocument, SourceDocument, SourceOrder};
+use crate::detect::{SourceSample, Time, prefix_of};
 
 /// Time constant of the average: after it, a steady rate shows to 63 %.
 const WINDOW_SECONDS: f64 = 10.0;
@@ -102,6 +103,27 @@ impl Rates {
             .collect()
     }
 
+    /// The `limit` heaviest prefixes, by the sum of their sources' rates, then totals.
+    pub fn top_prefixes(&self, by: SourceOrder, limit: usize) -> Vec<PrefixDocument> {
+        let now = self.time.unwrap_or_default();
+        let mut sums: HashMap<IpNet, Sum> = HashMap::new();
+        for (source, entry) in &self.sources {
+            let sum = sums.entry(prefix_of(*source)).or_default();
+            sum.add(entry, entry.rates_at(now));
+        }
+        let index = by as usize;
+        let mut sums: Vec<(IpNet, Sum)> = sums.into_iter().collect();
+        sums.sort_unstable_by(|(left, one), (right, other)| {
+            other.rates[index]
+                .total_cmp(&one.rates[index])
+                .then_with(|| other.counts[index].cmp(&one.counts[index]))
+                .then_with(|| left.cmp(right))
+        });
+        sums.truncate(limit);
+        let sums = sums.into_iter();
+        sums.map(|(prefix, sum)| sum.document(prefix)).collect()
+    }
+
     /// Keeps `most` of those who send most packets, and with them, whoever sends as many as the last.
     fn forget_the_least(&mut self, most: usize) {
         let now = self.time.unwrap_or_default();
@@ -125,16 +147,14 @@ impl Entry {
     }
 
     fn document(&self, source: IpAddr, now: Time) -> SourceDocument {
-        // Rates below a thousandth are the tail of the average, not traffic.
-        let rates = self.rates_at(now);
-        let rate = |index: usize| (rates[index] * 1000.0).round() / 1000.0;
+        let rates = self.rates_at(now).map(rounded);
         let [packets, bytes, syns, requests] = self.counts;
         SourceDocument {
             source,
-            packets_per_second: rate(0),
-            bytes_per_second: rate(1),
-            syns_per_second: rate(2),
-            requests_per_second: rate(3),
+            packets_per_second: rates[0],
+            bytes_per_second: rates[1],
+            syns_per_second: rates[2],
+            requests_per_second: rates[3],
             packets,
             bytes,
             syns,
@@ -153,6 +173,57 @@ fn counts(counters: &SourceCounters) -> Counts {
         counters.syns.into(),
         counters.requests.into(),
     ]
+}
+
+/// What the sources of a prefix come to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sum {
+    sources: usize,
+    counts: Counts,
+    drops: u64,
+    failed: u64,
+    last_seen: Time,
+    rates: [f64; 4],
+}
+
+impl Sum {
+    fn add(&mut self, entry: &Entry, rates: [f64; 4]) {
+        self.sources += 1;
+        for (sum, count) in self.counts.iter_mut().zip(entry.counts) {
+            *sum = sum.saturating_add(count);
+        }
+        for (sum, rate) in self.rates.iter_mut().zip(rates) {
+            *sum += rate;
+        }
+        self.drops = self.drops.saturating_add(entry.drops);
+        self.failed = self.failed.saturating_add(entry.failed.into());
+        self.last_seen = self.last_seen.max(entry.last_seen);
+    }
+
+    fn document(&self, prefix: IpNet) -> PrefixDocument {
+        let [packets, bytes, syns, requests] = self.counts;
+        let rates = self.rates.map(rounded);
+        PrefixDocument {
+            prefix,
+            sources: self.sources,
+            packets_per_second: rates[0],
+            bytes_per_second: rates[1],
+            syns_per_second: rates[2],
+            requests_per_second: rates[3],
+            packets,
+            bytes,
+            syns,
+            requests,
+            drops: self.drops,
+            failed: self.failed,
+            last_seen: Timestamp::from_nanosecond(self.last_seen.into()).unwrap_or_default(),
+        }
+    }
+}
+
+/// Rates below a thousandth are the tail of the average, not traffic.
+fn rounded(rate: f64) -> f64 {
+    (rate * 1000.0).round() / 1000.0
 }
 
 /// Seconds between two times; none when the later is not later.
@@ -261,6 +332,41 @@ mod tests {
             rate(&silent)
         );
         assert!(rate(&told) > 0.5);
+    }
+
+    #[test]
+    fn prefixes_are_the_sums_of_their_sources() {
+        let mut rates = Rates::default();
+        rates.update(SECOND, &[]);
+        let other = SourceSample {
+            source: IpAddr::from([198, 51, 100, 7]),
+            ..sample(0, 250, 0)
+        };
+        rates.update(2 * SECOND, &[sample(1, 200, 3), sample(2, 100, 4), other]);
+        let top = rates.top_prefixes(SourceOrder::Packets, 9);
+        let told: Vec<_> = top
+            .iter()
+            .map(|prefix| {
+                (
+                    prefix.prefix.to_string(),
+                    prefix.sources,
+                    prefix.packets,
+                    prefix.syns,
+                )
+            })
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("203.0.113.0/24".to_owned(), 2, 300, 7),
+                ("198.51.100.0/24".to_owned(), 1, 250, 0),
+            ]
+        );
+        let single = rates.top(SourceOrder::Packets, 9);
+        let sum: f64 = single.iter().map(|source| source.packets_per_second).sum();
+        let sums: f64 = top.iter().map(|prefix| prefix.packets_per_second).sum();
+        assert!((sum - sums).abs() < 0.01, "{sum} {sums}");
+        assert_eq!(rates.top_prefixes(SourceOrder::Syns, 1)[0].syns, 7);
     }
 
     #[test]

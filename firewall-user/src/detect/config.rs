@@ -28,6 +28,7 @@ pub struct Config {
     #[serde(deserialize_with = "at_least_one")]
     pub active_alerts: usize,
     pub source: SourceRates,
+    pub prefix: PrefixRates,
     pub host: HostRates,
     pub port_scan: PortScan,
     pub host_sweep: HostSweep,
@@ -41,6 +42,22 @@ pub struct SourceRates {
     #[serde(deserialize_with = "positive")]
     pub packets: f64,
     /// SYNs that no further packet of the source follows (`syn_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub syns: f64,
+    /// Requests, echo requests included (`request_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub requests: f64,
+}
+
+/// `[detect.prefix]`: what an IPv4 /24 or an IPv6 /48 may send per second when no single source of it
+/// stands out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PrefixRates {
+    /// Packets of any kind (`traffic_spike`).
+    #[serde(deserialize_with = "positive")]
+    pub packets: f64,
+    /// SYNs that no further packet follows (`syn_flood`).
     #[serde(deserialize_with = "positive")]
     pub syns: f64,
     /// Requests, echo requests included (`request_flood`).
@@ -119,6 +136,7 @@ impl Default for Config {
             tracked_sources: 65_536,
             active_alerts: 1_024,
             source: SourceRates::default(),
+            prefix: PrefixRates::default(),
             host: HostRates::default(),
             port_scan: PortScan::default(),
             host_sweep: HostSweep::default(),
@@ -132,6 +150,16 @@ impl Default for SourceRates {
             packets: 50_000.0,
             syns: 200.0,
             requests: 1_000.0,
+        }
+    }
+}
+
+impl Default for PrefixRates {
+    fn default() -> Self {
+        Self {
+            packets: 100_000.0,
+            syns: 200.0,
+            requests: 500.0,
         }
     }
 }

@@ -4,6 +4,7 @@ use super::book::{Book, Details, Quiet, RELEASE, Sign};
 use super::host::{Host, Tally};
 use super::outgoing::Outgoing;
 use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
+use super::prefixes::{Prefixes, Share};
 use super::sources::{Interval, Rate, Sources, Spans};
 use super::{Alert, AlertChange, AlertKind, Config, Snapshot, Subject, Time};
 
@@ -20,6 +21,7 @@ pub struct Detector {
     spans: Spans,
     latest: Option<Time>,
     sources: Sources,
+    prefixes: Prefixes,
     host: Host,
     outgoing: Outgoing,
     book: Book,
@@ -39,6 +41,7 @@ impl Detector {
             spans,
             latest: None,
             sources: Sources::new(spans, config.tracked_sources),
+            prefixes: Prefixes::new(spans.rate),
             host: Host::new(spans.rate),
             outgoing: Outgoing::default(),
             book: Book::new(
@@ -130,6 +133,7 @@ impl Detector {
         self.latest = Some(snapshot.time);
         self.sources
             .rebase(snapshot.time, snapshot.clock, &snapshot.sources);
+        self.prefixes.clear();
         self.host.rebase(&snapshot.host);
         self.outgoing = Outgoing::default();
         self.book.close();
@@ -140,6 +144,7 @@ impl Detector {
     fn judge_sources(&mut self, interval: Interval, snapshot: &Snapshot) -> (Tally, Vec<Busy>) {
         let now = interval.now;
         let (config, spans, book) = (&self.config, self.spans, &mut self.book);
+        let prefixes = &mut self.prefixes;
         let (mut tally, mut remarkable) = (Tally::default(), Vec::new());
         let limit = |rate: f64| rate * RELEASE * seconds(spans.rate);
         let many_packets = limit(config.source.packets);
@@ -169,6 +174,20 @@ impl Detector {
                     (false, true) => tally.accounted_syns += sums[Rate::Syns as usize],
                     (_, false) => tally.completed += f64::from(delta.completed),
                 }
+                let is_named = |kind| book.fires(kind, subject);
+                if !accounted_for
+                    && !is_named(AlertKind::RequestFlood)
+                    && !is_named(AlertKind::TrafficSpike)
+                {
+                    prefixes.add(
+                        interval,
+                        &Share {
+                            source,
+                            delta,
+                            sums,
+                        },
+                    );
+                }
                 let busy = Busy {
                     source,
                     packets: sums[Rate::Packets as usize],
@@ -181,6 +200,7 @@ impl Detector {
                 }
             },
         );
+        tally.accounted_syns += prefixes.judge(book, now, &config.prefix);
         (tally, remarkable)
     }
 

@@ -14,6 +14,7 @@ mod input;
 mod outgoing;
 mod pace;
 mod per_source;
+mod prefixes;
 mod sighting;
 pub mod signature;
 mod sources;
@@ -25,6 +26,7 @@ pub use detector::*;
 pub use incident::*;
 pub use input::*;
 pub use pace::*;
+pub use prefixes::prefix_of;
 pub use sighting::*;
 
 #[cfg(test)]

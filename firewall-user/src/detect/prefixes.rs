@@ -162,8 +162,9 @@ impl Prefixes {
             return;
         }
         self.swept = now;
-        self.tracks
-            .retain(|_, track| track.rates.sums(now, span)[Column::Packets as usize] >= FEW_PACKETS);
+        self.tracks.retain(|_, track| {
+            track.rates.sums(now, span)[Column::Packets as usize] >= FEW_PACKETS
+        });
     }
 
     #[cfg(test)]
@@ -258,7 +259,13 @@ impl View<'_> {
     fn request_flood(&self, book: &mut Book, expected: f64) {
         let requests = self.sum(Column::Requests);
         let kind = AlertKind::RequestFlood;
-        self.note(book, (kind, Column::Requests), requests, expected, "requests");
+        self.note(
+            book,
+            (kind, Column::Requests),
+            requests,
+            expected,
+            "requests",
+        );
     }
 
     fn packet_spike(&self, book: &mut Book, expected: f64) {

@@ -292,7 +292,7 @@ fn machinery(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
             reading.look_seconds,
         ),
     ] {
-        let family = GaugeVec::new(Opts::new(name, help), &["quantile"])?;
+        let family = GaugeVec::new(Opts::new(name, help), &["share"])?;
         registry.register(Box::new(family.clone()))?;
         for (share, seconds) in Stopwatch::SHARES.iter().zip(seconds) {
             let share = share.to_string();
@@ -465,8 +465,8 @@ mod tests {
             "palisade_bans{origin=\"manual\"} 1",
             "palisade_bans{origin=\"automatic\"} 0",
             "palisade_sources_tracked 7",
-            "palisade_tick_seconds{quantile=\"0.99\"} 0.004",
-            "palisade_snapshot_seconds{quantile=\"1\"} 0.02",
+            "palisade_tick_seconds{share=\"0.99\"} 0.004",
+            "palisade_snapshot_seconds{share=\"1\"} 0.02",
             "palisade_source_packets_per_second{source=\"203.0.113.7\"} 12.5",
             "palisade_alerts_total{kind=\"port_scan\",severity=\"warning\"} 4",
             "palisade_alert_active{kind=\"syn_flood\",severity=\"critical\",subject=\"host\"} 1",

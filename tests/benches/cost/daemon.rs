@@ -81,7 +81,7 @@ fn watch(places: u32, services: usize, cpus: usize, time: Duration) -> Result<Wa
     )?;
     daemon.launch()?;
     let process = daemon.process()?.id();
-    send(&wire, cpus, |sender, socket| {
+    send(&wire, cpus, move |sender, socket| {
         let opening = Frames::new(0)?;
         let share = SOURCES.div_ceil(cpus as u32);
         for source in sender * share..SOURCES.min((sender + 1) * share) {
@@ -104,7 +104,7 @@ fn watch(places: u32, services: usize, cpus: usize, time: Duration) -> Result<Wa
     let scrape = daemon.scrape()?;
     let quantiles = |family| {
         ["0.5", "0.99", "1"]
-            .map(|share| metric(&scrape, family, &[&format!("quantile=\"{share}\"")]))
+            .map(|share| metric(&scrape, family, &[&format!("share=\"{share}\"")]))
     };
     let watching = Watching {
         places,

@@ -25,13 +25,27 @@ pub async fn rules(State(control): State<Control>) -> Result<Json<Rules>, Failur
 
 pub async fn sources(
     State(control): State<Control>,
-    Asked(SourcesQuery { by, limit }): Asked<SourcesQuery>,
+    Asked(query): Asked<SourcesQuery>,
 ) -> Result<Json<Sources>, Failure> {
-    let limit = limit.min(MOST_ROWS);
-    let sources = control.fence.call(move |keeper| Sources {
+    let SourcesQuery {
         by,
-        tracked: keeper.sources_tracked(),
-        sources: keeper.rates().top(by, limit),
+        limit,
+        prefixes,
+    } = query;
+    let limit = limit.min(MOST_ROWS);
+    let sources = control.fence.call(move |keeper| {
+        let rates = keeper.rates();
+        let (sources, prefixes) = if prefixes {
+            (Vec::new(), rates.top_prefixes(by, limit))
+        } else {
+            (rates.top(by, limit), Vec::new())
+        };
+        Sources {
+            by,
+            tracked: keeper.sources_tracked(),
+            sources,
+            prefixes,
+        }
     });
     Ok(Json(sources.await?))
 }

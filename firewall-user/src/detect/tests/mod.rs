@@ -4,6 +4,7 @@
 mod accidents;
 mod floods;
 mod outgoing;
+mod prefixes;
 mod scans;
 mod scene;
 mod syn_floods;
