@@ -63,6 +63,8 @@ struct Entry {
     alert: Alert,
     last_sign: Time,
     reported: f64,
+    /// It is not over before.
+    kept_until: Time,
 }
 
 impl Book {
@@ -108,6 +110,13 @@ impl Book {
         }
     }
 
+    /// Keeps an alert, if it fires, at least until then: what is slow pauses for long.
+    pub fn keep(&mut self, kind: AlertKind, subject: Subject, until: Time) {
+        if let Some(entry) = self.entries.get_mut(&(kind, subject)) {
+            entry.kept_until = entry.kept_until.max(until);
+        }
+    }
+
     /// Whether an alert of this kind and subject fires.
     pub fn fires(&self, kind: AlertKind, subject: Subject) -> bool {
         self.entries.contains_key(&(kind, subject))
@@ -116,7 +125,10 @@ impl Book {
     /// Resolves what has been quiet for long enough, and gives all changes since the last time.
     pub fn settle(&mut self, now: Time) -> Vec<AlertChange> {
         let quiet = self.quiet;
-        self.resolve(|entry| now.saturating_sub(entry.last_sign) >= quiet.of(entry.alert.kind));
+        self.resolve(|entry| {
+            now >= entry.kept_until
+                && now.saturating_sub(entry.last_sign) >= quiet.of(entry.alert.kind)
+        });
         std::mem::take(&mut self.changes)
     }
 
@@ -166,6 +178,7 @@ impl Book {
             reported: alert.observed,
             alert,
             last_sign: now,
+            kept_until: 0,
         };
         self.entries.insert((sign.kind, sign.subject), entry);
     }

@@ -6,6 +6,7 @@ use super::outgoing::Outgoing;
 use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
 use super::prefixes::{Prefixes, Share};
 use super::sources::{Interval, Rate, Sources, Spans};
+use super::watchers::Watchers;
 use super::{Alert, AlertChange, AlertKind, Config, Snapshot, Subject, Time};
 
 /// A clock that is set back by less than this stands still meanwhile; by more, and the detector
@@ -24,6 +25,7 @@ pub struct Detector {
     prefixes: Prefixes,
     host: Host,
     outgoing: Outgoing,
+    watchers: Watchers,
     book: Book,
 }
 
@@ -44,6 +46,7 @@ impl Detector {
             prefixes: Prefixes::new(spans.rate),
             host: Host::new(spans.rate),
             outgoing: Outgoing::default(),
+            watchers: Watchers::new(),
             book: Book::new(
                 config.active_alerts,
                 Quiet {
@@ -87,6 +90,7 @@ impl Detector {
         self.judge_busy(interval.now, &busy);
         self.outgoing
             .judge(&mut self.book, interval, &snapshot.sightings);
+        self.watchers.judge(&mut self.book, interval, snapshot);
         self.book.settle(interval.now)
     }
 
@@ -136,6 +140,7 @@ impl Detector {
         self.prefixes.clear();
         self.host.rebase(&snapshot.host);
         self.outgoing = Outgoing::default();
+        self.watchers.clear();
         self.book.close();
         self.book.settle(snapshot.time)
     }

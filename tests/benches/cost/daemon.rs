@@ -103,8 +103,7 @@ fn watch(places: u32, services: usize, cpus: usize, time: Duration) -> Result<Wa
     let memory = anonymous_memory(process)?;
     let scrape = daemon.scrape()?;
     let quantiles = |family| {
-        ["0.5", "0.99", "1"]
-            .map(|share| metric(&scrape, family, &[&format!("share=\"{share}\"")]))
+        ["0.5", "0.99", "1"].map(|share| metric(&scrape, family, &[&format!("share=\"{share}\"")]))
     };
     let watching = Watching {
         places,

@@ -3,8 +3,11 @@
 
 mod accidents;
 mod floods;
+mod logins;
 mod outgoing;
 mod prefixes;
 mod scans;
 mod scene;
+mod slow_scans;
 mod syn_floods;
+mod wire;
