@@ -24,6 +24,7 @@ mod reload;
 mod rounds;
 mod service;
 mod signing;
+mod sockets;
 mod stack;
 pub mod stopwatch;
 mod warden;

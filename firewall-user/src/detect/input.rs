@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use firewall_common::layout::{Counter, SourceCounters, Uses};
 use firewall_common::{Direction, Verdict};
 
-use super::Sighting;
+use super::{Sighting, SocketSample};
 
 /// Nanoseconds since the Unix epoch; in a replay, the capture's time.
 pub type Time = u64;
@@ -27,6 +27,9 @@ pub struct Snapshot {
     pub banned: HashSet<IpAddr>,
     /// Packets that were seen since the previous snapshot: a sample.
     pub sightings: Vec<Sighting>,
+    /// Connections to this host's services, when somebody looked at the socket table since the
+    /// previous snapshot.
+    pub sockets: Option<Vec<SocketSample>>,
 }
 
 /// The use of a service: of a rule that lets something in. Cumulative, established packets of its

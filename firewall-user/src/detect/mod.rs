@@ -10,6 +10,8 @@ mod delta;
 mod detector;
 mod exchange;
 mod fifo;
+mod forged;
+mod holders;
 mod host;
 mod incident;
 mod input;
@@ -21,6 +23,7 @@ mod prefixes;
 mod scanners;
 mod sighting;
 pub mod signature;
+mod socket;
 mod sources;
 mod walk;
 mod watchers;
@@ -34,6 +37,7 @@ pub use input::*;
 pub use pace::*;
 pub use prefixes::prefix_of;
 pub use sighting::*;
+pub use socket::*;
 
 #[cfg(test)]
 mod tests;

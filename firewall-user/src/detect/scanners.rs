@@ -79,10 +79,10 @@ impl Scanners {
         *self = Self::new();
     }
 
-    /// Takes in what an attempt came to. `has_control` tells whether the client has a connection of
-    /// the kind that arranges others.
-    pub fn note(&mut self, attempt: &Attempt, has_control: bool) {
-        let Some(evidence) = weigh(attempt, has_control) else {
+    /// Takes in what an attempt came to. It is `doubtful` whether it says much about its source: when the
+    /// client has a connection of the kind that arranges others, or its packets used to take another way.
+    pub fn note(&mut self, attempt: &Attempt, doubtful: bool) {
+        let Some(evidence) = weigh(attempt, doubtful) else {
             return;
         };
         let parties = &attempt.parties;
@@ -192,7 +192,7 @@ impl Scanners {
 }
 
 /// What an attempt says about its source; `None` if nothing.
-fn weigh(attempt: &Attempt, has_control: bool) -> Option<Evidence> {
+fn weigh(attempt: &Attempt, doubtful: bool) -> Option<Evidence> {
     let parties = &attempt.parties;
     let udp = matches!(parties.protocol, protocol::UDP | protocol::UDPLITE);
     let high = parties.server_port >= 1024;
@@ -213,8 +213,8 @@ fn weigh(attempt: &Attempt, has_control: bool) -> Option<Evidence> {
             Evidence::Failure
         });
     }
-    // FTP's data connections come from its port 20, or go where its control connection said.
-    let arranged = parties.client_port == 20 || (has_control && high);
+    // FTP's data connections come from its port 20, where they do not go where it said.
+    let arranged = parties.client_port == 20 || doubtful;
     let ordinary = parties.protocol == protocol::TCP && attempt.probe == Probe::Ordinary;
     let other = !matches!(
         parties.protocol,

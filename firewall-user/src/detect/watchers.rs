@@ -2,10 +2,15 @@
 
 use super::book::Book;
 use super::exchange::{Event, Exchanges};
+use super::forged::Forged;
+use super::holders::Holders;
 use super::logins::Logins;
 use super::scanners::Scanners;
 use super::sources::Interval;
-use super::{AlertKind, Snapshot, Subject};
+use super::{AlertKind, Snapshot, Subject, Time};
+
+/// How often open connections are looked through.
+const LOOK: Time = 2_000_000_000;
 
 /// All of them, over one stream of packets.
 #[derive(Debug)]
@@ -13,6 +18,9 @@ pub(super) struct Watchers {
     exchanges: Exchanges,
     scanners: Scanners,
     logins: Logins,
+    holders: Holders,
+    forged: Forged,
+    looked: Time,
     events: Vec<Event>,
 }
 
@@ -22,6 +30,9 @@ impl Watchers {
             exchanges: Exchanges::new(),
             scanners: Scanners::new(),
             logins: Logins::new(),
+            holders: Holders::default(),
+            forged: Forged::new(),
+            looked: 0,
             events: Vec::new(),
         }
     }
@@ -31,6 +42,9 @@ impl Watchers {
         self.exchanges.clear();
         self.scanners.clear();
         self.logins.clear();
+        self.holders.clear();
+        self.forged.clear();
+        self.looked = 0;
     }
 
     /// Takes in what was seen since the last tick, and notes what stands out.
@@ -38,6 +52,7 @@ impl Watchers {
         let now = interval.now;
         let mut events = std::mem::take(&mut self.events);
         for sighting in &snapshot.sightings {
+            self.forged.see(sighting);
             self.exchanges
                 .see(sighting, &mut |event| events.push(event));
         }
@@ -46,15 +61,29 @@ impl Watchers {
         for event in events.drain(..) {
             match event {
                 Event::Attempt(attempt) => {
-                    let arranged = self.exchanges.arranges(&attempt.parties);
-                    self.scanners.note(&attempt, arranged);
+                    // What a data connection does, or perhaps somebody else, weighs little.
+                    let doubtful = self.forged.is_astray(&attempt)
+                        || (attempt.parties.server_port >= 1024
+                            && self.exchanges.arranges(&attempt.parties));
+                    self.scanners.note(&attempt, doubtful);
                 }
-                Event::Ended(session) => self.logins.note(now, &session, book),
+                Event::Ended(session) => {
+                    self.forged.learn(&session);
+                    self.logins.note(now, &session, book);
+                }
             }
         }
         self.events = events;
         // In a flood with forged sources, only who has shown to be there is named.
         let flooded = book.fires(AlertKind::SynFlood, Subject::Host);
         self.scanners.judge(now, flooded, book);
+        self.forged.judge(interval, book);
+        if let Some(sockets) = &snapshot.sockets {
+            self.holders.judge_sockets(now, sockets, book);
+        }
+        if now.saturating_sub(self.looked) >= LOOK {
+            self.looked = now;
+            self.holders.judge_seen(now, self.exchanges.open(), book);
+        }
     }
 }

@@ -34,6 +34,7 @@ use super::pulse::Pulse;
 use super::rates::Rates;
 use super::reload::Orders;
 use super::signing::Signing;
+use super::sockets::SocketWatch;
 use super::stopwatch::Stopwatch;
 use super::warden::Warden;
 use crate::datapath::{Applied, Datapath, clock};
@@ -71,6 +72,8 @@ pub struct Keeper {
     /// Where people find the latest sampled packets.
     events: EventRing,
     detector: Detector,
+    /// Looks at connections to this host's services.
+    sockets: SocketWatch,
     alerts: AlertLog,
     incidents: IncidentLog,
     chronicle: Chronicle,
@@ -144,6 +147,7 @@ impl Keeper {
         });
         let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
+            sockets: SocketWatch::start(),
             settings,
             started: Timestamp::now(),
             datapath,

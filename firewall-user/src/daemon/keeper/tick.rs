@@ -38,6 +38,7 @@ impl Keeper {
             sources,
             services: self.services()?,
             sightings,
+            sockets: self.sockets.take(),
         };
         self.rates.update(time, &snapshot.sources);
         self.incidents.see(time, &snapshot.sightings);

@@ -3,11 +3,13 @@
 
 mod accidents;
 mod floods;
+mod forged;
 mod logins;
 mod outgoing;
 mod prefixes;
 mod scans;
 mod scene;
+mod slow_clients;
 mod slow_scans;
 mod syn_floods;
 mod wire;

@@ -15,6 +15,7 @@ use crate::packet_build::PacketBuilder;
 use crate::policy::{Environment, Policy};
 
 const TICK: Time = SECOND / 4;
+const MILLISECOND: Time = SECOND / 1_000;
 const CLIENT_START: u32 = 4_000_000_000;
 const SERVER_START: u32 = 77;
 
@@ -59,10 +60,10 @@ impl Wire {
         }
     }
 
-    /// Sends a frame at a time from now.
+    /// Sends a frame after a time from now, and a moment.
     pub fn send(&mut self, after: Time, direction: Direction, frame: Vec<u8>) {
         self.queue
-            .entry(self.now + after)
+            .entry(self.now + MILLISECOND + after)
             .or_default()
             .push((direction, frame));
     }
@@ -92,7 +93,8 @@ impl Wire {
         let snapshot = Snapshot {
             time: self.now,
             host: self.engine.host_counts(),
-            sources: self.engine.recent_sources(self.now, self.now),
+            clock: self.now / 1_000_000,
+            sources: self.engine.sources(self.now, self.now),
             sightings: self.engine.sightings(self.now, self.now),
             ..Snapshot::default()
         };
@@ -137,27 +139,37 @@ impl Wire {
         self.send(0, Direction::Inbound, syn);
     }
 
-    /// Plays a connection that begins after a while, up to its end.
-    pub fn talk(&mut self, after: Time, talk: &Talk) {
+    /// Has the client of a connection say that it has sent and received so much.
+    pub fn say(&mut self, after: Time, ends: [(IpAddr, u16); 2], sent: u32, received: u32) {
+        let sent = CLIENT_START.wrapping_add(1).wrapping_add(sent);
+        let numbers = [sent, SERVER_START + 1 + received];
+        let segment = Self::segment(ends, flag::ACK, numbers, 57);
+        self.send(after, Direction::Inbound, segment);
+    }
+
+    /// Plays a connection that begins after a while, up to its end. Gives the client and the server.
+    pub fn talk(&mut self, after: Time, talk: &Talk) -> [(IpAddr, u16); 2] {
         let client = (talk.client, self.fresh_port());
         let server = (talk.server, talk.port);
         let (there, back) = ([client, server], [server, client]);
         let (first, second) = (CLIENT_START.wrapping_add(1), SERVER_START + 1);
-        let millisecond = SECOND / 1_000;
         let syn = Self::segment(there, flag::SYN, [CLIENT_START, 0], talk.ttl);
         self.send(after, Direction::Inbound, syn);
         let accepted = flag::SYN | flag::ACK;
         let accepted = Self::segment(back, accepted, [SERVER_START, first], 64);
-        self.send(after + millisecond, Direction::Outbound, accepted);
+        self.send(after + MILLISECOND, Direction::Outbound, accepted);
         let ack = Self::segment(there, flag::ACK, [first, second], talk.ttl);
-        self.send(after + 2 * millisecond, Direction::Inbound, ack);
-        let Some(lasts) = talk.lasts else { return };
+        self.send(after + 2 * MILLISECOND, Direction::Inbound, ack);
+        let Some(lasts) = talk.lasts else {
+            return there;
+        };
         let (sent, received) = (first.wrapping_add(talk.sent), second + talk.received);
         let end = flag::FIN | flag::ACK;
         let fin = Self::segment(there, end, [sent, received], talk.ttl);
         self.send(after + lasts, Direction::Inbound, fin);
         let fin = Self::segment(back, end, [received, sent.wrapping_add(1)], 64);
-        self.send(after + lasts + millisecond, Direction::Outbound, fin);
+        self.send(after + lasts + MILLISECOND, Direction::Outbound, fin);
+        there
     }
 
     pub fn fired(&self) -> Vec<(AlertKind, String)> {
