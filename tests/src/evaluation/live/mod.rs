@@ -38,8 +38,9 @@ const SETTLE: Duration = Duration::from_secs(3);
 /// The same for the evaluation of ordinary traffic alone.
 const ORDINARY: Duration = Duration::from_secs(60);
 
-/// How the daemon answers alerts: at its sharpest, to see whom it hits.
-const ANSWER: &str = "[respond]\nmode = \"ban\"\nban_for = \"1m\"\n";
+/// How the daemon answers alerts: at its sharpest (bans, signatures put in force, SYN cookies), to
+/// see whom it hits.
+const ANSWER: &str = "[respond]\nmode = \"ban\"\nban_for = \"1m\"\nsignature = \"enforce\"\n";
 
 /// All live attacks, and a time without one.
 #[derive(Debug, Default, Serialize)]
