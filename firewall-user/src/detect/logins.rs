@@ -29,6 +29,8 @@ const LEAK: Time = 20_000_000_000;
 const USED: f64 = 3.0;
 /// A burst of connections that is over sooner is no attack yet: programs open several at once.
 const SHORTEST: Time = 5_000_000_000;
+/// Unless there are so many times as many of them.
+const CERTAIN: f64 = 2.0;
 /// A failed login does not take longer.
 const LONGEST: Time = 120_000_000_000;
 /// The next connection is waited for so long.
@@ -39,6 +41,11 @@ const REGULAR: f64 = 0.15;
 const IDLE: f64 = 0.5;
 /// Pauses that it takes to tell.
 const PAUSES: f64 = 5.0;
+/// Logins side by side are a tool's: people have two hands. What each counts at services where ordinary
+/// programs do not work that way (and a connection has room for several passwords), and how many it takes.
+const TOGETHER: f64 = 5.0;
+const SIDE_BY_SIDE: usize = 4;
+const ALONE: [u16; 7] = [22, 222, 2022, 2200, 2222, 22022, 22222];
 
 /// A service that asks for a login, and what a failed one looks like there.
 struct Service {
@@ -114,6 +121,9 @@ struct Run {
     mean: f64,
     deviations: f64,
     opened: Time,
+    /// When the latest of them ended, and whether they ran side by side.
+    ends: [Time; SIDE_BY_SIDE - 1],
+    together: bool,
 }
 
 /// All runs.
@@ -211,9 +221,18 @@ impl Run {
         self.lasted = self.lasted.saturating_add(lasted);
         let bits = session.parties.source().wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
         self.sources |= 1 << bits;
-        if !self.is_clockwork() {
+        let together = ALONE.contains(&session.parties.server_port)
+            && self.ends.iter().all(|end| *end > session.opened);
+        if together {
+            // The first to be noticed stands for those that ended before it, too.
+            let so_far = if self.together { 1 } else { SIDE_BY_SIDE };
+            self.level += TOGETHER * so_far as f64 - (so_far - 1) as f64;
+        } else if !self.is_clockwork() {
             self.level += weight;
         }
+        self.together |= together;
+        self.ends.rotate_left(1);
+        self.ends[SIDE_BY_SIDE - 2] = session.ended;
     }
 
     /// Learns how regularly connections begin; the past fades with 20 of them.
@@ -244,7 +263,8 @@ impl Run {
 fn judge(now: Time, key: &Key, run: &Run, threshold: f64, book: &mut Book) {
     let lasts = run.at.saturating_sub(run.began);
     let subject = Subject::Source(key.client);
-    if lasts < SHORTEST && !book.fires(AlertKind::BruteForce, subject) {
+    let certain = run.together || run.level >= threshold * CERTAIN;
+    if lasts < SHORTEST && !certain && !book.fires(AlertKind::BruteForce, subject) {
         return;
     }
     let sign = Sign {

@@ -27,6 +27,7 @@ mod socket;
 mod sources;
 mod walk;
 mod watchers;
+mod web_logins;
 mod window;
 
 pub use alert::*;

@@ -7,6 +7,7 @@ use super::holders::Holders;
 use super::logins::Logins;
 use super::scanners::Scanners;
 use super::sources::Interval;
+use super::web_logins::WebLogins;
 use super::{AlertKind, Snapshot, Subject, Time};
 
 /// How often open connections are looked through.
@@ -18,6 +19,7 @@ pub(super) struct Watchers {
     exchanges: Exchanges,
     scanners: Scanners,
     logins: Logins,
+    web_logins: WebLogins,
     holders: Holders,
     forged: Forged,
     looked: Time,
@@ -30,6 +32,7 @@ impl Watchers {
             exchanges: Exchanges::new(),
             scanners: Scanners::new(),
             logins: Logins::new(),
+            web_logins: WebLogins::new(),
             holders: Holders::default(),
             forged: Forged::new(),
             looked: 0,
@@ -42,6 +45,7 @@ impl Watchers {
         self.exchanges.clear();
         self.scanners.clear();
         self.logins.clear();
+        self.web_logins.clear();
         self.holders.clear();
         self.forged.clear();
         self.looked = 0;
@@ -70,6 +74,7 @@ impl Watchers {
                 Event::Ended(session) => {
                     self.forged.learn(&session);
                     self.logins.note(now, &session, book);
+                    self.web_logins.note(now, &session, book);
                 }
             }
         }

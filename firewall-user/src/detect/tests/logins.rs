@@ -94,3 +94,70 @@ fn somebody_who_mistypes_a_password_now_and_then_is_left_alone() {
     wire.run(1_000.0);
     assert_eq!(wire.fired(), []);
 }
+
+#[test]
+fn a_tool_that_tries_several_passwords_in_each_of_a_few_connections_at_once_is_found() {
+    let mut wire = Wire::new("accept");
+    wire.talk(0, &Talk::new(visitor(9), 22, 1_100, 1_800, SECOND / 10));
+    for number in 0..4 {
+        let lasts = SECOND / 5 + number * SECOND / 100;
+        wire.talk(SECOND / 3, &Talk::new(visitor(9), 22, 1_600, 2_200, lasts));
+    }
+    wire.run(2.0);
+    wire.expect_one(AlertKind::BruteForce, "203.0.113.9");
+}
+
+#[test]
+fn a_few_logins_one_after_the_other_are_no_attack() {
+    let mut wire = Wire::new("accept");
+    for number in 0..12 {
+        wire.talk(
+            number * SECOND,
+            &Talk::new(visitor(9), 22, 1_600, 2_200, SECOND / 2),
+        );
+    }
+    wire.run(20.0);
+    assert_eq!(wire.fired(), []);
+}
+
+/// Visitors who get pages.
+fn readers(wire: &mut Wire) {
+    for visit in 0..60_u64 {
+        let from = visitor(100 + (visit % 20) as u8);
+        wire.talk(
+            visit * SECOND / 2,
+            &Talk::new(from, 80, 900, 30_000, SECOND),
+        );
+    }
+}
+
+#[test]
+fn passwords_that_are_tried_at_a_web_server_are_found_where_others_get_pages() {
+    let mut wire = Wire::new("accept");
+    readers(&mut wire);
+    for attempt in 0..600 {
+        let after = 15 * SECOND + attempt * SECOND / 50;
+        wire.talk(after, &Talk::new(visitor(9), 80, 180, 400, SECOND / 20));
+    }
+    wire.run(40.0);
+    wire.expect_one(AlertKind::BruteForce, "203.0.113.9");
+}
+
+#[test]
+fn a_web_service_that_programs_ask_for_a_word_at_a_time_is_left_alone() {
+    let mut wire = Wire::new("accept");
+    for ask in 0..900 {
+        // One of them asks for all those behind it.
+        let from = visitor(if ask % 3 == 0 {
+            9
+        } else {
+            20 + (ask % 40) as u8
+        });
+        wire.talk(
+            ask * SECOND / 30,
+            &Talk::new(from, 80, 180, 400, SECOND / 20),
+        );
+    }
+    wire.run(40.0);
+    assert_eq!(wire.fired(), []);
+}
