@@ -9,13 +9,14 @@ mod exact;
 mod filter;
 
 pub use exact::{
-    Bucket, BucketV4, BucketV6, EntryV4, EntryV6, FOREVER, MAX_PREFIXES, TICK, V4_BUCKETS, V4_WAYS,
-    V6_BUCKETS, V6_ENTRY, V6_WAYS, find_v4, find_v6, tick_of,
+    BANNED, Bucket, BucketV4, BucketV6, EntryV4, EntryV6, FOREVER, FREE, HELD, LIMITED,
+    MAX_PREFIXES, TICK, V4_BUCKETS, V4_WAYS, V6_BUCKETS, V6_ENTRY, V6_WAYS, find_v4, find_v6,
+    tick_of,
 };
 pub use filter::{
-    FILTER_WORDS, HEADER_SEED, HEADER_V4, HEADER_V6, V4_COARSE, V4_FINE, V4_LENGTHS, V6_32, V6_48,
-    V6_64, V6_COARSE, V6_LENGTHS, bit_v4, bit_v4_coarse, bit_v6_32, bit_v6_48, bit_v6_64,
-    bit_v6_coarse, lengths_v4, lengths_v6,
+    FILTER_WORDS, HEADER_LIMIT, HEADER_SEED, HEADER_V4, HEADER_V6, V4_COARSE, V4_FINE, V4_LENGTHS,
+    V6_32, V6_48, V6_64, V6_COARSE, V6_LENGTHS, bit_v4, bit_v4_coarse, bit_v6_32, bit_v6_48,
+    bit_v6_64, bit_v6_coarse, lengths_v4, lengths_v6,
 };
 
 use crate::Address;
@@ -34,19 +35,19 @@ pub trait Bans {
     /// A bucket of the exact table of IPv6.
     fn bans_v6(&self, bucket: u32) -> Option<Self::Bucket>;
 
-    /// Whether an IPv4 prefix is banned at `now`. The kernel program asks a function of its own, which
+    /// What is in force against an IPv4 prefix at `now`: [`FREE`], [`BANNED`] or [`HELD`]. The kernel program asks a function of its own, which
     /// the verifier walks through once and not for each length anew.
     #[inline(always)]
-    fn is_banned_v4(&self, key: EntryV4, seed: u64, now: u64) -> bool
+    fn exact_v4(&self, key: EntryV4, seed: u64, now: u64) -> u64
     where
         Self: Sized,
     {
         find_v4(key, seed, now, self)
     }
 
-    /// As [`Self::is_banned_v4`].
+    /// As [`Self::exact_v4`].
     #[inline(always)]
-    fn is_banned_v6(&self, key: &BanKey, seed: u64, now: u64) -> bool
+    fn exact_v6(&self, key: &BanKey, seed: u64, now: u64) -> u64
     where
         Self: Sized,
     {
@@ -57,7 +58,8 @@ pub trait Bans {
     fn forget_bits(&mut self, bits: u64) -> u64;
 }
 
-/// The ban that covers an address at `now`, longest prefix first.
+/// The ban that covers an address at `now`, longest prefix first; where there is none, the longest
+/// prefix that is held to the automatic limit.
 #[inline(always)]
 pub fn covering<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanKey> {
     if address.is_v4() {
@@ -83,8 +85,10 @@ fn covering_v4<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
     }
     lengths &= bans.ban_filter(V4_LENGTHS + lengths_v4(v4));
     let seed = bans.ban_filter(HEADER_SEED);
+    let mut held = 0;
     for _ in 0..32 {
         lengths = bans.forget_bits(lengths);
+        held = bans.forget_bits(held);
         if lengths == 0 {
             break;
         }
@@ -92,11 +96,26 @@ fn covering_v4<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
         lengths ^= 1 << (bit & 63);
         let length = bit + 1;
         let entry = EntryV4::key(v4, length);
-        if bans.is_banned_v4(entry, seed, now) {
+        let found = bans.exact_v4(entry, seed, now);
+        if found == BANNED {
             return Some(BanKey::new(address, 96 + length));
         }
+        if found == HELD && held == 0 {
+            held = 96 + length as u64;
+        }
     }
-    None
+    held_by(address, held)
+}
+
+/// The key of a limit whose length is `held`, if that is not 0.
+#[inline(always)]
+fn held_by(address: Address, held: u64) -> Option<BanKey> {
+    if held == 0 {
+        return None;
+    }
+    let mut key = BanKey::new(address, held as u32);
+    key.limited = 1;
+    Some(key)
 }
 
 #[inline(always)]
@@ -124,9 +143,11 @@ fn covering_v6<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
             long = used_long;
         }
     }
+    let mut held = 0;
     for _ in 0..128 {
         lengths = bans.forget_bits(lengths);
         long = bans.forget_bits(long);
+        held = bans.forget_bits(held);
         let length = if long != 0 {
             let bit = 63 - long.leading_zeros();
             long ^= 1 << (bit & 63);
@@ -139,11 +160,15 @@ fn covering_v6<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
             break;
         };
         let key = BanKey::new(address, length);
-        if bans.is_banned_v6(&key, seed, now) {
+        let found = bans.exact_v6(&key, seed, now);
+        if found == BANNED {
             return Some(key);
         }
+        if found == HELD && held == 0 {
+            held = length as u64;
+        }
     }
-    None
+    held_by(address, held)
 }
 
 #[inline(always)]

@@ -139,7 +139,7 @@ pub enum Step {
     Link(Option<LinkRule>),
     /// Whether the packet contradicts itself.
     Malformed(bool),
-    /// The ban that covers the source, with whether `never_block` spares it.
+    /// The ban or automatic limit that covers the source, with whether `never_block` spares it.
     Ban { key: BanKey, spared: bool },
     /// No ban covers the source.
     NoBan,
@@ -253,9 +253,12 @@ fn admitted<T: Tables>(packet: &Packet, at: Circumstances, tables: &mut T) -> Ju
         Some(key) => {
             let spared = is_protected(packet.sender, tables);
             tables.step(Step::Ban { key, spared });
-            if !spared {
+            // Who is only held to a limit goes on to be judged as others are, up to that.
+            let limited = key.limited != 0;
+            if !spared && (!limited || tables.is_over_automatic(&key, at.now)) {
                 if !observe {
-                    return Judgement::new(Verdict::Drop, Reason::Ban, NO_RULE);
+                    let reason = if limited { Reason::Limit } else { Reason::Ban };
+                    return Judgement::new(Verdict::Drop, reason, NO_RULE);
                 }
                 tables.hit(observed::BAN, packet.length);
             }

@@ -34,13 +34,15 @@ pub const fn total_index(interface: u32, direction: u32, verdict: u32, reason: u
 /// Entries of the verdict totals.
 pub const TOTALS: u32 = INTERFACES << 5;
 
-/// A ban's key: the masked address and its length in the 128-bit form (IPv4 /32 is 128).
+/// A ban's key: the masked address and its length in the 128-bit form (IPv4 /32 is 128), and what
+/// is done about it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct BanKey {
     pub address: Address,
     pub length: u32,
-    pub reserved: u32,
+    /// 1 if the prefix is not banned but held to the automatic limit.
+    pub limited: u32,
 }
 
 impl BanKey {
@@ -50,7 +52,7 @@ impl BanKey {
         Self {
             address: address.masked(length),
             length,
-            reserved: 0,
+            limited: 0,
         }
     }
 }

@@ -16,12 +16,12 @@ pub mod table;
 pub use bucket::Taken;
 #[cfg(not(target_arch = "bpf"))]
 pub use build::{Terms, Unfit};
-pub use hold::{Held, Limited, Limits, is_over};
+pub use hold::{Held, Limited, Limits, is_over, is_over_automatic};
 #[cfg(not(target_arch = "bpf"))]
 pub use memory::{LimitTable, MemoryLine};
 
 use crate::image::{Image, LINE_WORDS};
-use crate::layout::FIRST_POLICY_COUNTER;
+use crate::layout::{BanKey, FIRST_POLICY_COUNTER, NO_RULE};
 use crate::packet::{Fragment, Packet, mark, protocol};
 
 /// The clock of buckets: 64 ticks are a nanosecond, so that a byte at 100 Gbit/s (5.12 ticks) is
@@ -140,6 +140,19 @@ impl Limit {
         let hash = mix(hash ^ address.high);
         let hash = mix(hash ^ address.low);
         match mix(hash ^ more) {
+            0 => 1,
+            key => key,
+        }
+    }
+
+    /// The key of the bucket of a prefix that is held to the automatic limit. No rule's counter is
+    /// [`NO_RULE`], so no rule's bucket has it.
+    #[inline(always)]
+    pub fn key_of(prefix: &BanKey, seed: u32) -> u64 {
+        let hash = mix((seed as u64) << 32 | NO_RULE as u64);
+        let hash = mix(hash ^ prefix.address.high);
+        let hash = mix(hash ^ prefix.address.low);
+        match mix(hash ^ prefix.length as u64) {
             0 => 1,
             key => key,
         }

@@ -33,14 +33,14 @@ impl Bans for Maps {
     }
 
     #[inline(always)]
-    fn is_banned_v4(&self, key: EntryV4, seed: u64, now: u64) -> bool {
-        palisade_ban_v4(key.0, seed, now) != 0
+    fn exact_v4(&self, key: EntryV4, seed: u64, now: u64) -> u64 {
+        palisade_ban_v4(key.0, seed, now)
     }
 
     #[inline(always)]
-    fn is_banned_v6(&self, key: &BanKey, seed: u64, now: u64) -> bool {
+    fn exact_v6(&self, key: &BanKey, seed: u64, now: u64) -> u64 {
         let address = key.address;
-        palisade_ban_v6(address.high, address.low, key.length as u64, seed, now) != 0
+        palisade_ban_v6(address.high, address.low, key.length as u64, seed, now)
     }
 
     #[inline(always)]
@@ -76,11 +76,11 @@ impl Bans for Exact {
     }
 }
 
-/// Whether the prefix of an entry is banned: 1 or 0.
+/// What is in force against the prefix of an entry.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub extern "C" fn palisade_ban_v4(entry: u64, seed: u64, now: u64) -> u64 {
-    find_v4(EntryV4(entry), seed, now, &Exact) as u64
+    find_v4(EntryV4(entry), seed, now, &Exact)
 }
 
 /// As [`palisade_ban_v4`].
@@ -90,13 +90,13 @@ pub extern "C" fn palisade_ban_v6(high: u64, low: u64, length: u64, seed: u64, n
     let key = BanKey {
         address: Address { high, low },
         length: length as u32,
-        reserved: 0,
+        limited: 0,
     };
-    find_v6(&key, seed, now, &Exact) as u64
+    find_v6(&key, seed, now, &Exact)
 }
 
 #[inline(always)]
-fn filter(word: u32) -> u64 {
+pub fn filter(word: u32) -> u64 {
     match maps::BAN_FILTER.get_ptr(word) {
         // SAFETY: a whole word of the map, which user space stores whole.
         Some(word) => unsafe { word.read_volatile() },

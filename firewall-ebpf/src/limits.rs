@@ -8,12 +8,14 @@
 use core::arch::asm;
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_ns;
-use firewall_common::Direction;
+use firewall_common::bans::HEADER_LIMIT;
 use firewall_common::image::{self, Image, constant};
-use firewall_common::layout::LIMIT_LINES;
+use firewall_common::layout::{BanKey, LIMIT_LINES};
 use firewall_common::limit::table::{Line, WAYS, line_index};
-use firewall_common::limit::{Held, Limits, is_over};
+use firewall_common::limit::{Held, Limits, is_over, is_over_automatic};
+use firewall_common::{Address, Direction};
 
+use crate::bans::filter;
 use crate::maps;
 use crate::tables::{Maps, Words};
 
@@ -28,6 +30,13 @@ impl Limits for Maps {
     #[inline(always)]
     fn seed(&self) -> u32 {
         maps::SOURCE_SEED.load()
+    }
+
+    #[inline(always)]
+    fn is_over_automatic(&mut self, key: &BanKey, now: u64) -> bool {
+        let address = key.address;
+        let packets = self.packets as u64;
+        palisade_limit_source(address.high, address.low, key.length as u64, now, packets) != 0
     }
 
     #[inline(always)]
@@ -123,6 +132,39 @@ pub extern "C" fn palisade_limit(which: u64, counter: u64, now: u64, frame: u64)
         further_bytes: frame as u32,
     };
     is_over(&held, &mut frame) as u64
+}
+
+/// Whether the packet in hand, of a source that is held to the automatic limit by this prefix, is over
+/// it: 1 or 0.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn palisade_limit_source(
+    high: u64,
+    low: u64,
+    length: u64,
+    now: u64,
+    packets: u64,
+) -> u64 {
+    let key = BanKey {
+        address: Address { high, low },
+        length: length as u32,
+        limited: 1,
+    };
+    let words = [
+        filter(HEADER_LIMIT),
+        filter(HEADER_LIMIT + 1),
+        filter(HEADER_LIMIT + 2),
+        filter(HEADER_LIMIT + 3),
+    ];
+    let Some(image) = Words::new() else {
+        return 0;
+    };
+    let mut frame = Frame {
+        image,
+        packets: packets as u32,
+        further_bytes: 0,
+    };
+    is_over_automatic(&key, words, now, &mut frame) as u64
 }
 
 #[inline(always)]

@@ -35,9 +35,21 @@ pub trait Bucket: Copy {
 /// The tick that stands for no end.
 pub const FOREVER: u64 = (1 << TICK_BITS) - 1;
 
-/// Ends are kept in ticks of 2^26 ns, 67 ms: 31 bits of them last for 4.5 years of uptime.
+/// Ends are kept in ticks of 2^26 ns, 67 ms: 30 bits of them last for 2.2 years of uptime.
 pub const TICK: u32 = 26;
-const TICK_BITS: u32 = 31;
+const TICK_BITS: u32 = 30;
+/// Stands beside a tick where the prefix is not banned but held to the automatic limit.
+pub const LIMITED: u64 = 1 << TICK_BITS;
+/// A tick and what stands beside it.
+const END_BITS: u32 = TICK_BITS + 1;
+const END: u64 = (1 << END_BITS) - 1;
+
+/// What was found of a prefix: nothing in force.
+pub const FREE: u64 = 0;
+/// It is banned.
+pub const BANNED: u64 = 1;
+/// It is held to the automatic limit.
+pub const HELD: u64 = 2;
 
 /// The tick at which a ban that lasts until `until` (CLOCK_MONOTONIC nanoseconds) has ended: never
 /// before `until`, up to 67 ms after it. An end too far away for a tick is none; user space lifts
@@ -53,8 +65,21 @@ const fn in_force(tick: u64, now: u64) -> bool {
     now >> TICK < tick || tick == FOREVER
 }
 
+/// What an entry with this end means at `now`.
+#[inline(always)]
+const fn meaning(end: u64, now: u64) -> u64 {
+    if !in_force(end & FOREVER, now) {
+        FREE
+    } else if end & LIMITED == 0 {
+        BANNED
+    } else {
+        HELD
+    }
+}
+
 /// An IPv4 ban in one word, from the top: 32 address bits of which those after the prefix are cleared and the first of
-/// them replaced by a 1 that marks where it ends (33 bits in all), then the tick of its end. 0 is an empty place.
+/// them replaced by a 1 that marks where it ends (33 bits in all), then its end: [`LIMITED`] or not, and a tick. 0 is an
+/// empty place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryV4(pub u64);
 
@@ -64,12 +89,12 @@ impl EntryV4 {
     pub const fn key(address: u32, length: u32) -> Self {
         let host = 32 - length;
         let prefix = address as u64 >> host;
-        Self((prefix << 1 | 1) << host << TICK_BITS)
+        Self((prefix << 1 | 1) << host << END_BITS)
     }
 
     /// The entry with its end.
-    pub const fn until(self, tick: u64) -> Self {
-        Self(self.prefix_bits() << TICK_BITS | tick)
+    pub const fn until(self, end: u64) -> Self {
+        Self(self.prefix_bits() << END_BITS | end)
     }
 
     /// Address and length.
@@ -82,15 +107,15 @@ impl EntryV4 {
         )
     }
 
-    /// The tick of its end.
+    /// Its end: [`LIMITED`] or not, and a tick.
     #[inline(always)]
-    pub const fn tick(self) -> u64 {
-        self.0 & FOREVER
+    pub const fn end(self) -> u64 {
+        self.0 & END
     }
 
     #[inline(always)]
     const fn prefix_bits(self) -> u64 {
-        self.0 >> TICK_BITS
+        self.0 >> END_BITS
     }
 
     /// Whether both are of the same prefix.
@@ -106,13 +131,13 @@ impl EntryV4 {
     }
 }
 
-/// What the last word of an IPv6 ban says: its length, and the tick of its end. 0 is an empty place.
+/// What the last word of an IPv6 ban says: its length, and its end as in IPv4. 0 is an empty place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryV6(pub u64);
 
 impl EntryV6 {
-    pub const fn new(length: u32, tick: u64) -> Self {
-        Self((length as u64) << 32 | tick)
+    pub const fn new(length: u32, end: u64) -> Self {
+        Self((length as u64) << 32 | end)
     }
 
     #[inline(always)]
@@ -121,8 +146,8 @@ impl EntryV6 {
     }
 
     #[inline(always)]
-    pub const fn tick(self) -> u64 {
-        self.0 & FOREVER
+    pub const fn end(self) -> u64 {
+        self.0 & END
     }
 
     /// The two buckets of an IPv6 prefix.
@@ -142,54 +167,60 @@ const fn pair(hash: u64, buckets: u32) -> (u32, u32) {
     (first, if second == first { second ^ 1 } else { second })
 }
 
-/// Whether a prefix is banned at `now`.
+/// What is in force against a prefix at `now`: [`FREE`], [`BANNED`] or [`HELD`].
 #[inline(always)]
-pub fn find_v4<B: Bans>(key: EntryV4, seed: u64, now: u64, bans: &B) -> bool {
+pub fn find_v4<B: Bans>(key: EntryV4, seed: u64, now: u64, bans: &B) -> u64 {
     let (first, second) = key.buckets(seed);
-    in_bucket_v4(key, now, bans.bans_v4(first)) || in_bucket_v4(key, now, bans.bans_v4(second))
+    match in_bucket_v4(key, now, bans.bans_v4(first)) {
+        FREE => in_bucket_v4(key, now, bans.bans_v4(second)),
+        found => found,
+    }
 }
 
 #[inline(always)]
-fn in_bucket_v4<M: Bucket>(key: EntryV4, now: u64, bucket: Option<M>) -> bool {
+fn in_bucket_v4<M: Bucket>(key: EntryV4, now: u64, bucket: Option<M>) -> u64 {
     let Some(bucket) = bucket else {
-        return false;
+        return FREE;
     };
     for way in 0..V4_WAYS {
         let entry = EntryV4(bucket.word(way));
         if entry.is_of(key) {
-            return in_force(entry.tick(), now);
+            return meaning(entry.end(), now);
         }
     }
-    false
+    FREE
 }
 
 /// As [`find_v4`].
 #[inline(always)]
-pub fn find_v6<B: Bans>(key: &BanKey, seed: u64, now: u64, bans: &B) -> bool {
+pub fn find_v6<B: Bans>(key: &BanKey, seed: u64, now: u64, bans: &B) -> u64 {
     let (first, second) = EntryV6::buckets(key, seed);
-    in_bucket_v6(key, now, bans.bans_v6(first)) || in_bucket_v6(key, now, bans.bans_v6(second))
+    match in_bucket_v6(key, now, bans.bans_v6(first)) {
+        FREE => in_bucket_v6(key, now, bans.bans_v6(second)),
+        found => found,
+    }
 }
 
 #[inline(always)]
-fn in_bucket_v6<M: Bucket>(key: &BanKey, now: u64, bucket: Option<M>) -> bool {
+fn in_bucket_v6<M: Bucket>(key: &BanKey, now: u64, bucket: Option<M>) -> u64 {
     let Some(bucket) = bucket else {
-        return false;
+        return FREE;
     };
     for way in 0..V6_WAYS {
         let at = way * V6_ENTRY;
         if bucket.word(at) == key.address.high && bucket.word(at + 1) == key.address.low {
             let entry = EntryV6(bucket.word(at + 2));
             if entry.length() == key.length {
-                return in_force(entry.tick(), now);
+                return meaning(entry.end(), now);
             }
         }
     }
-    false
+    FREE
 }
 
 const _: () = {
     assert!(V6_WAYS * V6_ENTRY <= size_of::<BucketV6>() / 8);
-    assert!(TICK_BITS + 33 == 64);
+    assert!(END_BITS + 33 == 64);
 };
 
 #[cfg(test)]
@@ -203,13 +234,25 @@ mod tests {
             let masked = address & u32::MAX << (32 - length);
             let entry = EntryV4::key(address, length).until(12_345);
             assert_eq!(entry.prefix(), (masked, length));
-            assert_eq!(entry.tick(), 12_345);
+            assert_eq!(entry.end(), 12_345);
             assert!(entry.is_of(EntryV4::key(masked, length)));
             assert!(!entry.is_of(EntryV4::key(masked ^ 1 << (32 - length), length)));
             if length < 32 {
                 assert!(!entry.is_of(EntryV4::key(masked, length + 1)), "{length}");
             }
         }
+    }
+
+    #[test]
+    fn a_limit_is_told_from_a_ban_whatever_its_end() {
+        for tick in [1, 12_345, FOREVER] {
+            let entry = EntryV4::key(0xcb00_7107, 32).until(tick | LIMITED);
+            assert_eq!(entry.prefix(), (0xcb00_7107, 32));
+            assert_eq!(meaning(entry.end(), 0), HELD);
+            assert_eq!(meaning(tick, 0), BANNED);
+        }
+        assert_eq!(meaning(5 | LIMITED, 6 << TICK), FREE);
+        assert_eq!(meaning(5, 6 << TICK), FREE);
     }
 
     #[test]

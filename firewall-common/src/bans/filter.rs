@@ -23,6 +23,8 @@ use crate::sources::mix;
 pub const HEADER_V4: u32 = 0;
 /// As [`HEADER_V4`] for IPv6: lengths 1 to 64, then 65 to 128.
 pub const HEADER_V6: u32 = 1;
+/// The automatic limit, [`crate::limit::Limit::words`]; 0 before there is one.
+pub const HEADER_LIMIT: u32 = 4;
 /// What the hashes are mixed with: drawn when the table is made, kept as long as it.
 pub const HEADER_SEED: u32 = 3;
 /// A bit for each IPv4 /24.

@@ -1,9 +1,11 @@
 //! Holding one packet to the limit of one rule.
 
 use super::table::{Charged, Line, charge};
-use super::{Limit, ticks};
+use super::{LIMIT_WORDS, Limit, ticks};
 use crate::Direction;
+use crate::bans::{Bans, HEADER_LIMIT};
 use crate::image::Image;
+use crate::layout::BanKey;
 use crate::packet::Packet;
 
 /// What holding a packet to a limit reads and writes.
@@ -41,6 +43,17 @@ pub trait Limits: Image {
     #[inline(always)]
     fn limited(&mut self, _counter: u32, _limited: Limited) {}
 
+    /// Whether a packet of a source that is held to the automatic limit is over it. As
+    /// [`Self::is_over`], a function of its own in the kernel program.
+    #[inline(always)]
+    fn is_over_automatic(&mut self, key: &BanKey, now: u64) -> bool
+    where
+        Self: Sized + Bans,
+    {
+        let words = [0, 1, 2, 3].map(|word| self.ban_filter(HEADER_LIMIT + word));
+        is_over_automatic(key, words, now, self)
+    }
+
     /// Whether a packet is over the limit of a rule, if that has one. The kernel program asks a
     /// function of its own, which the verifier walks through once, whatever came before.
     #[inline(always)]
@@ -76,6 +89,28 @@ pub enum Limited {
     Within { amount: u32, owed: u64 },
     /// So many units were not there: the bucket lacked `owed` ticks.
     Over { amount: u32, owed: u64 },
+}
+
+/// As [`Limits::is_over_automatic`], with the words of the limit.
+#[inline(always)]
+pub fn is_over_automatic<L: Limits>(
+    prefix: &BanKey,
+    words: [u64; LIMIT_WORDS as usize],
+    now: u64,
+    limits: &mut L,
+) -> bool {
+    let limit = Limit::from_words(words);
+    if limit.depth() == 0 {
+        // Nobody has said yet how much it is.
+        return false;
+    }
+    let key = Limit::key_of(prefix, limits.seed());
+    let now = ticks(limits.fine_now(now));
+    let cost = limit.cost(limits.packets());
+    let Some(line) = limits.limit_line(key) else {
+        return false;
+    };
+    charge(&line, key, &limit, now, cost).over
 }
 
 /// As [`Limits::is_over`].

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use firewall_common::Address;
 use firewall_common::bans::{
-    EntryV4, EntryV6, FOREVER, TICK, V4_BUCKETS, V4_WAYS, V6_BUCKETS, V6_ENTRY, V6_WAYS,
+    EntryV4, EntryV6, FOREVER, LIMITED, TICK, V4_BUCKETS, V4_WAYS, V6_BUCKETS, V6_ENTRY, V6_WAYS,
 };
 use firewall_common::layout::BanKey;
 
@@ -25,10 +25,10 @@ pub(super) enum Family {
 }
 
 /// Gives a ban another end; false if there is no such ban.
-pub(super) fn change(memory: &Memory, key: &BanKey, tick: u64) -> bool {
+pub(super) fn change(memory: &Memory, key: &BanKey, end: u64) -> bool {
     match find(memory, key) {
         Some(place) => {
-            place.write(key, tick);
+            place.write(key, end);
             true
         }
         None => false,
@@ -47,7 +47,7 @@ pub(super) fn remove(memory: &Memory, key: &BanKey) -> bool {
 }
 
 /// Writes a ban that is not there yet.
-pub(super) fn insert(memory: &Memory, key: &BanKey, tick: u64) -> Result<(), Refused> {
+pub(super) fn insert(memory: &Memory, key: &BanKey, end: u64) -> Result<(), Refused> {
     let family = Family::of(key);
     let (first, second) = family.buckets(memory, key);
     let free = |bucket| {
@@ -65,13 +65,13 @@ pub(super) fn insert(memory: &Memory, key: &BanKey, tick: u64) -> Result<(), Ref
     };
     for bucket in [better, other] {
         if let Some(place) = family.places(memory, bucket).find(Place::is_empty) {
-            place.write(key, tick);
+            place.write(key, end);
             return Ok(());
         }
     }
     for bucket in [first, second] {
         if let Some(place) = make_room(memory, family, bucket, MOVES) {
-            place.write(key, tick);
+            place.write(key, end);
             return Ok(());
         }
     }
@@ -92,7 +92,7 @@ pub(super) fn make_room(
 ) -> Option<Place<'_>> {
     for moves in 0..moves {
         for place in family.places(memory, bucket) {
-            let Some((key, tick)) = place.read() else {
+            let Some((key, end)) = place.read() else {
                 return Some(place);
             };
             let (first, second) = family.buckets(memory, &key);
@@ -101,7 +101,7 @@ pub(super) fn make_room(
             }
             let free = family.places(memory, second).find(Place::is_empty);
             if let Some(free) = free.or_else(|| make_room(memory, family, second, moves)) {
-                free.write(&key, tick);
+                free.write(&key, end);
                 place.clear();
                 return Some(place);
             }
@@ -133,7 +133,9 @@ pub(super) fn all(memory: &Memory) -> impl Iterator<Item = (BanKey, u64)> {
     every_bucket()
         .flat_map(|(family, bucket)| family.places(memory, bucket))
         .filter_map(|place| place.read())
-        .map(|(key, tick)| {
+        .map(|(mut key, end)| {
+            key.limited = u32::from(end & LIMITED != 0);
+            let tick = end & FOREVER;
             let until = if tick == FOREVER {
                 u64::MAX
             } else {
@@ -210,7 +212,7 @@ impl Place<'_> {
         }
     }
 
-    /// The ban that stands here, with the tick of its end.
+    /// The ban that stands here, with its end.
     fn read(&self) -> Option<(BanKey, u64)> {
         if self.is_empty() {
             return None;
@@ -219,28 +221,28 @@ impl Place<'_> {
             Self::V4(word) => {
                 let entry = EntryV4(word.load(Ordering::Relaxed));
                 let (address, length) = entry.prefix();
-                (BanKey::new(Address::v4(address), 96 + length), entry.tick())
+                (BanKey::new(Address::v4(address), 96 + length), entry.end())
             }
             Self::V6(words) => {
                 let word = |index: usize| words[index].load(Ordering::Relaxed);
                 let entry = EntryV6(word(2));
                 let address = Address::v6(word(0), word(1));
-                (BanKey::new(address, entry.length()), entry.tick())
+                (BanKey::new(address, entry.length()), entry.end())
             }
         })
     }
 
     /// Writes a ban here; what says that there is one comes last.
-    fn write(&self, key: &BanKey, tick: u64) {
+    fn write(&self, key: &BanKey, end: u64) {
         match (self, v4_length(key)) {
             (Self::V4(word), Some(length)) => {
-                let entry = EntryV4::key(key.address.as_v4(), length).until(tick);
+                let entry = EntryV4::key(key.address.as_v4(), length).until(end);
                 word.store(entry.0, Ordering::Release);
             }
             (Self::V6(words), None) => {
                 words[0].store(key.address.high, Ordering::Release);
                 words[1].store(key.address.low, Ordering::Release);
-                words[2].store(EntryV6::new(key.length, tick).0, Ordering::Release);
+                words[2].store(EntryV6::new(key.length, end).0, Ordering::Release);
             }
             _ => unreachable!("a place is chosen by the key's family"),
         }

@@ -6,8 +6,9 @@ mod filter;
 mod memory;
 
 use firewall_common::Address;
-use firewall_common::bans::{Bans, MAX_PREFIXES, tick_of};
+use firewall_common::bans::{Bans, HEADER_LIMIT, LIMITED, MAX_PREFIXES, tick_of};
 use firewall_common::layout::BanKey;
+use firewall_common::limit::Limit;
 use ipnet::IpNet;
 use thiserror::Error;
 
@@ -58,18 +59,33 @@ impl BanSet {
     /// Bans a prefix until `until`, CLOCK_MONOTONIC nanoseconds (`u64::MAX` is without end). Replaces
     /// the ban of the same prefix.
     pub fn insert(&mut self, prefix: IpNet, until: u64) -> Result<(), Refused> {
+        self.put(prefix, tick_of(until))
+    }
+
+    /// As [`Self::insert`], but the prefix is held to the automatic limit instead of banned.
+    pub fn limit(&mut self, prefix: IpNet, until: u64) -> Result<(), Refused> {
+        self.put(prefix, tick_of(until) | LIMITED)
+    }
+
+    /// What those who are held to the automatic limit may send: a number of packets, each prefix for itself.
+    pub fn set_limit(&mut self, limit: &Limit) {
+        for (word, value) in (HEADER_LIMIT..).zip(limit.words()) {
+            self.memory.set_filter(word, value);
+        }
+    }
+
+    fn put(&mut self, prefix: IpNet, end: u64) -> Result<(), Refused> {
         let key = ban_key(prefix);
         if prefix.prefix_len() == 0 {
             return Err(Refused::Everything);
         }
-        let tick = tick_of(until);
-        if exact::change(&self.memory, &key, tick) {
+        if exact::change(&self.memory, &key, end) {
             return Ok(());
         }
         if self.filter.total(&key) >= u64::from(MAX_PREFIXES) {
             return Err(Refused::Full);
         }
-        exact::insert(&self.memory, &key, tick)?;
+        exact::insert(&self.memory, &key, end)?;
         // The packet path sees the ban once the last of its bits is there.
         self.filter.add(&self.memory, &key);
         Ok(())
@@ -85,7 +101,7 @@ impl BanSet {
         known
     }
 
-    /// Every ban with its end in nanoseconds (`u64::MAX` is none), ended ones included.
+    /// Every ban and limit with its end in nanoseconds (`u64::MAX` is none), ended ones included.
     pub fn iter(&self) -> impl Iterator<Item = (BanKey, u64)> {
         exact::all(&self.memory)
     }

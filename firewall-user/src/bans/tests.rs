@@ -94,6 +94,34 @@ fn the_longest_prefix_in_force_answers_and_ends_by_itself() {
 }
 
 #[test]
+fn a_limit_is_found_as_one_and_a_ban_around_it_is_stronger() {
+    for (narrow, wide, address) in [
+        ("203.0.113.7/32", "203.0.113.0/24", "203.0.113.7"),
+        ("2001:db8:7:7::/64", "2001:db8:7::/48", "2001:db8:7:7::1"),
+    ] {
+        let mut set = set();
+        let address = crate::engine::address(address.parse().unwrap());
+        let second = 1_000_000_000;
+        set.limit(prefix(narrow), 10 * second).unwrap();
+        let key = covering(address, second, &mut set).unwrap();
+        assert_eq!((prefix_of(&key), key.limited), (Some(prefix(narrow)), 1));
+        assert_eq!(covering(address, 11 * second, &mut set), None, "it is over");
+        set.insert(prefix(wide), u64::MAX).unwrap();
+        let key = covering(address, second, &mut set).unwrap();
+        assert_eq!((prefix_of(&key), key.limited), (Some(prefix(wide)), 0));
+        set.limit(prefix(wide), u64::MAX).unwrap();
+        let key = covering(address, second, &mut set).unwrap();
+        assert_eq!((prefix_of(&key), key.limited), (Some(prefix(narrow)), 1));
+        let kept: Vec<_> = set.iter().map(|(key, end)| (key.limited, end)).collect();
+        assert!(kept.contains(&(1, u64::MAX)), "{kept:?}");
+        set.insert(prefix(narrow), u64::MAX).unwrap();
+        let key = covering(address, second, &mut set).unwrap();
+        assert_eq!((prefix_of(&key), key.limited), (Some(prefix(narrow)), 0));
+        assert_eq!(set.len(), 2, "each prefix has one entry");
+    }
+}
+
+#[test]
 fn a_ban_of_everything_is_refused() {
     for everything in ["0.0.0.0/0", "::/0"] {
         assert_eq!(

@@ -19,7 +19,7 @@ pub fn run(global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let Bans { bans } = read(document)?;
-    let mut table = Table::new(&["PREFIX", "ORIGIN", "LEFT", "CREATED", "REASON"]);
+    let mut table = Table::new(&["PREFIX", "ORIGIN", "LEFT", "CREATED", "REASON", "MEASURE"]);
     for ban in bans {
         let origin = match &ban.kind {
             Some(kind) => format!("{} ({kind})", ban.origin),
@@ -32,6 +32,7 @@ pub fn run(global: &Global, _arguments: Args) -> anyhow::Result<ExitCode> {
                 .map_or_else(|| "forever".to_owned(), output::seconds),
             ban.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             output::optional(ban.reason.as_deref()),
+            ban.measure,
         ]);
     }
     table.print()?;

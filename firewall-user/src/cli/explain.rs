@@ -1,5 +1,6 @@
 //! `palisade explain`.
 
+use std::net::IpAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -8,14 +9,14 @@ use clap::ValueEnum;
 use firewall_common::Direction;
 use firewall_common::decide::flow_key;
 use firewall_common::packet::{self, Frame, NO_VLAN, Packet, protocol};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::client::{Client, NoDaemon, read};
 use super::endpoint::Endpoint;
 use super::output::{self, Table};
 use super::policy_file::PolicyFile;
 use super::{EXIT_USAGE, Global};
-use crate::daemon::documents::{BanDocument, Bans, ConnectionReport, Signatures};
+use crate::daemon::documents::{BanDocument, Bans, ConnectionReport, EventDocument, Signatures};
 use crate::packet_build::PacketBuilder;
 use crate::policy::protocol as names;
 use crate::replay::explain::{Banned, Entry, Explanation, Question, Signed, StepResult, explain};
@@ -124,6 +125,61 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// The document of a first packet from `address` to where `latest` of it went.
+pub(super) fn verdict(
+    global: &Global,
+    policy: &PolicyFile,
+    latest: &EventDocument,
+    address: IpAddr,
+) -> anyhow::Result<Value> {
+    let inbound = latest.direction == Direction::Inbound.name();
+    let (to, port) = if inbound {
+        (latest.destination, latest.destination_port)
+    } else {
+        (latest.source, latest.source_port)
+    };
+    let with_ports = matches!(latest.protocol, protocol::TCP | protocol::UDP);
+    let arguments = Args {
+        from: Endpoint {
+            address,
+            port: None,
+        },
+        to: Endpoint {
+            address: to,
+            port: with_ports.then_some(port),
+        },
+        protocol: latest.protocol.to_string(),
+        flags: None,
+        icmp_type: None,
+        direction: Way::Inbound,
+        policy: policy.clone(),
+        interface: Some(latest.interface.clone()),
+        vlan: None,
+        ttl: 64,
+        tcp_window: None,
+        payload: None,
+        all: false,
+    };
+    let packet = Described::of(&arguments)?;
+    let Ok((_, policy)) = arguments.policy.load(global)? else {
+        bail!("the policy cannot be read");
+    };
+    let live = live(global, &packet.frame, Direction::Inbound)?;
+    let now = jiff::Timestamp::now().as_nanosecond();
+    let question = Question {
+        frame: &packet.frame,
+        direction: Direction::Inbound,
+        interface: arguments.interface.clone(),
+        now: u64::try_from(now).unwrap_or(0),
+        bans: &live.bans,
+        connection: live.connection,
+        signatures: &live.signatures,
+    };
+    let mut document = serde_json::to_value(explain(&policy, &question)?)?;
+    document["packet"] = json!(packet.words);
+    Ok(document)
+}
+
 /// What the tables of the running daemon hold about a packet.
 #[derive(Default)]
 struct Live {
@@ -179,6 +235,7 @@ fn banned(ban: BanDocument) -> Banned {
         note.push_str(&format!(": {reason}"));
     }
     Banned {
+        limited: ban.measure == "limit",
         prefix: ban.prefix,
         note: Some(note),
     }

@@ -28,6 +28,7 @@ mod set;
 mod status;
 mod top;
 mod unban;
+mod why;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -96,6 +97,8 @@ pub enum Command {
     Alerts(alerts::Args),
     /// List incidents: alerts that belong together
     Incidents(incidents::Args),
+    /// All that is known and was done about a source
+    Why(why::Args),
     /// The verdict on a packet, the rule and each step
     Explain(explain::Args),
     /// Run a capture through a policy
@@ -142,6 +145,7 @@ pub fn main() -> ExitCode {
         Command::Top(arguments) => top::run(&global, arguments),
         Command::Alerts(arguments) => alerts::run(&global, arguments),
         Command::Incidents(arguments) => incidents::run(&global, arguments),
+        Command::Why(arguments) => why::run(&global, arguments),
         Command::Explain(arguments) => explain::run(&global, arguments),
         Command::Replay(arguments) => replay::run(&global, arguments),
         Command::Diff(arguments) => diff::run(&global, arguments),

@@ -20,7 +20,7 @@ use crate::policy::{Finding, Policy, PolicyErrors, render};
 const DEFAULT_POLICY: &str = "/etc/palisade/policy.toml";
 
 /// Which policy.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub struct PolicyFile {
     /// The policy file; without it, the daemon's own, or else /etc/palisade/policy.toml
     #[arg(long, value_name = "FILE")]

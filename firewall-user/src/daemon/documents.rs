@@ -13,7 +13,7 @@ mod signatures;
 pub use super::ledger::{Count, Observed};
 use crate::detect::{Alert, Incident};
 use crate::guard::Threat;
-use crate::respond::{BanDuration, BanRecord, CookieOrder};
+use crate::respond::{BanDuration, BanRecord, CookieOrder, PastBan};
 pub use signatures::{SignatureDocument, SignatureQuery, Signatures};
 
 /// `GET /v1/status`.
@@ -304,6 +304,9 @@ pub struct Bans {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct BanDocument {
     pub prefix: IpNet,
+    /// `ban`, or `limit`: a trickle of packets is let through.
+    #[serde(default = "ban_name")]
+    pub measure: String,
     pub origin: String,
     pub kind: Option<String>,
     pub reason: Option<String>,
@@ -313,10 +316,15 @@ pub struct BanDocument {
     pub remaining_seconds: Option<u64>,
 }
 
+fn ban_name() -> String {
+    "ban".to_owned()
+}
+
 impl BanDocument {
     pub fn new(record: &BanRecord, now: Timestamp) -> Self {
         Self {
             prefix: record.prefix,
+            measure: record.measure.name().to_owned(),
             origin: record.origin.name().to_owned(),
             kind: record.kind.clone(),
             reason: record.reason.clone(),
@@ -488,6 +496,61 @@ pub struct SliceDocument {
 pub struct IncidentList {
     /// Those that last, then the latest that ended.
     pub incidents: Vec<Incident>,
+}
+
+/// The query of `GET /v1/why`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WhyQuery {
+    pub address: IpAddr,
+}
+
+/// `GET /v1/why`: all that is known and was done about a source.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WhyReport {
+    pub address: IpAddr,
+    /// The prefix under which it is accounted and answered: an IPv4 address, an IPv6 /64.
+    pub source: IpNet,
+    /// Counts and rates; null if it is not accounted now.
+    pub counts: Option<SourceDocument>,
+    /// Since when it had connections, and when one was seen last; null if none was.
+    pub connections: Option<SpanDocument>,
+    /// Sets of the policy in force that the address is in.
+    pub sets: Vec<String>,
+    /// What of `protect.never_block` covers the source.
+    pub protected_by: Option<IpNet>,
+    /// What its latest sampled packets met, the most frequent first.
+    pub outcomes: Vec<OutcomeDocument>,
+    /// The latest of them.
+    pub latest: Option<EventDocument>,
+    /// Bans and limits in force that cover it.
+    pub bans: Vec<BanDocument>,
+    /// Those that are over, the latest first.
+    pub past_bans: Vec<PastBan>,
+    /// Offences that are not forgotten.
+    pub offences: u32,
+    /// Alerts about it, the latest first.
+    pub alerts: Vec<Alert>,
+    /// Incidents that it is part of.
+    pub incidents: Vec<Incident>,
+}
+
+/// From when to when.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct SpanDocument {
+    pub first: Timestamp,
+    pub latest: Timestamp,
+}
+
+/// Sampled packets that met the same end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OutcomeDocument {
+    pub direction: String,
+    pub verdict: String,
+    pub reason: String,
+    pub rule: Option<String>,
+    /// An estimate: each sampled packet speaks for several.
+    pub packets: u64,
 }
 
 /// The query of `GET /v1/connection`: a packet's addresses and ports as this host sees them.

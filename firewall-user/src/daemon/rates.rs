@@ -76,6 +76,13 @@ impl Rates {
         }
     }
 
+    /// One source, by the address under which it is accounted.
+    pub fn get(&self, source: &IpAddr) -> Option<SourceDocument> {
+        let now = self.time.unwrap_or_default();
+        let entry = self.sources.get(source)?;
+        Some(entry.document(*source, now))
+    }
+
     /// The `limit` heaviest sources: by rate, then by total, so that those who fell silent follow.
     pub fn top(&self, by: SourceOrder, limit: usize) -> Vec<SourceDocument> {
         let index = by as usize;

@@ -1,24 +1,27 @@
 //! Looks after the bans: in the kernel at once, in the file soon after. Shared rather than owned by
 //! the fence thread, since a ban must not wait for a policy that is being loaded.
 
+mod automatic;
+
 use std::collections::HashSet;
 use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use super::documents::{BanCounts, BanDocument, BanRequest, Bans};
 use super::failure::Failure;
 use crate::datapath::BanTable;
-use crate::detect::{AlertKind, SourceSample, Subject};
+use crate::detect::{SourceSample, Subject};
 use crate::policy::address::parse_prefix;
 use crate::respond::{
-    BanBook, BanDuration, BanFile, BanRecord, Change, Loaded, Origin, RespondSettings, Response,
-    check_ban,
+    BanBook, BanDuration, BanFile, BanRecord, Breaker, Change, Loaded, Measure, Origin, PacketRate,
+    Past, check_ban,
 };
 
 /// Longest reason that is kept, in characters.
@@ -33,6 +36,7 @@ const RETRY: Duration = Duration::from_secs(10);
 pub struct Warden {
     state: Mutex<State>,
     file: BanFile,
+    folder: PathBuf,
     /// Number of the latest change.
     changed: watch::Sender<u64>,
     /// Number of the change up to which the file is right, or was at least tried.
@@ -47,6 +51,12 @@ struct State {
     protected: Vec<IpNet>,
     /// Changes of the book that are not in the file yet.
     unsaved: Vec<Change>,
+    /// What those may send that are held to the automatic limit.
+    limit: PacketRate,
+    past: Past,
+    /// The past is not in its file yet.
+    past_changed: bool,
+    breaker: Breaker,
 }
 
 /// Bans that are listed at a time, so that a new one need not wait for a long list.
@@ -67,6 +77,7 @@ impl Warden {
                 BanBook::default()
             }
         };
+        let folder = file.path().parent().unwrap_or(Path::new(".")).to_owned();
         let now = Timestamp::now();
         let over = book.expire(now);
         for record in &over {
@@ -82,10 +93,15 @@ impl Warden {
             book.insert(BanRecord {
                 prefix: ban.prefix,
                 origin: Origin::Manual,
+                measure: if ban.limited {
+                    Measure::Limit
+                } else {
+                    Measure::Ban
+                },
                 kind: None,
                 reason: Some("found in force at start".to_owned()),
                 created: now,
-                expires: end_of(BanDuration(ban.remaining), now),
+                expires: BanDuration(ban.remaining).end(now),
             });
         }
         let warden = Self {
@@ -94,7 +110,12 @@ impl Warden {
                 book,
                 protected: Vec::new(),
                 unsaved: Vec::new(),
+                limit: PacketRate::default(),
+                past: Past::load(&folder)?,
+                past_changed: false,
+                breaker: Breaker::default(),
             }),
+            folder,
             file,
             changed: watch::Sender::new(0),
             saved: watch::Sender::new(0),
@@ -113,9 +134,10 @@ impl Warden {
     pub fn enforce_all(&self) -> anyhow::Result<()> {
         let state = self.lock();
         let now = Timestamp::now();
+        state.table.set_limit(state.limit.compiled());
         for record in state.book.iter() {
             if let Some(remaining) = record.remaining(now) {
-                state.table.ban(record.prefix, remaining)?;
+                state.put(record, remaining)?;
             }
         }
         if !state.book.is_empty() {
@@ -135,10 +157,11 @@ impl Warden {
         let record = BanRecord {
             prefix,
             origin: Origin::Manual,
+            measure: Measure::Ban,
             kind: None,
             reason: request.reason,
             created: now,
-            expires: end_of(request.duration, now),
+            expires: request.duration.end(now),
         };
         let document = BanDocument::new(&record, now);
         state.enforce(record, request.duration)?;
@@ -161,41 +184,12 @@ impl Warden {
         state.table.unban(prefix);
         state.book.remove(&prefix);
         state.unsaved.push(Change::Lift(prefix));
+        state.remember(&record, true);
         info!(%prefix, "ban lifted");
         Ok((
             BanDocument::new(&record, Timestamp::now()),
             self.note_change(),
         ))
-    }
-
-    /// Answers an alert as the settings ask for; what was done, if anything was to be done.
-    pub fn respond(
-        &self,
-        settings: &RespondSettings,
-        kind: AlertKind,
-        source: IpNet,
-    ) -> Option<String> {
-        let mut state = self.lock();
-        let now = Timestamp::now();
-        let answer = settings.answer(&state.protected, &state.book, source, kind.name(), now);
-        let duration = settings.ban_for;
-        match answer {
-            Response::Nothing => None,
-            Response::Spared(why) => Some(format!("not banned: {why}")),
-            Response::Ban(record) => {
-                let prefix = record.prefix;
-                match state.enforce(record, duration) {
-                    Ok(()) => {
-                        self.note_change();
-                        Some(format!("banned {prefix} for {duration}"))
-                    }
-                    Err(error) => {
-                        error!(%prefix, "an automatic ban failed: {error:#}");
-                        Some(format!("ban failed: {error:#}"))
-                    }
-                }
-            }
-        }
     }
 
     /// Takes in what the policy protects now, and lifts the bans of those sources.
@@ -206,7 +200,7 @@ impl Warden {
             .flat_map(|prefix| state.book.remove_within(prefix))
             .collect();
         state.protected = protected;
-        state.lifted(&lifted);
+        state.lifted(&lifted, true);
         if !lifted.is_empty() {
             self.note_change();
         }
@@ -221,7 +215,7 @@ impl Warden {
     pub fn expire(&self) {
         let mut state = self.lock();
         let over = state.book.expire(Timestamp::now());
-        state.lifted(&over);
+        state.lifted(&over, false);
         for record in &over {
             info!(prefix = %record.prefix, origin = record.origin.name(), "ban ended");
             // The wall clock may be ahead of the kernel's: then this ends it.
@@ -251,7 +245,7 @@ impl Warden {
         }
     }
 
-    /// Which of these sources are banned.
+    /// Which of these sources are banned; not those that are only limited.
     pub fn banned_among(&self, sources: &[SourceSample]) -> HashSet<IpAddr> {
         let state = self.lock();
         if state.book.is_empty() {
@@ -259,9 +253,13 @@ impl Warden {
         }
         let is_banned = |source: &IpAddr| {
             let subject = Subject::source(*source).prefix();
-            subject.is_some_and(|prefix| {
-                state.book.get(&prefix).is_some() || state.book.covering(&prefix).is_some()
-            })
+            let in_force = |prefix: &IpNet| {
+                let own = state.book.get(prefix);
+                own.filter(|own| own.measure == Measure::Ban)
+                    .or_else(|| state.book.covering(prefix))
+                    .is_some_and(|record| record.measure == Measure::Ban)
+            };
+            subject.is_some_and(|prefix| in_force(&prefix))
         };
         let addresses = sources.iter().map(|sample| sample.source);
         addresses.filter(is_banned).collect()
@@ -301,14 +299,22 @@ impl Warden {
 
     /// Writes the file, if there is anything new; whether it is right now.
     pub fn save(&self) -> bool {
-        let (change, unsaved) = {
+        let (change, unsaved, past) = {
             let mut state = self.lock();
             let change = *self.changed.borrow();
             if change == *self.saved.borrow() {
                 return true;
             }
-            (change, std::mem::take(&mut state.unsaved))
+            let past = std::mem::take(&mut state.past_changed).then(|| state.past.document());
+            (change, std::mem::take(&mut state.unsaved), past)
         };
+        if let Some(past) = past {
+            let wrote = past.and_then(|document| Past::save(&document, &self.folder));
+            if let Err(error) = wrote {
+                // The next offence tries again; nobody is let in or kept out by it.
+                warn!("who misbehaved is not kept: {error:#}");
+            }
+        }
         let wrote = self.file.append(&unsaved);
         if let Err(error) = &wrote {
             error!("bans are in force but will not survive a restart: {error:#}");
@@ -337,9 +343,10 @@ impl Warden {
 
 impl State {
     fn enforce(&mut self, record: BanRecord, duration: BanDuration) -> anyhow::Result<()> {
-        self.table.ban(record.prefix, duration.0)?;
+        self.put(&record, duration.0)?;
         info!(
             prefix = %record.prefix,
+            measure = record.measure.name(),
             origin = record.origin.name(),
             duration = %duration,
             reason = record.reason,
@@ -350,10 +357,26 @@ impl State {
         Ok(())
     }
 
+    /// Writes a ban or limit into the kernel's table.
+    fn put(&self, record: &BanRecord, remaining: Option<Duration>) -> anyhow::Result<()> {
+        match record.measure {
+            Measure::Ban => self.table.ban(record.prefix, remaining),
+            Measure::Limit => self.table.limit(record.prefix, remaining),
+        }
+    }
+
     /// Notes what left the book.
-    fn lifted(&mut self, records: &[BanRecord]) {
+    fn lifted(&mut self, records: &[BanRecord], lifted: bool) {
         let lifts = records.iter().map(|record| Change::Lift(record.prefix));
         self.unsaved.extend(lifts);
+        for record in records {
+            self.remember(record, lifted);
+        }
+    }
+
+    fn remember(&mut self, record: &BanRecord, lifted: bool) {
+        self.past.note(record.clone(), Timestamp::now(), lifted);
+        self.past_changed = true;
     }
 }
 
@@ -374,134 +397,5 @@ fn check_reason(reason: Option<&str>) -> Result<(), Failure> {
     }
 }
 
-fn end_of(duration: BanDuration, now: Timestamp) -> Option<Timestamp> {
-    let duration = SignedDuration::try_from(duration.0?).ok()?;
-    now.checked_add(duration).ok()
-}
-
 #[cfg(test)]
-pub mod tests {
-    use super::*;
-    use crate::respond::RespondMode;
-
-    /// A warden over a table that no program reads.
-    pub fn warden(folder: &std::path::Path, protected: &[&str]) -> (Warden, BanTable) {
-        let table = BanTable::unread();
-        (restored(&table, folder, protected), table)
-    }
-
-    fn restored(table: &BanTable, folder: &std::path::Path, protected: &[&str]) -> Warden {
-        let file = BanFile::in_state_dir(folder);
-        let protected = protected
-            .iter()
-            .map(|text| text.parse().expect("a prefix"))
-            .collect();
-        Warden::restore(table.clone(), file, protected).expect("restored")
-    }
-
-    fn request(prefix: &str, duration: &str) -> BanRequest {
-        BanRequest {
-            prefix: prefix.to_owned(),
-            duration: duration.parse().expect("a length"),
-            reason: None,
-        }
-    }
-
-    fn in_kernel(table: &BanTable) -> Vec<String> {
-        let mut bans: Vec<String> = table
-            .bans()
-            .iter()
-            .map(|ban| ban.prefix.to_string())
-            .collect();
-        bans.sort();
-        bans
-    }
-
-    #[test]
-    fn a_ban_is_in_the_kernel_on_return_and_comes_back_from_the_file_in_an_empty_one() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (warden, table) = warden(folder.path(), &[]);
-        for prefix in ["203.0.113.7", "2001:db8:bad::/48"] {
-            warden.ban(request(prefix, "1h")).expect("banned");
-        }
-        assert_eq!(in_kernel(&table), ["2001:db8:bad::/48", "203.0.113.7/32"]);
-        assert!(warden.save());
-        let rebooted = BanTable::unread();
-        let warden = restored(&rebooted, folder.path(), &[]);
-        assert_eq!(in_kernel(&rebooted), in_kernel(&table));
-        warden.unban("203.0.113.7").expect("lifted");
-        assert_eq!(in_kernel(&rebooted), ["2001:db8:bad::/48"]);
-        assert_eq!(warden.counts().manual, 1);
-    }
-
-    #[test]
-    fn bans_whose_file_was_lost_go_on() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (warden, table) = warden(folder.path(), &[]);
-        warden.ban(request("203.0.113.7", "1h")).expect("banned");
-        std::fs::write(folder.path().join("bans.json"), "no JSON").expect("written");
-        let warden = restored(&table, folder.path(), &[]);
-        assert_eq!(in_kernel(&table), ["203.0.113.7/32"]);
-        let left = warden.list().bans[0].remaining_seconds.expect("it ends");
-        assert!((3500..=3600).contains(&left), "{left}");
-        assert!(folder.path().join("bans.json.corrupt-1").exists());
-    }
-
-    #[test]
-    fn a_source_that_comes_under_protection_is_let_in_again() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (warden, table) = warden(folder.path(), &["198.51.100.0/24"]);
-        let refused = warden.ban(request("198.51.100.7", "1h"));
-        assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
-        for prefix in ["203.0.113.7", "203.0.112.0/22", "203.0.100.1"] {
-            warden.ban(request(prefix, "1h")).expect("banned");
-        }
-        let office = "203.0.113.0/24".parse().expect("a prefix");
-        let lifted = warden.protect(vec![office]).expect("protected");
-        assert_eq!(lifted.len(), 1, "{lifted:?}");
-        assert_eq!(in_kernel(&table), ["203.0.100.1/32", "203.0.112.0/22"]);
-    }
-
-    #[test]
-    fn an_alert_bans_when_the_settings_say_so_and_says_what_was_done() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (warden, table) = warden(folder.path(), &["198.51.100.0/24"]);
-        let settings = RespondSettings {
-            mode: RespondMode::Ban,
-            ..RespondSettings::default()
-        };
-        let scanner = "203.0.113.7/32".parse().expect("a prefix");
-        let answer = warden.respond(&settings, AlertKind::PortScan, scanner);
-        assert_eq!(answer.as_deref(), Some("banned 203.0.113.7/32 for 10m"));
-        let office = "198.51.100.9/32".parse().expect("a prefix");
-        let answer = warden.respond(&settings, AlertKind::PortScan, office);
-        assert!(answer.is_some_and(|answer| answer.starts_with("not banned")));
-        assert_eq!(in_kernel(&table), ["203.0.113.7/32"]);
-        assert_eq!(warden.counts().automatic, 1);
-    }
-
-    #[tokio::test]
-    async fn an_answer_waits_until_the_ban_is_in_the_file() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (warden, _) = warden(folder.path(), &[]);
-        let warden = Arc::new(warden);
-        let saver = tokio::spawn(warden.clone().keep_saved());
-        let (_, change) = warden.ban(request("203.0.113.7", "1h")).expect("banned");
-        warden.saved(change).await;
-        let text = std::fs::read_to_string(folder.path().join("bans.journal")).expect("read");
-        assert!(text.contains("203.0.113.7/32"), "{text}");
-        saver.abort();
-    }
-
-    #[test]
-    fn reasons_that_would_drive_a_terminal_are_refused() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (warden, table) = warden(folder.path(), &[]);
-        for reason in ["\u{1b}[31m", "two\nlines", &"x".repeat(501)] {
-            let mut request = request("203.0.113.7", "1h");
-            request.reason = Some(reason.to_owned());
-            assert!(matches!(warden.ban(request), Err(Failure::Invalid(_))));
-        }
-        assert!(in_kernel(&table).is_empty());
-    }
-}
+pub mod tests;

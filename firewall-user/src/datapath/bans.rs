@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use aya::maps::Map;
+use firewall_common::limit::Limit;
 use ipnet::IpNet;
 use memmap2::MmapMut;
 
@@ -59,12 +60,21 @@ impl BanTable {
 
     /// Bans a prefix for `duration`; `None` is without end. Replaces the ban of the same prefix.
     pub fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
-        let until = duration.map_or(u64::MAX, |time| {
-            clock::monotonic().saturating_add(nanoseconds(time))
-        });
         self.lock()
-            .insert(prefix, until)
+            .insert(prefix, end(duration))
             .with_context(|| format!("banning {prefix}"))
+    }
+
+    /// As [`Self::ban`], but the prefix is held to the automatic limit.
+    pub fn limit(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
+        self.lock()
+            .limit(prefix, end(duration))
+            .with_context(|| format!("limiting {prefix}"))
+    }
+
+    /// How much those who are held to the automatic limit may send.
+    pub fn set_limit(&self, limit: &Limit) {
+        self.lock().set_limit(limit);
     }
 
     /// Lifts a ban; whether there was one.
@@ -86,7 +96,11 @@ impl BanTable {
                 ended.push(prefix);
             } else {
                 let remaining = (until != u64::MAX).then(|| Duration::from_nanos(until - now));
-                active.push(ActiveBan { prefix, remaining });
+                active.push(ActiveBan {
+                    prefix,
+                    remaining,
+                    limited: key.limited != 0,
+                });
             }
         }
         for prefix in ended {
@@ -104,6 +118,13 @@ impl BanTable {
         // A panic while a ban is written leaves the kernel's table as it is, which is consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The end of what lasts for `duration` from now.
+fn end(duration: Option<Duration>) -> u64 {
+    duration.map_or(u64::MAX, |time| {
+        clock::monotonic().saturating_add(nanoseconds(time))
+    })
 }
 
 /// A seed that a sender of packets cannot know.

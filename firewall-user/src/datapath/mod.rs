@@ -147,6 +147,8 @@ pub struct ActiveBan {
     pub prefix: IpNet,
     /// How long it still lasts; `None` is without end.
     pub remaining: Option<Duration>,
+    /// It is not banned but held to the automatic limit.
+    pub limited: bool,
 }
 
 /// Fill of one map.

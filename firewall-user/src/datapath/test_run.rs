@@ -11,6 +11,7 @@ use aya::maps::{HashMap, Map, MapData, PerCpuArray};
 use aya::programs::TestRunOptions;
 use firewall_common::decide::{Judgement, Scratch};
 use firewall_common::layout::{Connection, Counter, FlowKey, total_index};
+use firewall_common::limit::Limit;
 use firewall_common::signature::{Signature, SignatureTable};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
@@ -188,6 +189,17 @@ impl TestRun {
     /// Bans a prefix for `duration` on the machine's own clock; `None` is without end.
     pub fn ban(&self, prefix: IpNet, duration: Option<Duration>) -> anyhow::Result<()> {
         self.maps.bans().ban(prefix, duration)
+    }
+
+    /// Holds a prefix to a limit for `duration`; `None` is without end.
+    pub fn limit(
+        &self,
+        prefix: IpNet,
+        duration: Option<Duration>,
+        limit: &Limit,
+    ) -> anyhow::Result<()> {
+        self.maps.bans().set_limit(limit);
+        self.maps.bans().limit(prefix, duration)
     }
 
     /// Enters a connection that a frame opened or changed which the test run did not take.

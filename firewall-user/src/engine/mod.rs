@@ -14,6 +14,7 @@ use firewall_common::image::{Field, constant};
 use firewall_common::layout::{
     Connection, Counter, FlowKey, INTERFACES, SOURCE_BUCKETS, TOTALS, Uses, total_index,
 };
+use firewall_common::limit::Limit;
 use firewall_common::packet::{self, Frame, NO_VLAN, Packet};
 use firewall_common::signature::{SLOTS, SignatureTable};
 use firewall_common::sources;
@@ -154,6 +155,11 @@ impl HostEngine {
     /// Bans a prefix until `until` on the engine's clock.
     pub fn ban(&mut self, prefix: IpNet, until: u64) -> Result<(), Refused> {
         self.tables.ban(prefix, until)
+    }
+
+    /// Holds a prefix to a limit until `until` on the engine's clock.
+    pub fn limit(&mut self, prefix: IpNet, until: u64, limit: &Limit) -> Result<(), Refused> {
+        self.tables.limit(prefix, until, limit)
     }
 
     /// Lifts a ban; whether there was one.

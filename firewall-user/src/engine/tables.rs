@@ -9,7 +9,7 @@ use firewall_common::decide::{CLASS_SLOTS, Socket, Step, Tables};
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{Field, Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
-use firewall_common::limit::{LimitTable, Limited, Limits, MemoryLine};
+use firewall_common::limit::{Limit, LimitTable, Limited, Limits, MemoryLine};
 use firewall_common::packet::Packet;
 use firewall_common::signature::{PAYLOADS, Shown, SignatureTable};
 use ipnet::IpNet;
@@ -89,6 +89,23 @@ impl Memory {
             None => BanSet::private()?,
         };
         self.bans.insert(bans).insert(prefix, until)
+    }
+
+    /// Holds a prefix to a limit.
+    pub(super) fn limit(
+        &mut self,
+        prefix: IpNet,
+        until: u64,
+        limit: &Limit,
+    ) -> Result<(), Refused> {
+        self.limits.get_or_insert_with(LimitTable::default);
+        let bans = match self.bans.take() {
+            Some(bans) => bans,
+            None => BanSet::private()?,
+        };
+        let bans = self.bans.insert(bans);
+        bans.set_limit(limit);
+        bans.limit(prefix, until)
     }
 
     pub(super) fn unban(&mut self, prefix: IpNet) -> bool {

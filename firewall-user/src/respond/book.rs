@@ -19,13 +19,26 @@ pub enum Origin {
     Automatic,
 }
 
-/// One ban.
+/// What is done to a source; the later, the stronger.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Measure {
+    /// A trickle of its packets is let through.
+    Limit,
+    /// Nothing of it is let through.
+    #[default]
+    Ban,
+}
+
+/// One ban, or limit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BanRecord {
     /// In its shortest form: no bits beyond the prefix length.
     pub prefix: IpNet,
     pub origin: Origin,
+    #[serde(default)]
+    pub measure: Measure,
     /// Kind of the alert that led to an automatic ban.
     pub kind: Option<String>,
     pub reason: Option<String>,
@@ -69,6 +82,16 @@ impl Origin {
     }
 }
 
+impl Measure {
+    /// The name people see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Limit => "limit",
+            Self::Ban => "ban",
+        }
+    }
+}
+
 impl BanBook {
     /// Enters a ban, replacing one of the same prefix.
     pub fn insert(&mut self, record: BanRecord) {
@@ -106,23 +129,25 @@ impl BanBook {
 
     /// Takes out the bans of `prefix` and of what lies in it.
     pub fn remove_within(&mut self, prefix: &IpNet) -> Vec<BanRecord> {
+        let within: Vec<IpNet> = self.within(prefix).map(|record| record.prefix).collect();
+        self.take_out(&within)
+    }
+
+    /// The bans of `prefix` and of what lies in it.
+    pub fn within(&self, prefix: &IpNet) -> impl Iterator<Item = &BanRecord> {
         // Prefixes are in the order of their addresses.
         let first = match prefix {
             IpNet::V4(v4) => IpNet::new(v4.network().into(), 0),
             IpNet::V6(v6) => IpNet::new(v6.network().into(), 0),
         };
         // A length of 0 fits either family.
-        let Ok(first) = first else {
-            return Vec::new();
-        };
-        let within: Vec<IpNet> = self
-            .records
+        let first = first.unwrap_or(*prefix);
+        let prefix = *prefix;
+        self.records
             .range(first..)
-            .map(|(other, _)| *other)
-            .take_while(|other| prefix.contains(&other.addr()))
-            .filter(|other| prefix.contains(other))
-            .collect();
-        self.take_out(&within)
+            .take_while(move |(other, _)| prefix.contains(&other.addr()))
+            .filter(move |(other, _)| prefix.contains(*other))
+            .map(|(_, record)| record)
     }
 
     fn take_out(&mut self, prefixes: &[IpNet]) -> Vec<BanRecord> {
@@ -192,6 +217,7 @@ pub(crate) mod tests {
         BanRecord {
             prefix: prefix.parse().expect("a prefix"),
             origin: Origin::Manual,
+            measure: Measure::Ban,
             kind: None,
             reason: Some("test".to_owned()),
             created: at(0),

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A ban's length; `None` is without end.
@@ -30,6 +31,15 @@ pub enum BanDurationError {
     Zero,
     #[error("`{0}` is longer than ten years: write forever if that is meant")]
     TooLong(String),
+}
+
+impl BanDuration {
+    /// When it ends that begins now; `None` is never.
+    pub fn end(self, now: Timestamp) -> Option<Timestamp> {
+        // A length that leaves the calendar is as good as no end.
+        let duration = SignedDuration::try_from(self.0?).ok()?;
+        now.checked_add(duration).ok()
+    }
 }
 
 impl FromStr for BanDuration {

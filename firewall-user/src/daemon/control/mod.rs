@@ -56,6 +56,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/alerts", get(reports::alerts))
         .route("/v1/alerts/{id}", get(reports::alert))
         .route("/v1/incidents", get(reports::incidents))
+        .route("/v1/why", get(reports::why))
         .route("/v1/connection", get(reports::connection))
         .route("/v1/apply", post(policy::apply))
         .route("/v1/confirm", post(policy::confirm))

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::documents::{
     AlertReport, Alerts, AlertsQuery, ConnectionQuery, ConnectionReport, Events, EventsQuery,
-    IncidentList, Rules, Sources, SourcesQuery, Status,
+    IncidentList, Rules, Sources, SourcesQuery, Status, WhyQuery, WhyReport,
 };
 use super::super::failure::Failure;
 use super::body::Asked;
@@ -70,6 +70,14 @@ pub async fn connection(
 ) -> Result<Json<ConnectionReport>, Failure> {
     let report = control.fence.call(move |keeper| keeper.connection(&query));
     Ok(Json(report.await??))
+}
+
+pub async fn why(
+    State(control): State<Control>,
+    Asked(query): Asked<WhyQuery>,
+) -> Result<Json<WhyReport>, Failure> {
+    let report = control.fence.call(move |keeper| keeper.why(query.address));
+    Ok(Json(report.await?))
 }
 
 pub async fn alert(

@@ -2,7 +2,7 @@
 //! that one look tells what an alert leads to, and in which order.
 
 use super::Keeper;
-use crate::detect::Alert;
+use crate::detect::{Alert, Time};
 
 impl Keeper {
     /// Answers an alert that fired or grew. Gives what was done about it or why nothing was, in
@@ -23,10 +23,16 @@ impl Keeper {
         said
     }
 
-    /// A ban of the source that it names, if the settings ask for it.
+    /// A ban or limit of the source that it names, if the settings ask for it.
     fn answer_source(&mut self, alert: &Alert) -> Option<String> {
-        let source = alert.subject.prefix()?;
-        self.warden
-            .respond(&self.settings.respond, alert.kind, source)
+        let settings = &self.settings.respond;
+        self.warden.respond(settings, &self.regulars, alert)
+    }
+
+    /// Keeps up the alert that answers are off, as long as they are.
+    pub(super) fn tell_of_withheld(&mut self, now: Time) {
+        if let Some(withheld) = self.warden.withheld() {
+            self.detector.note_withheld(now, withheld);
+        }
     }
 }

@@ -10,6 +10,7 @@ mod report;
 mod signatures;
 mod tick;
 mod trial;
+mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -42,7 +43,7 @@ use crate::detect::signature::{Limits, Watch};
 use crate::detect::{Detector, ServiceCounts};
 use crate::guard::Threat;
 use crate::policy::Policy;
-use crate::respond::{BanFile, SignatureMode};
+use crate::respond::{BanFile, Regulars, SignatureMode};
 use crate::settings::Settings;
 use begin::Up;
 use counts::Chores;
@@ -76,6 +77,7 @@ pub struct Keeper {
     sockets: SocketWatch,
     alerts: AlertLog,
     incidents: IncidentLog,
+    regulars: Regulars,
     chronicle: Chronicle,
     rates: Rates,
     /// How long rounds took, and the look at the table of sources in each.
@@ -137,6 +139,7 @@ impl Keeper {
             &offer.policy,
             tick::now(),
         )?;
+        warden.set_limit(settings.respond.limit);
         let ledger = Ledger::load(&settings.state_dir)?;
         let (chronicle, told) = Chronicle::open(&settings.state_dir, settings.evidence)?;
         let incidents = IncidentLog::resume(told.incidents, settings.evidence.incident_bytes);
@@ -173,6 +176,7 @@ impl Keeper {
             events,
             alerts: AlertLog::resume(told.alerts),
             incidents,
+            regulars: Regulars::default(),
             chronicle,
             rates: Rates::default(),
             rounds: Stopwatch::default(),

@@ -44,6 +44,8 @@ impl Keeper {
         self.incidents.see(time, &snapshot.sightings);
         self.cookies.watch(&snapshot);
         self.watch.take(time, &snapshot.sightings);
+        self.regulars.see(time, &snapshot.sightings);
+        self.tell_of_withheld(time);
         for change in self.detector.tick(&snapshot) {
             self.take_in(time, change);
         }

@@ -18,6 +18,7 @@ use firewall_common::image::Field;
 use firewall_common::layout::{
     BanKey, CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, NO_RULE,
 };
+use firewall_common::limit::{Limit, Per, Terms, Unit};
 use firewall_common::packet::{self, Frame, Kind, NO_VLAN, Packet, protocol};
 use firewall_common::signature::SignatureTable;
 use firewall_common::{Direction, Reason, Verdict};
@@ -59,6 +60,8 @@ pub struct Signed {
 #[derive(Clone, Debug)]
 pub struct Banned {
     pub prefix: IpNet,
+    /// It is not banned but held to the automatic limit.
+    pub limited: bool,
     /// What more is known of it, such as when it ends.
     pub note: Option<String>,
 }
@@ -140,7 +143,18 @@ pub fn explain(policy: &Policy, question: &Question<'_>) -> anyhow::Result<Expla
     };
     let mut engine = HostEngine::new(policy.compile(&environment)?);
     for ban in question.bans {
-        engine.ban(ban.prefix, u64::MAX)?;
+        if ban.limited {
+            // One packet is within any limit.
+            let terms = Terms {
+                rate: 1,
+                seconds: 1,
+                burst: 1,
+            };
+            let limit = Limit::new(terms, Unit::Packets, Per::Rule)?;
+            engine.limit(ban.prefix, u64::MAX, &limit)?;
+        } else {
+            engine.ban(ban.prefix, u64::MAX)?;
+        }
     }
     if let Some(entry) = &question.connection {
         enter(&mut engine, question, entry);
@@ -396,6 +410,16 @@ impl Teller<'_> {
             .find(|ban| Some(ban.prefix.trunc()) == net)
             .and_then(|ban| ban.note.as_ref());
         let note = note.map_or(String::new(), |note| format!(" {note}"));
+        if key.limited != 0 {
+            let detail = if spared {
+                format!(
+                    "{prefix} is held to the automatic limit{note}, but never_block spares this source"
+                )
+            } else {
+                format!("{prefix} is held to the automatic limit{note}: what is over it is dropped")
+            };
+            return Told::new("limit", StepResult::Passed, detail);
+        }
         if spared {
             let detail = format!("{prefix} is banned{note}, but never_block spares this source");
             Told::new("ban", StepResult::Passed, detail)

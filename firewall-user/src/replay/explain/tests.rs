@@ -71,6 +71,7 @@ fn packet(from: &str, to: &str) -> PacketBuilder {
 
 fn ask(frame: &[u8], bans: &[&str], interface: Option<&str>) -> Explanation {
     let banned = |prefix: &&str| Banned {
+        limited: false,
         prefix: prefix.parse().unwrap(),
         note: None,
     };
@@ -225,6 +226,7 @@ fn a_ban_is_told_with_what_is_known_of_it() {
         .build();
     let note = "until 2027-01-01T00:00:00Z (1h left), manual: credential stuffing";
     let banned = |prefix: &str, note: &str| Banned {
+        limited: false,
         prefix: prefix.parse().unwrap(),
         note: Some(note.to_owned()),
     };

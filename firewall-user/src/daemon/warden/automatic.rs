@@ -1,0 +1,172 @@
+//! What is done by itself, and what is known of earlier times about a source.
+
+use ipnet::IpNet;
+use jiff::Timestamp;
+use tracing::error;
+
+use super::{State, Warden};
+use crate::daemon::documents::BanDocument;
+use crate::detect::{Alert, Withheld};
+use crate::respond::{
+    Act, BanRecord, Case, Change, Measure, Off, PacketRate, PastBan, Regulars, RespondSettings,
+    Response, Wanted, is_protected,
+};
+
+/// What was and is done about a source.
+#[derive(Clone, Debug)]
+pub struct Dealings {
+    pub protected_by: Option<IpNet>,
+    pub bans: Vec<BanDocument>,
+    pub past: Vec<PastBan>,
+    /// That are not forgotten.
+    pub offences: u32,
+}
+
+impl Warden {
+    /// What those may send from now on that are held to the automatic limit.
+    pub fn set_limit(&self, limit: PacketRate) {
+        let mut state = self.lock();
+        state.limit = limit;
+        state.table.set_limit(limit.compiled());
+    }
+
+    /// Answers an alert as the settings ask for; what was done or why nothing was, in words.
+    pub fn respond(
+        &self,
+        settings: &RespondSettings,
+        regulars: &Regulars,
+        alert: &Alert,
+    ) -> Option<String> {
+        let source = alert.subject.prefix()?;
+        let mut state = self.lock();
+        let now = Timestamp::now();
+        let case = Case {
+            settings,
+            protected: &state.protected,
+            bans: &state.book,
+            offenders: &state.past.offenders,
+            regulars,
+            kind: alert.kind,
+            source: source.trunc(),
+            started: alert.started,
+            now,
+        };
+        Some(match case.decide() {
+            Response::Nothing => return None,
+            Response::Spared(why) => format!("not banned: {why}"),
+            Response::Renew(record) => match state.renew(record, now) {
+                Ok(()) => {
+                    self.note_change();
+                    return None;
+                }
+                Err(error) => format!("ban could not be extended: {error:#}"),
+            },
+            Response::Act(act) => {
+                let wanted = Wanted {
+                    ordinary: act.ordinary,
+                    of: regulars.count(alert.started),
+                };
+                if let Err(off) = state.breaker.admit(settings, wanted, now) {
+                    return Some(format!("not answered: answers are off, {}", off.why));
+                }
+                match state.act(settings, &act, now) {
+                    Ok(()) => {
+                        self.note_change();
+                        in_words(&act, settings)
+                    }
+                    Err(error) => {
+                        error!(prefix = %act.record.prefix, "an automatic ban failed: {error:#}");
+                        format!("ban failed: {error:#}")
+                    }
+                }
+            }
+        })
+    }
+
+    /// Why answers are off, while they are.
+    pub fn withheld(&self) -> Option<Withheld> {
+        self.lock().breaker.off(Timestamp::now()).map(withheld)
+    }
+
+    /// What was and is done about a source.
+    pub fn dealings(&self, source: IpNet, settings: &RespondSettings) -> Dealings {
+        let state = self.lock();
+        let now = Timestamp::now();
+        let own = state.book.get(&source).into_iter();
+        let mut bans: Vec<BanDocument> = own.map(|record| BanDocument::new(record, now)).collect();
+        let mut inner = source;
+        while let Some(record) = state.book.covering(&inner) {
+            bans.push(BanDocument::new(record, now));
+            inner = record.prefix;
+        }
+        let forget_after = settings.forget_after;
+        let offences = state.past.offenders.offences(&source, now, forget_after);
+        Dealings {
+            protected_by: is_protected(&state.protected, source),
+            bans,
+            past: state.past.about(&source),
+            offences,
+        }
+    }
+}
+
+impl State {
+    /// Puts an automatic ban or limit in force: an offence.
+    fn act(&mut self, settings: &RespondSettings, act: &Act, now: Timestamp) -> anyhow::Result<()> {
+        let record = act.record.clone();
+        let (prefix, until) = (record.prefix, record.expires);
+        self.enforce(record, act.duration)?;
+        self.past
+            .offenders
+            .note(prefix, now, until, settings.forget_after);
+        self.past_changed = true;
+        Ok(())
+    }
+
+    /// Has an automatic ban or limit last longer.
+    fn renew(&mut self, record: BanRecord, now: Timestamp) -> anyhow::Result<()> {
+        let Some(remaining) = record.remaining(now) else {
+            return Ok(());
+        };
+        self.put(&record, remaining)?;
+        self.past.offenders.extend(&record.prefix, record.expires);
+        self.past_changed = true;
+        self.unsaved.push(Change::Ban(record.clone()));
+        self.book.insert(record);
+        Ok(())
+    }
+}
+
+/// What was done, for people.
+fn in_words(act: &Act, settings: &RespondSettings) -> String {
+    let (prefix, duration) = (act.record.prefix, act.duration);
+    let mut words = match act.record.measure {
+        Measure::Ban => format!("banned {prefix} for {duration}"),
+        Measure::Limit => format!(
+            "limited {prefix} to {} packets for {duration}",
+            settings.limit
+        ),
+    };
+    if let Some(note) = &act.note {
+        words.push_str(": ");
+        words.push_str(note);
+    }
+    words
+}
+
+/// What the alert about answers that are off says.
+fn withheld(off: &Off) -> Withheld {
+    let mut evidence = serde_json::Map::new();
+    evidence.insert("until".into(), off.until.to_string().into());
+    Withheld {
+        wanted: off.wanted,
+        cap: off.cap,
+        unit: off.unit,
+        why: format!(
+            "Automatic answers are off until {}: {}.",
+            off.until.strftime("%H:%M:%SZ"),
+            off.why
+        ),
+        evidence,
+    }
+}

@@ -1,0 +1,188 @@
+use super::*;
+use crate::detect::Alert;
+use crate::respond::{Regulars, RespondMode, RespondSettings};
+
+/// A warden over a table that no program reads.
+pub fn warden(folder: &Path, protected: &[&str]) -> (Warden, BanTable) {
+    let table = BanTable::unread();
+    (restored(&table, folder, protected), table)
+}
+
+fn restored(table: &BanTable, folder: &Path, protected: &[&str]) -> Warden {
+    let file = BanFile::in_state_dir(folder);
+    let protected = protected
+        .iter()
+        .map(|text| text.parse().expect("a prefix"))
+        .collect();
+    Warden::restore(table.clone(), file, protected).expect("restored")
+}
+
+fn request(prefix: &str, duration: &str) -> BanRequest {
+    BanRequest {
+        prefix: prefix.to_owned(),
+        duration: duration.parse().expect("a length"),
+        reason: None,
+    }
+}
+
+fn in_kernel(table: &BanTable) -> Vec<String> {
+    let mut bans: Vec<String> = table
+        .bans()
+        .iter()
+        .map(|ban| ban.prefix.to_string())
+        .collect();
+    bans.sort();
+    bans
+}
+
+#[test]
+fn a_ban_is_in_the_kernel_on_return_and_comes_back_from_the_file_in_an_empty_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(folder.path(), &[]);
+    for prefix in ["203.0.113.7", "2001:db8:bad::/48"] {
+        warden.ban(request(prefix, "1h")).expect("banned");
+    }
+    assert_eq!(in_kernel(&table), ["2001:db8:bad::/48", "203.0.113.7/32"]);
+    assert!(warden.save());
+    let rebooted = BanTable::unread();
+    let warden = restored(&rebooted, folder.path(), &[]);
+    assert_eq!(in_kernel(&rebooted), in_kernel(&table));
+    warden.unban("203.0.113.7").expect("lifted");
+    assert_eq!(in_kernel(&rebooted), ["2001:db8:bad::/48"]);
+    assert_eq!(warden.counts().manual, 1);
+}
+
+#[test]
+fn bans_whose_file_was_lost_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(folder.path(), &[]);
+    warden.ban(request("203.0.113.7", "1h")).expect("banned");
+    std::fs::write(folder.path().join("bans.json"), "no JSON").expect("written");
+    let warden = restored(&table, folder.path(), &[]);
+    assert_eq!(in_kernel(&table), ["203.0.113.7/32"]);
+    let left = warden.list().bans[0].remaining_seconds.expect("it ends");
+    assert!((3500..=3600).contains(&left), "{left}");
+    assert!(folder.path().join("bans.json.corrupt-1").exists());
+}
+
+#[test]
+fn a_source_that_comes_under_protection_is_let_in_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(folder.path(), &["198.51.100.0/24"]);
+    let refused = warden.ban(request("198.51.100.7", "1h"));
+    assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
+    for prefix in ["203.0.113.7", "203.0.112.0/22", "203.0.100.1"] {
+        warden.ban(request(prefix, "1h")).expect("banned");
+    }
+    let office = "203.0.113.0/24".parse().expect("a prefix");
+    let lifted = warden.protect(vec![office]).expect("protected");
+    assert_eq!(lifted.len(), 1, "{lifted:?}");
+    assert_eq!(in_kernel(&table), ["203.0.100.1/32", "203.0.112.0/22"]);
+}
+
+fn scan(source: &str) -> Alert {
+    let mut alert = crate::daemon::alerts::tests::alert(1, false);
+    alert.subject = source.parse().expect("a subject");
+    alert
+}
+
+fn answer(warden: &Warden, settings: &RespondSettings, source: &str) -> String {
+    let answered = warden.respond(settings, &Regulars::default(), &scan(source));
+    answered.unwrap_or_default()
+}
+
+#[test]
+fn an_alert_bans_when_the_settings_say_so_and_says_what_was_done() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(folder.path(), &["198.51.100.0/24"]);
+    let settings = RespondSettings {
+        mode: RespondMode::Ban,
+        ..RespondSettings::default()
+    };
+    let said = answer(&warden, &settings, "203.0.113.7");
+    assert_eq!(said, "banned 203.0.113.7/32 for 10m");
+    let said = answer(&warden, &settings, "198.51.100.9");
+    assert!(said.starts_with("not banned"), "{said}");
+    assert_eq!(in_kernel(&table), ["203.0.113.7/32"]);
+    assert_eq!(warden.counts().automatic, 1);
+}
+
+#[test]
+fn a_repeat_offender_is_known_as_one_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = RespondSettings {
+        mode: RespondMode::Limit,
+        ..RespondSettings::default()
+    };
+    for (prefix, expected) in [
+        ("203.0.113.7", "limited 203.0.113.7/32 to 10/s packets for"),
+        (
+            "2001:db8:7:7::/64",
+            "limited 2001:db8:7:7::/64 to 10/s packets for",
+        ),
+    ] {
+        for duration in ["10m", "20m", "40m"] {
+            let table = BanTable::unread();
+            let warden = restored(&table, folder.path(), &[]);
+            let said = answer(&warden, &settings, prefix);
+            assert_eq!(said, format!("{expected} {duration}"));
+            assert!(table.bans()[0].limited);
+            warden.unban(prefix).expect("lifted");
+            assert!(warden.save());
+        }
+    }
+    let warden = restored(&BanTable::unread(), folder.path(), &[]);
+    let source = "203.0.113.7/32".parse().expect("a prefix");
+    let dealings = warden.dealings(source, &settings);
+    assert_eq!((dealings.bans.len(), dealings.past.len()), (0, 3));
+    assert_eq!(dealings.offences, 3);
+}
+
+#[test]
+fn beyond_the_cap_answers_are_off_and_it_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(folder.path(), &[]);
+    let settings = RespondSettings {
+        mode: RespondMode::Ban,
+        bans_per_minute: 2,
+        ..RespondSettings::default()
+    };
+    assert_eq!(warden.withheld(), None);
+    for last in 1..=4 {
+        answer(&warden, &settings, &format!("203.0.{last}.7"));
+    }
+    assert_eq!(in_kernel(&table).len(), 2);
+    let withheld = warden.withheld().expect("off");
+    assert!(
+        withheld.why.contains("more than 2 new bans"),
+        "{}",
+        withheld.why
+    );
+    let said = answer(&warden, &settings, "203.0.9.7");
+    assert!(said.starts_with("not answered: answers are off"), "{said}");
+}
+
+#[tokio::test]
+async fn an_answer_waits_until_the_ban_is_in_the_file() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, _) = warden(folder.path(), &[]);
+    let warden = Arc::new(warden);
+    let saver = tokio::spawn(warden.clone().keep_saved());
+    let (_, change) = warden.ban(request("203.0.113.7", "1h")).expect("banned");
+    warden.saved(change).await;
+    let text = std::fs::read_to_string(folder.path().join("bans.journal")).expect("read");
+    assert!(text.contains("203.0.113.7/32"), "{text}");
+    saver.abort();
+}
+
+#[test]
+fn reasons_that_would_drive_a_terminal_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(folder.path(), &[]);
+    for reason in ["\u{1b}[31m", "two\nlines", &"x".repeat(501)] {
+        let mut request = request("203.0.113.7", "1h");
+        request.reason = Some(reason.to_owned());
+        assert!(matches!(warden.ban(request), Err(Failure::Invalid(_))));
+    }
+    assert!(in_kernel(&table).is_empty());
+}
