@@ -207,7 +207,7 @@ fn weigh(attempt: &Attempt, doubtful: bool) -> Option<Evidence> {
             return None;
         }
         // Peers that look for a way through a translator try several ports.
-        return Some(if high && parties.client_port >= 1024 {
+        return Some(if doubtful || (high && parties.client_port >= 1024) {
             Evidence::WeakFailure
         } else {
             Evidence::Failure
@@ -216,14 +216,11 @@ fn weigh(attempt: &Attempt, doubtful: bool) -> Option<Evidence> {
     // FTP's data connections come from its port 20, where they do not go where it said.
     let arranged = parties.client_port == 20 || doubtful;
     let ordinary = parties.protocol == protocol::TCP && attempt.probe == Probe::Ordinary;
-    let other = !matches!(
-        parties.protocol,
-        protocol::TCP | protocol::ICMP | protocol::ICMPV6
-    );
     match attempt.outcome {
         Outcome::Unknown if !ordinary => None,
         Outcome::Unknown => Some(Evidence::WeakFailure),
-        _ if other || (ordinary && !arranged) => Some(Evidence::Failure),
+        _ if ordinary && !arranged => Some(Evidence::Failure),
+        // Pings, stray segments, and protocols that a fence seldom lets in.
         _ => Some(Evidence::WeakFailure),
     }
 }

@@ -99,7 +99,8 @@ fn a_slow_scan_of_datagrams_and_protocols_is_found() {
     };
     for udp in [true, false] {
         let mut wire = Wire::new("drop");
-        for number in 0..8 {
+        // Protocols say less: a tunnel that is not let in is no scan.
+        for number in 0..if udp { 8 } else { 20 } {
             let frame = probe(number, udp).build();
             wire.send(0, Direction::Inbound, frame);
             wire.run(60.0);
