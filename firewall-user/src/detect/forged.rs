@@ -8,7 +8,7 @@
 
 use std::collections::BTreeSet;
 
-use firewall_common::packet::{Kind, Packet, mark};
+use firewall_common::packet::{Kind, Packet};
 use firewall_common::{Address, Direction, Reason};
 
 use super::book::{Book, Details, Sign};
@@ -214,14 +214,15 @@ impl Forged {
 /// 240/4 (RFC 6890); or its own destination's ("Land").
 fn is_impossible(packet: &Packet) -> bool {
     let source = packet.sender;
+    if source == packet.destination {
+        return true;
+    }
     if source.is_v4() {
         let address = source.as_v4();
         // 0.0.0.0 is who has no address yet.
         address != 0 && matches!(address >> 24, 0 | 127 | 224..=255)
     } else {
-        source.high >> 56 == 0xff
-            || (source.high == 0 && source.low == 1)
-            || (source == packet.destination && !packet.is(mark::ICMP_ERROR))
+        source.high >> 56 == 0xff || (source.high == 0 && source.low == 1)
     }
 }
 
