@@ -53,7 +53,8 @@ pub mod constant {
     /// there is one group, whose classes these are.
     pub const SOURCE_CLASSES: usize = PROTECTED_V6 + 1;
     pub const DESTINATION_CLASSES: usize = SOURCE_CLASSES + 1;
-    /// The rules of classes of the source that decide alone, 16 bits each; 0 when there are none.
+    /// The rules of classes of the source that decide alone, an [`super::outcome`] each; 0 when there are
+    /// none.
     pub const SHORTCUTS: usize = DESTINATION_CLASSES + 1;
     /// The first of these classes; those after it do so too.
     pub const FIRST_SHORTCUT: usize = SHORTCUTS + 1;
@@ -82,13 +83,14 @@ pub mod constant {
 
     /// Constants of one group.
     pub mod group {
-        /// The plane of source and destination classes, whose cells are places of lists.
+        /// The plane of source and destination classes, whose cells are lists (see
+        /// [`super::super::list`]).
         pub const LISTS: usize = 0;
-        /// The only list, when the group has no such plane.
+        /// The only list, when the group has no such plane: its lower and its upper half.
         pub const LIST: usize = LISTS + super::super::PLANE_CONSTANTS;
-        /// 1 when a list names its rules and shares the row of results with others (see
-        /// [`super::super::result`]).
-        pub const NAMED: usize = LIST + 1;
+        /// 1 when results are positions in the list, which shares the row of results with others under
+        /// the same conditions.
+        pub const NAMED: usize = LIST + 2;
         /// 1 when a row of results is paged.
         pub const PAGED: usize = NAMED + 1;
         /// Where the group's chains begin.
@@ -278,6 +280,12 @@ impl Record {
         self.counter != NO_RULE
     }
 
+    /// Whether it does not count and go on.
+    #[inline(always)]
+    pub const fn decides(&self) -> bool {
+        self.flags & record::COUNT == 0
+    }
+
     /// Whether there is a rule that lets packets pass.
     #[inline(always)]
     pub const fn accepts(&self) -> bool {
@@ -294,6 +302,38 @@ impl Record {
             flags: (head >> 32) as u32,
             expires,
         }
+    }
+
+    /// The record of a rule that decides for good.
+    #[inline(always)]
+    pub const fn of_outcome(outcome: u32) -> Self {
+        if outcome == outcome::NONE {
+            return Self::NONE;
+        }
+        let mut flags = 0;
+        if outcome & outcome::DROP != 0 {
+            flags |= record::DROP;
+        }
+        if outcome & outcome::LOG != 0 {
+            flags |= record::LOG;
+        }
+        Self {
+            counter: outcome & ((1 << outcome::COUNTER_BITS) - 1),
+            flags,
+            expires: u64::MAX,
+        }
+    }
+
+    /// The rule as [`outcome`]; `rule` is its number.
+    pub const fn outcome(&self, rule: u32) -> u32 {
+        let mut outcome = rule << outcome::RULE_SHIFT | self.counter;
+        if self.flags & record::DROP != 0 {
+            outcome |= outcome::DROP;
+        }
+        if self.flags & record::LOG != 0 {
+            outcome |= outcome::LOG;
+        }
+        outcome
     }
 
     /// The words to store.
@@ -403,25 +443,54 @@ impl Plane {
         }
     }
 
-    /// A cell of 32 bits.
+    /// A cell of 64 bits.
     #[inline(always)]
-    pub fn wide_cell<I: Image + ?Sized>(self, image: &I, row: u32, column: u32) -> u32 {
+    pub fn whole_cell<I: Image + ?Sized>(self, image: &I, row: u32, column: u32) -> u64 {
         if self.paged {
             let page = packed_wide(image, self.table, row * self.width + column / PAGE);
-            packed_wide(image, page, column % PAGE)
+            image.word(page + column % PAGE)
         } else {
-            packed_wide(image, self.table, row * self.width + column)
+            image.word(self.table + row * self.width + column)
         }
     }
 }
 
-/// What a list and a tail give.
+/// The rules that a source and a destination can meet, as the cell for the two says.
 ///
-/// A list begins with a row of 16-bit results by tail: rules, or places of chains. A *named* list
-/// instead begins with a word that says where its row is, which it may share with lists of other rules
-/// under the same conditions; the results are then positions in the rules that follow that word,
-/// 16 bits each. A paged row is a list of its pages' places. A chain is a sequence of results, 16 bits
-/// each, up to [`result::NONE`], counted in words from the beginning of the group's chains.
+/// The lower half is where the list's row of results by tail begins; the upper half is where its rules
+/// stand, for results that are positions among them. As most lists are short, the cell itself often
+/// says what is to be found there.
+pub mod list {
+    /// In the lower half: whatever the row names is the rule in the upper half.
+    pub const SINGLE: u32 = 1 << 31;
+    /// The lower half where nothing depends on the tail: the upper half decides.
+    pub const NO_ROW: u32 = 0;
+}
+
+/// A rule that decides, as the tables name it: its counter (15 bits), whether it drops, whether it asks
+/// for an event, and its number in the order of the rules. So the lowest is the first, and no record
+/// has to be read.
+pub mod outcome {
+    /// No rule.
+    pub const NONE: u32 = u32::MAX;
+    pub(super) const COUNTER_BITS: u32 = 15;
+    pub(super) const DROP: u32 = 1 << COUNTER_BITS;
+    pub(super) const LOG: u32 = 1 << (COUNTER_BITS + 1);
+    pub(super) const RULE_SHIFT: u32 = COUNTER_BITS + 2;
+}
+
+const _: () = {
+    assert!(crate::layout::RULE_COUNTERS == 1 << outcome::COUNTER_BITS);
+    assert!(MAX_RULES << outcome::RULE_SHIFT <= 1 << 31);
+};
+
+/// What a row of results holds by tail, 16 bits each.
+///
+/// Where every rule decides, a result is an [`outcome`], in 32 bits, or the position of one in the
+/// list. Where some rules count and go on, or may expire, it is the place of a chain: a sequence of
+/// rules or of positions, 16 bits each, up to [`result::NONE`], counted in words from the beginning of
+/// the group's chains; the lists then hold the numbers of their rules, 16 bits each. A paged row is a
+/// list of its pages' places.
 pub mod result {
     /// No rule; the end of a chain.
     pub const NONE: u32 = 0xffff;

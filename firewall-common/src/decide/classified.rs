@@ -1,11 +1,12 @@
 //! First match among classified rules: the classes of the addresses to a list of rules, and list and
 //! tail to the first of them (see [`crate::image`]).
 
-use super::{Circumstances, Step, Tables, limit};
+use super::rules::matched;
+use super::{Circumstances, Tables};
 use crate::Direction;
 use crate::image::{
-    self, Field, GROUPS, Image, Line, PAGE, Plane, Record, constant, packed, packed_wide, record,
-    result,
+    self, Field, GROUPS, Image, Line, PAGE, Plane, Record, constant, list, outcome, packed,
+    packed_wide, result,
 };
 use crate::packet::Packet;
 
@@ -21,29 +22,93 @@ pub(super) fn first_match<T: Tables>(
 ) -> Record {
     let classes = Selected::of(direction, tables);
     let groups = tables.constant(direction, constant::GROUPS);
-    // Spelled out, so that the compiler keeps neither an array nor a loop.
-    let mut heads = [
-        Head::first::<0, T>(&classes, groups, direction, tables),
-        Head::first::<1, T>(&classes, groups, direction, tables),
-        Head::first::<2, T>(&classes, groups, direction, tables),
-        Head::first::<3, T>(&classes, groups, direction, tables),
-    ];
-    let records = tables.constant(direction, constant::RECORDS);
-    if tables.constant(direction, constant::CHAINS) == 0 {
-        let first = lowest(&heads, groups);
-        if first == result::NONE {
-            return Record::NONE;
-        }
-        let rule = Record::read(tables, records, first);
-        if count {
-            tables.step(Step::Rule {
-                counter: rule.counter,
-                decided: true,
-            });
-            tables.hit(rule.counter, packet.length);
-        }
-        return rule;
+    if tables.constant(direction, constant::CHAINS) != 0 {
+        return chained(&classes, packet, at, direction, count, tables);
     }
+    // Spelled out, so that the compiler keeps neither an array nor a loop.
+    let mut first = decisive(0, &classes, direction, tables);
+    macro_rules! others {
+        ($($group:literal)*) => {$(
+            if $group < groups {
+                let other = decisive($group as usize, &classes, direction, tables);
+                if other < first {
+                    first = other;
+                }
+            }
+        )*};
+    }
+    others!(1 2 3);
+    const { assert!(GROUPS == 4) }
+    let rule = Record::of_outcome(first);
+    if count && rule.is_some() {
+        matched(&rule, packet, at, direction, tables);
+    }
+    rule
+}
+
+/// What a group of rules of which each decides gives, as [`outcome`].
+#[inline(always)]
+fn decisive<T: Tables>(group: usize, classes: &Selected, direction: Direction, tables: &T) -> u32 {
+    let cell = list_of(group, classes, direction, tables);
+    let (row, answer) = (cell as u32, (cell >> 32) as u32);
+    if row == list::NO_ROW {
+        return answer;
+    }
+    let place = row & !list::SINGLE;
+    let paged = tables.constant(direction, at(group, constant::group::PAGED)) != 0;
+    let (place, column) = if paged {
+        let page = packed_wide(tables, place, classes.tail / PAGE);
+        (page, classes.tail % PAGE)
+    } else {
+        (place, classes.tail)
+    };
+    if tables.constant(direction, at(group, constant::group::NAMED)) == 0 {
+        return packed_wide(tables, place, column);
+    }
+    let found = packed(tables, place, column);
+    if found == result::NONE {
+        return outcome::NONE;
+    }
+    if row & list::SINGLE != 0 {
+        return answer;
+    }
+    packed_wide(tables, answer, found)
+}
+
+/// The list that the addresses select in a group.
+#[inline(always)]
+fn list_of<T: Tables>(group: usize, classes: &Selected, direction: Direction, tables: &T) -> u64 {
+    let plane = plane(at(group, constant::group::LISTS), direction, tables);
+    if plane.table == 0 {
+        let half = |index| tables.constant(direction, at(group, constant::group::LIST) + index);
+        return half(0) as u64 | (half(1) as u64) << 32;
+    }
+    // Of a single group these are the classes themselves, which have 16 bits too.
+    let shift = group * 16;
+    let source = (classes.source >> shift) as u32 & 0xffff;
+    let destination = (classes.destination >> shift) as u32 & 0xffff;
+    plane.whole_cell(tables, source, destination)
+}
+
+/// As [`first_match`], where some rules count and go on, or may expire.
+#[inline(always)]
+fn chained<T: Tables>(
+    classes: &Selected,
+    packet: &Packet,
+    at: Circumstances,
+    direction: Direction,
+    count: bool,
+    tables: &mut T,
+) -> Record {
+    let groups = tables.constant(direction, constant::GROUPS);
+    let records = tables.constant(direction, constant::RECORDS);
+    // Spelled out, as above.
+    let mut heads = [
+        Head::first::<0, T>(classes, groups, direction, tables),
+        Head::first::<1, T>(classes, groups, direction, tables),
+        Head::first::<2, T>(classes, groups, direction, tables),
+        Head::first::<3, T>(classes, groups, direction, tables),
+    ];
     for _ in 0..image::MAX_CHAIN {
         for (group, head) in heads.iter_mut().enumerate() {
             if (group as u32) < groups {
@@ -56,18 +121,10 @@ pub(super) fn first_match<T: Tables>(
         }
         let rule = Record::read(&Far(tables), records, first);
         if at.now < rule.expires {
-            let decided = rule.flags & record::COUNT == 0;
             if count {
-                tables.step(Step::Rule {
-                    counter: rule.counter,
-                    decided,
-                });
-                tables.hit(rule.counter, packet.length);
-                if !decided {
-                    limit::watch(rule.counter, packet, at, direction, tables);
-                }
+                matched(&rule, packet, at, direction, tables);
             }
-            if decided {
+            if rule.decides() {
                 return rule;
             }
         }
@@ -101,8 +158,8 @@ fn lowest(heads: &[Head; GROUPS], groups: u32) -> u32 {
 struct Head {
     /// [`result::NONE`] when there is none.
     rule: u32,
-    /// The list that the addresses selected.
-    list: u32,
+    /// Where the rules of the list stand that the addresses selected.
+    names: u32,
     /// The place of the next result of its chain.
     next: u32,
 }
@@ -110,7 +167,7 @@ struct Head {
 impl Head {
     const NONE: Self = Self {
         rule: result::NONE,
-        list: 0,
+        names: 0,
         next: 0,
     };
 
@@ -125,49 +182,23 @@ impl Head {
         if GROUP as u32 >= groups {
             return Self::NONE;
         }
-        Self::find(classes, GROUP, direction, tables)
-    }
-
-    #[inline(always)]
-    fn find<T: Tables>(classes: &Selected, group: usize, direction: Direction, tables: &T) -> Self {
-        let plane = plane(at(group, constant::group::LISTS), direction, tables);
-        let list = if plane.table == 0 {
-            tables.constant(direction, at(group, constant::group::LIST))
-        } else {
-            // Of a single group these are the classes themselves, which have 16 bits too.
-            let shift = group * 16;
-            let source = (classes.source >> shift) as u32 & 0xffff;
-            let destination = (classes.destination >> shift) as u32 & 0xffff;
-            plane.wide_cell(tables, source, destination)
-        };
-        let row = if tables.constant(direction, at(group, constant::group::NAMED)) != 0 {
-            tables.word(list) as u32
-        } else {
-            list
-        };
-        let found = if tables.constant(direction, at(group, constant::group::PAGED)) != 0 {
+        let cell = list_of(GROUP, classes, direction, tables);
+        let row = cell as u32;
+        let found = if tables.constant(direction, at(GROUP, constant::group::PAGED)) != 0 {
             let page = packed_wide(tables, row, classes.tail / PAGE);
             packed(tables, page, classes.tail % PAGE)
         } else {
             packed(tables, row, classes.tail)
         };
-        if tables.constant(direction, constant::CHAINS) == 0 {
-            let rule = rule(found, list, group, direction, tables);
-            return Self {
-                rule,
-                list,
-                next: 0,
-            };
-        }
         if found == result::NONE {
             return Self::NONE;
         }
         let mut head = Self {
             rule: 0,
-            list,
+            names: (cell >> 32) as u32,
             next: found * 4,
         };
-        head.advance(group, direction, tables);
+        head.advance(GROUP, direction, tables);
         head
     }
 
@@ -177,14 +208,19 @@ impl Head {
         let chains = tables.constant(direction, at(group, constant::group::CHAINS));
         let found = packed(&Far(tables), chains, self.next);
         self.next += 1;
-        self.rule = rule(found, self.list, group, direction, tables);
+        let named = tables.constant(direction, at(group, constant::group::NAMED)) != 0;
+        self.rule = if named && found != result::NONE {
+            packed(&Far(tables), self.names, found)
+        } else {
+            found
+        };
     }
 
     /// See [`Tables::opaque`].
     #[inline(always)]
     fn forget<T: Tables>(&mut self, tables: &mut T) {
         self.rule = tables.opaque(self.rule as u64) as u32;
-        self.list = tables.opaque(self.list as u64) as u32;
+        self.names = tables.opaque(self.names as u64) as u32;
         self.next = tables.opaque(self.next as u64) as u32;
     }
 }
@@ -193,18 +229,6 @@ impl Head {
 #[inline(always)]
 const fn at(group: usize, index: usize) -> usize {
     constant::GROUP + group * constant::group::COUNT + index
-}
-
-/// The rule that a result stands for.
-#[inline(always)]
-fn rule<T: Tables>(found: u32, list: u32, group: usize, direction: Direction, tables: &T) -> u32 {
-    if found == result::NONE || tables.constant(direction, at(group, constant::group::NAMED)) == 0 {
-        return found;
-    }
-    if tables.constant(direction, constant::CHAINS) != 0 {
-        return packed(&Far(tables), list + 1, found);
-    }
-    packed(tables, list + 1, found)
 }
 
 /// The image as a chain is followed through it: see [`Tables::far_word`].

@@ -1,9 +1,10 @@
 //! First match in a bit matrix: the AND of the rows that the packet's fields select (see
 //! [`crate::image`]).
 
-use super::{Circumstances, Step, Tables, limit};
+use super::rules::matched;
+use super::{Circumstances, Tables};
 use crate::Direction;
-use crate::image::{self, Field, Record, constant, record};
+use crate::image::{self, Field, Record, constant};
 use crate::packet::Packet;
 
 /// The first rule that decides. Rules that count and go on are counted on the way when `count`
@@ -63,18 +64,10 @@ pub(super) fn first_match<T: Tables>(
         if at.now >= rule.expires {
             continue;
         }
-        let decided = rule.flags & record::COUNT == 0;
         if count {
-            tables.step(Step::Rule {
-                counter: rule.counter,
-                decided,
-            });
-            tables.hit(rule.counter, packet.length);
-            if !decided {
-                limit::watch(rule.counter, packet, at, direction, tables);
-            }
+            matched(&rule, packet, at, direction, tables);
         }
-        if decided {
+        if rule.decides() {
             return rule;
         }
     }

@@ -1,9 +1,9 @@
 //! First match among the policy's rules.
 
 use super::payload::Packets;
-use super::{Circumstances, Step, Tables, classified, fields, matrix};
+use super::{Circumstances, Step, Tables, classified, fields, limit, matrix};
 use crate::Direction;
-use crate::image::{Field, Record, constant, packed};
+use crate::image::{Field, Record, constant, packed_wide};
 use crate::packet::Packet;
 
 /// The first rule that decides. Rules that count and go on are counted on the way when `count`
@@ -28,15 +28,9 @@ pub(super) fn first_match<T: Tables>(
         let class = tables.class(Field::Source as usize);
         let first = tables.constant(direction, constant::FIRST_SHORTCUT);
         if class >= first {
-            let index = packed(tables, shortcuts, class - first);
-            let records = tables.constant(direction, constant::RECORDS);
-            let rule = Record::read(tables, records, index);
+            let rule = Record::of_outcome(packed_wide(tables, shortcuts, class - first));
             if count {
-                tables.step(Step::Rule {
-                    counter: rule.counter,
-                    decided: true,
-                });
-                tables.hit(rule.counter, packet.length);
+                matched(&rule, packet, at, direction, tables);
             }
             return rule;
         }
@@ -46,5 +40,25 @@ pub(super) fn first_match<T: Tables>(
         classified::first_match(packet, at, direction, count, tables)
     } else {
         matrix::first_match(packet, at, direction, count, tables)
+    }
+}
+
+/// Counts a packet that a rule matches.
+#[inline(always)]
+pub(super) fn matched<T: Tables>(
+    rule: &Record,
+    packet: &Packet,
+    at: Circumstances,
+    direction: Direction,
+    tables: &mut T,
+) {
+    let decided = rule.decides();
+    tables.step(Step::Rule {
+        counter: rule.counter,
+        decided,
+    });
+    tables.hit(rule.counter, packet.length);
+    if !decided {
+        limit::watch(rule.counter, packet, at, direction, tables);
     }
 }

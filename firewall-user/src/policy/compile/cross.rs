@@ -131,8 +131,31 @@ impl Hasher for LabelHasher {
     }
 }
 
-/// Planes of at most so many cells are kept whole: one read less.
-pub(super) const WHOLE: usize = 16_384;
+/// How many bits a cell has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bits {
+    /// 16.
+    Narrow,
+    /// 32.
+    Wide,
+    /// 64.
+    Whole,
+}
+
+impl Bits {
+    /// Cells of a word.
+    pub(super) const fn cells_of_word(self) -> u32 {
+        match self {
+            Self::Narrow => 4,
+            Self::Wide => 2,
+            Self::Whole => 1,
+        }
+    }
+}
+
+/// Planes of at most so many cells are kept whole: one read less, and at most a mebibyte, which the second
+/// cache holds.
+pub(super) const WHOLE: usize = 1 << 17;
 
 /// A plane while its rows come in. Cells are numbers that [`Self::place`] turns into their values.
 #[derive(Debug)]
@@ -228,14 +251,14 @@ impl PlaneBuilder {
         self.cells.iter().all(|&cell| cell == self.cells[0])
     }
 
-    /// Puts the plane with cells of 16 bits, or of 32 if `wide`.
-    pub(super) fn place(&self, sink: &mut Sink, wide: bool, value: impl Fn(u32) -> u32) -> Plane {
+    /// Puts the plane with the values of its cells, which have so many bits.
+    pub(super) fn place(&self, sink: &mut Sink, bits: Bits, value: impl Fn(u32) -> u64) -> Plane {
         let cells = self.cells.iter().map(|&cell| value(cell));
         let first = sink.place();
-        if wide {
-            sink.wide(cells);
-        } else {
-            sink.narrow(cells);
+        match bits {
+            Bits::Narrow => sink.narrow(cells.map(|cell| cell as u32)),
+            Bits::Wide => sink.wide(cells.map(|cell| cell as u32)),
+            Bits::Whole => sink.words.extend(cells),
         }
         if !self.paged {
             return Plane {
@@ -244,7 +267,7 @@ impl PlaneBuilder {
                 paged: false,
             };
         }
-        let words = PAGE / if wide { 2 } else { 4 };
+        let words = PAGE / bits.cells_of_word();
         let table = sink.place();
         sink.wide(self.pages.iter().map(|&page| first + page * words));
         Plane {

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use firewall_common::image::{self, PLANE_CONSTANTS, constant};
 
 use super::addresses::{Class, Side};
-use super::cross::{Budget, Columns, Sink, cross};
+use super::cross::{Bits, Budget, Columns, Sink, cross};
 use super::results::{Excess, Group as Results, Kind};
 use super::tail::{Tails, most_frequent};
 use super::values::Conditions;
@@ -23,6 +23,8 @@ pub(super) struct Rules<'a> {
     pub(super) kinds: &'a [Kind],
     /// Per rule: whether it drops.
     pub(super) drops: &'a [bool],
+    /// Per rule (`firewall_common::image::outcome`).
+    pub(super) outcomes: &'a [u32],
 }
 
 /// The lists of all groups, with constants that hold for the image they were made for.
@@ -229,7 +231,7 @@ impl Rules<'_> {
                 self.kinds.len(),
             ),
         })?;
-        let results = Results::new(self.conditions, self.tails, self.kinds, &outcomes);
+        let results = Results::new(self, &outcomes);
         let placed = results.place(sink).map_err(|excess| match excess {
             Excess::Cells(lists) => TooLarge::Lists {
                 rules: most_frequent(&lists, self.kinds.len()),
@@ -238,9 +240,11 @@ impl Rules<'_> {
         })?;
         let mut constants = [0; constant::group::COUNT];
         if plane.is_single() {
-            constants[constant::group::LIST] = placed.lists[0];
+            let list = placed.lists[0];
+            constants[constant::group::LIST] = list as u32;
+            constants[constant::group::LIST + 1] = (list >> 32) as u32;
         } else {
-            let plane = plane.place(sink, true, |outcome| placed.lists[outcome as usize]);
+            let plane = plane.place(sink, Bits::Whole, |outcome| placed.lists[outcome as usize]);
             let first = constant::group::LISTS;
             constants[first..first + PLANE_CONSTANTS].copy_from_slice(&plane.constants());
         }

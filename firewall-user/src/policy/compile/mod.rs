@@ -222,14 +222,23 @@ impl Policy {
         constants[constant::LIMITS] =
             limits::place(&rules, &compiled.counters, &mut compiled.image)?;
         constants[constant::RECORDS] = compiled.image.len() as u32;
-        for rule in &rules {
+        let mut outcomes = Vec::with_capacity(rules.len());
+        for (number, rule) in rules.iter().enumerate() {
             let record = self.record(rule, environment, &compiled.counters);
+            outcomes.push(record.outcome(number as u32));
             compiled.image.extend(record.words());
         }
         constants[constant::PATTERNS] = compiled.image.len() as u32;
         constants[constant::PATTERN_COUNT] = patterns.count();
         compiled.image.extend(patterns.words());
-        self.place_rules(direction, &rules, environment, compiled, &mut constants)?;
+        self.place_rules(
+            direction,
+            &rules,
+            &outcomes,
+            environment,
+            compiled,
+            &mut constants,
+        )?;
         Ok(constants)
     }
 
@@ -238,6 +247,7 @@ impl Policy {
         &self,
         direction: Direction,
         rules: &[&Rule],
+        outcomes: &[u32],
         environment: &Environment,
         compiled: &mut Compiled,
         constants: &mut Constants,
@@ -271,7 +281,7 @@ impl Policy {
             let mut sink = Sink::after(image);
             constants[constant::SHORTCUTS] = sink.place();
             constants[constant::FIRST_SHORTCUT] = first;
-            sink.narrow(shortcuts.into_iter());
+            sink.wide(shortcuts.into_iter().map(|rule| outcomes[rule as usize]));
             image.append(&mut sink.words);
         }
         for (side, field, v6) in [
@@ -296,6 +306,7 @@ impl Policy {
                     tails: &tails,
                     kinds: &kinds,
                     drops: &drops,
+                    outcomes,
                 };
                 match classify(&parts, image, constants) {
                     Ok(()) => return Ok(()),

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 
-use firewall_common::image::{PAGE, result};
+use firewall_common::image::{PAGE, list, outcome, result};
 
-use super::cross::{PlaneBuilder, Sink, WHOLE};
+use super::cross::{Bits, PlaneBuilder, Sink, WHOLE};
+use super::lists::Rules;
 use super::tail::Tails;
 use super::values::Conditions;
 
@@ -23,6 +24,8 @@ pub(super) enum Kind {
 /// Conditions of at most this number are compared with each other to leave out rules that others
 /// hide.
 const COMPARED: usize = 2_048;
+/// Lists of which each has a row of its own, with rules and not positions in it: at most so many cells.
+const UNSHARED: usize = 1 << 15;
 /// Pages of all rows together: 16 MiB of places.
 const MAX_PAGES: usize = 1 << 22;
 
@@ -31,6 +34,7 @@ pub(super) struct Group<'a> {
     conditions: &'a Conditions,
     tails: &'a Tails,
     kinds: &'a [Kind],
+    outcomes: &'a [u32],
     /// Different lists, without the rules that an earlier one hides.
     lists: Vec<Vec<u32>>,
     /// The list of each outcome.
@@ -39,8 +43,8 @@ pub(super) struct Group<'a> {
 
 /// Where the lists were put.
 pub(super) struct Placed {
-    /// The place of each outcome's list.
-    pub(super) lists: Vec<u32>,
+    /// The list of each outcome, as a cell says it (`firewall_common::image::list`).
+    pub(super) lists: Vec<u64>,
     pub(super) named: bool,
     pub(super) paged: bool,
     pub(super) chains: u32,
@@ -56,20 +60,16 @@ pub(super) enum Excess {
 }
 
 impl<'a> Group<'a> {
-    pub(super) fn new(
-        conditions: &'a Conditions,
-        tails: &'a Tails,
-        kinds: &'a [Kind],
-        outcomes: &[Vec<u32>],
-    ) -> Self {
+    pub(super) fn new(rules: &Rules<'a>, outcomes: &[Vec<u32>]) -> Self {
         let mut group = Self {
-            conditions,
-            tails,
-            kinds,
+            conditions: rules.conditions,
+            tails: rules.tails,
+            kinds: rules.kinds,
+            outcomes: rules.outcomes,
             lists: Vec::new(),
             of_outcome: Vec::with_capacity(outcomes.len()),
         };
-        let hiding = Hiding::new(conditions);
+        let hiding = Hiding::new(group.conditions);
         let mut known: HashMap<Vec<u32>, u32> = HashMap::new();
         for outcome in outcomes {
             let kept = group.kept(outcome, &hiding);
@@ -107,7 +107,7 @@ impl<'a> Group<'a> {
     /// Puts rows, lists and chains.
     pub(super) fn place(&self, sink: &mut Sink) -> Result<Placed, Excess> {
         let tails = self.tails.classes.len();
-        let named = self.lists.len() * tails > WHOLE;
+        let named = self.lists.len() * tails > UNSHARED;
         // Row of each list, and the list that stands for each row.
         let (row_of, shapes) = if named {
             self.shapes()
@@ -126,42 +126,71 @@ impl<'a> Group<'a> {
         }
         let mut plane = PlaneBuilder::new(shapes.len(), width);
         let mut rows = Rows::new(self, named, width);
+        let mut everywhere = Vec::with_capacity(shapes.len());
         for &list in &shapes {
             rows.row(&self.lists[list as usize])?;
+            everywhere.push(rows.everywhere(tails));
             plane.sparse_row(&rows.cells, &rows.pages, result::NONE);
         }
-        let plane = plane.place(sink, false, |cell| cell);
+        let bits = if named || rows.chained {
+            Bits::Narrow
+        } else {
+            Bits::Wide
+        };
+        let plane = plane.place(sink, bits, |cell| match bits {
+            Bits::Wide => u64::from(self.outcome(cell)),
+            _ => u64::from(cell),
+        });
         let row_words = if plane.paged {
             plane.width / 2
         } else {
-            plane.width / 4
+            plane.width / bits.cells_of_word()
         };
-        let row_place = |list: usize| plane.table + row_of[list] * row_words;
-        let places: Vec<u32> = if named {
-            let lists = self.lists.iter().enumerate();
-            lists
-                .map(|(number, list)| {
-                    let place = sink.place();
-                    sink.words.push(u64::from(row_place(number)));
-                    sink.narrow(list.iter().copied());
-                    place
-                })
-                .collect()
-        } else {
-            (0..self.lists.len()).map(row_place).collect()
-        };
+        let mut lists = Vec::with_capacity(self.lists.len());
+        for (number, rules) in self.lists.iter().enumerate() {
+            let row = row_of[number];
+            let place = plane.table + row * row_words;
+            let same = everywhere[row as usize].filter(|_| !rows.chained);
+            let (row, upper) = match same {
+                Some(result::NONE) => (list::NO_ROW, outcome::NONE),
+                Some(found) if named => (list::NO_ROW, self.outcome(rules[found as usize])),
+                Some(rule) => (list::NO_ROW, self.outcome(rule)),
+                None if !named => (place, 0),
+                None if rows.chained => {
+                    let names = sink.place();
+                    sink.narrow(rules.iter().copied());
+                    (place, names)
+                }
+                None if rules.len() == 1 => (place | list::SINGLE, self.outcome(rules[0])),
+                None => {
+                    let names = sink.place();
+                    sink.wide(rules.iter().map(|&rule| self.outcome(rule)));
+                    (place, names)
+                }
+            };
+            lists.push(u64::from(upper) << 32 | u64::from(row));
+        }
         let chains = sink.place();
         sink.words.extend(rows.chains.words);
         Ok(Placed {
             lists: self
                 .of_outcome
                 .iter()
-                .map(|&list| places[list as usize])
+                .map(|&list| lists[list as usize])
                 .collect(),
             named,
             paged: plane.paged,
             chains,
         })
+    }
+
+    /// A result as the tables name it.
+    fn outcome(&self, rule: u32) -> u32 {
+        if rule == result::NONE {
+            outcome::NONE
+        } else {
+            self.outcomes[rule as usize]
+        }
     }
 
     /// The different shapes: the row of each list, and a list of each row.
@@ -261,6 +290,13 @@ impl<'a> Rows<'a> {
             pages: vec![false; width.div_ceil(PAGE as usize)],
             chains: Chains::default(),
         }
+    }
+
+    /// The result of every tail, if all have the same.
+    fn everywhere(&self, tails: usize) -> Option<u32> {
+        let cells = &self.cells[..tails];
+        let first = *cells.first()?;
+        cells.iter().all(|&cell| cell == first).then_some(first)
     }
 
     /// Makes the row of a list: its results by tail.

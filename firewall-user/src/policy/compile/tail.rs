@@ -2,7 +2,7 @@
 
 use firewall_common::image::{FIELDS, Field, Plane};
 
-use super::cross::{Budget, Columns, PlaneBuilder, cross};
+use super::cross::{Bits, Budget, Columns, PlaneBuilder, cross};
 use super::values::{Conditions, Values, name};
 
 /// Most tails: more are a sign that there is no end to them.
@@ -79,7 +79,7 @@ impl Tails {
             let table = values.place(sink);
             let plane = plane
                 .as_ref()
-                .map(|plane| plane.place(sink, false, |tail| tail))
+                .map(|plane| plane.place(sink, Bits::Narrow, u64::from))
                 .unwrap_or_default();
             put(step, values.field, table, plane);
         }
