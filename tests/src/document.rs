@@ -26,6 +26,13 @@ pub fn write(file: &Path, sections: &[Section]) -> Result<()> {
     std::fs::write(file, text).with_context(|| file.display().to_string())
 }
 
+/// What stands between a section's markers.
+pub fn between<'t>(text: &'t str, id: &str) -> Option<&'t str> {
+    let (_, rest) = text.split_once(&format!("<!-- measured: {id} -->"))?;
+    let (body, _) = rest.split_once(&format!("<!-- end of {id} -->"))?;
+    Some(body.trim())
+}
+
 fn replaced(text: &str, section: &Section) -> String {
     let begin = format!("<!-- measured: {} -->", section.id);
     let end = format!("<!-- end of {} -->", section.id);
@@ -52,6 +59,7 @@ mod tests {
         };
         let first = replaced("# Title\n\nWords.\n", &section("slow"));
         assert!(first.starts_with("# Title\n\nWords.\n\n## Speed\n\n<!-- measured: speed -->"));
+        assert_eq!(between(&first, "speed"), Some("slow"));
         let people = first.replace("## Speed", "## How fast") + "\nMore words.\n";
         let second = replaced(&people, &section("fast"));
         assert_eq!(second, people.replace("slow", "fast"));

@@ -28,7 +28,7 @@ use contender::{Contender, Line};
 use machine::Machine;
 use palisade_tests::document;
 use policies::{OPEN_PORT, STRANGER, syn};
-use report::{Report, plots};
+use report::{Report, merge, plots};
 use subject::Group;
 
 #[derive(Parser)]
@@ -118,13 +118,22 @@ fn measure() -> Result<()> {
 fn write(report: &Report, folder: &Path, part: bool) -> Result<()> {
     let figures = folder.join("figures");
     std::fs::create_dir_all(&figures).with_context(|| figures.display().to_string())?;
+    let file = folder.join("performance.md");
     let mut sections = report.sections();
     if part {
         let general = ["machine", "targets", "missing"];
         let empty = |text: &str| text.lines().count() <= 2;
         sections.retain(|section| !general.contains(&section.id) && !empty(&section.text));
+        let before = std::fs::read_to_string(&file).unwrap_or_default();
+        sections = sections
+            .into_iter()
+            .map(|section| {
+                let old = document::between(&before, section.id);
+                merge::merged(section, old)
+            })
+            .collect();
     }
-    document::write(&folder.join("performance.md"), &sections)?;
+    document::write(&file, &sections)?;
     plots::draw(report, &figures)?;
     let name = if part {
         "part.json"

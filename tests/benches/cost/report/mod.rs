@@ -1,5 +1,6 @@
 //! The result: for people as tables in a document and as plots, for programs as JSON.
 
+pub mod merge;
 pub mod plots;
 mod tables;
 

@@ -331,9 +331,11 @@ fn millions(per_second: f64) -> String {
 }
 
 /// An empty table, its columns from `numbers` on flush right.
-pub fn table(header: &[&str], numbers: usize) -> Table {
+pub fn table<S: AsRef<str>>(header: &[S], numbers: usize) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN).set_header(header);
+    table
+        .load_style(presets::ASCII_MARKDOWN)
+        .set_header(header.iter().map(AsRef::as_ref));
     for column in table.column_iter_mut().skip(numbers) {
         column.set_cell_alignment(CellAlignment::Right);
     }
