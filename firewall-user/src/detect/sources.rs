@@ -133,7 +133,7 @@ impl Sources {
     /// Brings the memory of one source up to date.
     fn track(&mut self, interval: Interval, sample: &SourceSample) -> Option<(&mut Track, Delta)> {
         let (now, spans) = (interval.now, self.spans);
-        let entered = sample.entered + ENTRY_SLACK >= self.clock;
+        let entered = sample.entered.saturating_add(ENTRY_SLACK) >= self.clock;
         // At the cap only is it worth a look whether the source is known.
         if self.tracks.len() >= self.capacity && !self.tracks.contains_key(&sample.source) {
             self.make_room(now);

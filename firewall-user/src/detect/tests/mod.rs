@@ -11,5 +11,6 @@ mod scans;
 mod scene;
 mod slow_clients;
 mod slow_scans;
+mod stream_accidents;
 mod syn_floods;
 mod wire;
