@@ -159,7 +159,7 @@ impl Default for PrefixRates {
         Self {
             packets: 100_000.0,
             syns: 200.0,
-            requests: 500.0,
+            requests: 2_000.0,
         }
     }
 }

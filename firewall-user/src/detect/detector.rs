@@ -177,7 +177,10 @@ impl Detector {
                 match (was_before, accounted_for) {
                     (true, true) => tally.accounted_syns += f64::from(delta.syns),
                     (false, true) => tally.accounted_syns += sums[Rate::Syns as usize],
-                    (_, false) => tally.completed += f64::from(delta.completed),
+                    (_, false) => {
+                        tally.completed += f64::from(delta.completed);
+                        tally.syns += f64::from(delta.syns);
+                    }
                 }
                 let is_named = |kind| book.fires(kind, subject);
                 if !accounted_for

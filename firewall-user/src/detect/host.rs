@@ -21,6 +21,8 @@ const MAIN_SHARE: f64 = 0.5;
 pub(super) struct Tally {
     /// SYNs that became connections in this tick.
     pub completed: f64,
+    /// SYNs of all sources that were told, but those that an alert of their own accounts for.
+    pub syns: f64,
     /// SYNs of sources that an alert of their own accounts for; when it fired in this tick, with
     /// those of the window before.
     pub accounted_syns: f64,
@@ -50,6 +52,8 @@ pub(super) struct Host {
     fresh: [f64; TRAFFIC_KINDS],
     /// SYNs accounted for in the latest tick.
     fresh_accounted: f64,
+    /// SYNs of the sources that were told in the latest tick.
+    fresh_told: f64,
 }
 
 /// Columns of [`Host::totals`].
@@ -61,10 +65,12 @@ enum Total {
     Completed,
     /// SYNs that an alert about their source accounts for, one tick late as well.
     Accounted,
+    /// SYNs of the sources that were told, one tick late as well.
+    Told,
 }
 
 impl Total {
-    const COUNT: usize = 4;
+    const COUNT: usize = 5;
 }
 
 impl Host {
@@ -77,6 +83,7 @@ impl Host {
             totals: Window::default(),
             fresh: [0.0; TRAFFIC_KINDS],
             fresh_accounted: 0.0,
+            fresh_told: 0.0,
         }
     }
 
@@ -100,7 +107,7 @@ impl Host {
         self.inbound.add(from, now, self.span, inbound);
         self.outbound.add(from, now, self.span, outbound);
         self.totals
-            .add(from, now, self.span, [packets, syns, 0.0, 0.0]);
+            .add(from, now, self.span, [packets, syns, 0.0, 0.0, 0.0]);
     }
 
     /// Whether most of what `busy` requests is provably echo: even if all other requests that the
@@ -115,7 +122,8 @@ impl Host {
     pub fn judge(&mut self, book: &mut Book, interval: Interval, rates: &HostRates, tally: &Tally) {
         let Interval { from, now } = interval;
         let late = std::mem::replace(&mut self.fresh_accounted, tally.accounted_syns);
-        let columns = [0.0, 0.0, tally.completed, late];
+        let told = std::mem::replace(&mut self.fresh_told, tally.syns);
+        let columns = [0.0, 0.0, tally.completed, late, told];
         self.totals.add(from, now, self.span, columns);
         let view = View {
             now,
@@ -156,6 +164,10 @@ impl View<'_> {
         let syns = self.totals[Total::Syns as usize];
         let completed = self.totals[Total::Completed as usize];
         let accounted = self.totals[Total::Accounted as usize] + self.tally.accounted_syns;
+        // When there are more sources than places, not all are told: of the others as many shake hands.
+        let told = self.totals[Total::Told as usize];
+        let unknown = (syns - accounted - told).max(0.0);
+        let completed = completed + completed.min(told) / told.max(1.0) * unknown;
         let unfinished = syns - accounted - completed;
         if unfinished < (unfinished + completed) * UNFINISHED_SHARE {
             return;

@@ -90,6 +90,7 @@ proptest! {
                         sample.counters.packets += u64::from(u32::MAX);
                         sample.last_seen = scene.now;
                         scene.active.insert(client(visitor));
+                        scene.entries += 1_000;
                         scene.detector = Detector::new(Config::default());
                         scene.detector.tick(&scene.snapshot());
                     }

@@ -102,3 +102,44 @@ fn a_proxy_with_thousands_of_connections_a_second_is_no_flood() {
     });
     assert_eq!(scene.fired(), []);
 }
+
+/// Packets of a visitor for whom the kernel's table has no place.
+fn untold_visit(scene: &mut Scene, count: u64) {
+    scene.host.packets += count * 4;
+    scene.host.kinds[TrafficKind::Tcp as usize] += count * 4;
+    scene.host.kinds[TrafficKind::Syn as usize] += count;
+}
+
+#[test]
+fn a_crowd_of_more_visitors_than_the_table_has_places_is_no_flood() {
+    let mut scene = Scene::new();
+    let mut number = 0;
+    scene.play(20.0, |scene, _| {
+        for _ in 0..100 {
+            number += 1;
+            scene.connections(forged(number), 1, 443);
+        }
+        untold_visit(scene, 900);
+    });
+    assert_eq!(scene.fired(), []);
+}
+
+#[test]
+fn a_flood_of_forged_sources_that_the_table_has_no_place_for_is_one_among_told_visitors() {
+    let mut scene = Scene::new();
+    let mut number = 0;
+    scene.play(10.0, |scene, _| {
+        for _ in 0..100 {
+            number += 1;
+            scene.connections(client(number % 50), 1, 443);
+        }
+        for _ in 0..50 {
+            number += 1;
+            scene.syns(forged(u64::from(number) * 999), 1, 443);
+        }
+        scene.host.packets += 900;
+        scene.host.kinds[TrafficKind::Tcp as usize] += 900;
+        scene.host.kinds[TrafficKind::Syn as usize] += 900;
+    });
+    assert_eq!(scene.fired(), [(AlertKind::SynFlood, "host".to_owned())]);
+}
