@@ -1,5 +1,7 @@
 //! The signature of a flood: found, told, and in force while the flood lasts and visitors go on.
 
+#![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -10,7 +12,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use firewall_common::decide::signature::FIRST_COUNTER;
+use firewall_common::signature::{SLOTS, SignatureTable};
+use firewall_common::{Direction, Reason};
+use firewall_user::datapath::TestRun;
+use firewall_user::detect::signature::Condition;
+use firewall_user::engine::HostEngine;
 use firewall_user::packet_build::PacketBuilder;
+use firewall_user::policy::{Environment, Policy};
 use palisade_tests::daemon::Mode;
 use palisade_tests::frames::FrameSocket;
 use palisade_tests::policies::SHOP;
@@ -293,5 +302,97 @@ fn a_signature_outlives_the_daemon_and_goes_when_a_person_removes_it() -> Result
     );
     drop(sender);
     visitors.end()?;
+    Ok(())
+}
+
+/// A table with every kind of condition.
+fn every_condition() -> SignatureTable {
+    let mut table = SignatureTable::EMPTY;
+    let all = [
+        vec![
+            Condition::Protocol(17),
+            Condition::Port(53, 54),
+            Condition::Payload(vec![Some(0x41), None, Some(0x42)]),
+        ],
+        vec![
+            Condition::Protocol(6),
+            Condition::TcpFlags { set: 2, clear: 16 },
+            Condition::TcpWindow(500, 600),
+            Condition::Length(40, 60),
+        ],
+        vec![
+            Condition::Protocol(58),
+            Condition::IcmpType(128),
+            Condition::Ttl(60, 64),
+        ],
+        vec![
+            Condition::Protocol(17),
+            Condition::From("203.0.113.64/26".parse().expect("a prefix")),
+            Condition::FromPort(100, 200),
+            Condition::Fragment(false),
+        ],
+    ];
+    for (slot, conditions) in table.slots.iter_mut().zip(all) {
+        slot.until = u64::MAX;
+        slot.conditions = firewall_user::detect::signature::conditions(&conditions);
+    }
+    table
+}
+
+#[test]
+fn both_engines_find_the_same_signatures() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let text = "version = 1\n[defaults]\ninbound = \"accept\"\n[protect]\nnever_block = [\"203.0.113.70\"]\n";
+    let compile = || -> Result<_> {
+        let (policy, _) = Policy::parse(text, "policy.toml", std::path::Path::new("/"))
+            .context("the policy is valid")?;
+        Ok(policy.compile(&Environment::default())?)
+    };
+    let table = every_condition();
+    let mut kernel = TestRun::with_signatures(compile()?, &table)?;
+    let mut host = HostEngine::new(compile()?);
+    host.set_signatures(table);
+    let mut hits = [0; SLOTS];
+    for number in 0..20_000_u64 {
+        let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+        let of = |shift: u32, bound: u64| (mixed >> shift) % bound;
+        let v6 = of(0, 3) == 0;
+        let (from, to): (IpAddr, IpAddr) = if v6 {
+            (format!("2001:db8::{}", of(1, 90)).parse()?, INSIDE[1])
+        } else {
+            (format!("203.0.113.{}", 60 + of(1, 20)).parse()?, INSIDE[0])
+        };
+        let payload: Vec<u8> = (0..of(5, 20))
+            .map(|at| 0x41 + ((mixed >> at) & 1) as u8)
+            .collect();
+        let ports = (95 + of(7, 110) as u16, 52 + of(9, 4) as u16);
+        let mut packet = PacketBuilder::new(from, to)
+            .context("one family")?
+            .ttl(59 + of(11, 7) as u8)
+            .payload(&payload);
+        packet = match of(13, 3) {
+            0 => packet.udp(ports.0, ports.1),
+            1 => packet
+                .tcp(ports.0, 80, [2, 18, 16, 0][of(15, 4) as usize])
+                .tcp_window(495 + of(17, 110) as u16),
+            _ => packet.icmp([8, 128][of(15, 2) as usize], 0, [0, 1, 0, 1]),
+        };
+        if of(19, 10) == 0 {
+            packet = packet.fragment(0, false);
+        }
+        let frame = packet.build();
+        let by_host = host.judge(&frame, Direction::Inbound, number).judgement;
+        let Ok(by_kernel) = kernel.judge(&frame, Direction::Inbound, number)? else {
+            continue;
+        };
+        assert_eq!(by_kernel, by_host, "frame {number}: {frame:02x?}");
+        if by_host.reason == Reason::Signature {
+            hits[(by_host.rule - FIRST_COUNTER) as usize] += 1;
+        }
+    }
+    println!("hits of the four signatures: {hits:?}");
+    ensure!(hits.iter().all(|hits| *hits > 20), "{hits:?}");
     Ok(())
 }

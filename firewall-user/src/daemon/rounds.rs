@@ -1,7 +1,7 @@
 //! What goes on by itself while the daemon runs.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::error;
@@ -13,14 +13,29 @@ use super::service;
 
 /// How often the counts are read.
 const ROUND: Duration = Duration::from_millis(250);
+/// How often it is looked whether they should be read sooner, ...
+const GLANCE: Duration = Duration::from_millis(50);
+/// ... and how soon that may be: a handshake under way is given this time before it counts as unfinished.
+const SOONEST: Duration = Duration::from_millis(150);
 
 /// Reads the counts and runs the detector, until the fence thread ends.
 pub async fn tick(fence: Fence, pulse: Arc<Pulse>) {
-    let mut rounds = interval(ROUND);
+    let mut glances = interval(GLANCE);
+    let mut latest: Option<Instant> = None;
     // After an apply that took long, one round is enough.
-    rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    glances.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        rounds.tick().await;
+        glances.tick().await;
+        let since = latest.map_or(ROUND, |latest| latest.elapsed());
+        // Half a glance early is better than half a glance late.
+        if since + GLANCE / 2 < ROUND {
+            match fence.call(Keeper::glance).await {
+                Ok(true) if since + GLANCE / 2 >= SOONEST => {}
+                Ok(_) => continue,
+                Err(_) => return,
+            }
+        }
+        latest = Some(Instant::now());
         let round = fence.call(Keeper::tick);
         match round.await {
             Ok(Ok(())) => {

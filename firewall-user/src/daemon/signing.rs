@@ -13,7 +13,9 @@ use tracing::{info, warn};
 
 use super::documents::{Count, SignatureDocument};
 use crate::datapath::{Datapath, clock};
-use crate::detect::signature::{Condition, Signature, conditions, in_words, rule_text};
+use crate::detect::signature::{
+    Condition, Signature, conditions, in_words, name, reason, rule_text,
+};
 use crate::detect::{Alert, AlertKind};
 
 const FILE: &str = "signatures.json";
@@ -329,16 +331,6 @@ impl Course {
         }
         (self.read, self.packets) = (now, packets);
     }
-}
-
-/// The reason that a rule made of a signature gives.
-pub fn reason(kind: AlertKind, alert: u64) -> String {
-    format!("signature of a {kind}, alert {alert}")
-}
-
-/// The name of an alert's signature of this number.
-pub fn name(alert: u64, number: u32) -> String {
-    format!("signature-{alert}-{number}")
 }
 
 /// A place's counter; 0 where it cannot be read, which prolongs nothing.

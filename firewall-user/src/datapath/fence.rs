@@ -8,7 +8,9 @@ use anyhow::{Context, bail};
 use aya::maps::MapError;
 use firewall_common::cookies::CookieCounts;
 use firewall_common::decide::signature;
-use firewall_common::layout::{Connection, Counter, FlowKey, Health, TOTALS, total_index};
+use firewall_common::layout::{
+    Connection, Counter, FlowKey, Health, TOTALS, TRAFFIC_KINDS, total_index,
+};
 use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
@@ -385,6 +387,11 @@ impl Datapath {
 
     pub fn cookie_counts(&self) -> anyhow::Result<CookieCounts> {
         self.maps.cookie_counts()
+    }
+
+    /// Inbound packets by kind.
+    pub fn inbound_kinds(&self) -> anyhow::Result<[u64; TRAFFIC_KINDS]> {
+        self.maps.kinds_of(Direction::Inbound)
     }
 
     /// The places of signatures. What stands in them is looked at only if the settings allow it.

@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 
 use anyhow::Context;
 use aya::maps::{HashMap, Map, MapData, PerCpuArray};
+use firewall_common::Direction;
 use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::cookies::CookieCounts;
 use firewall_common::layout::{
@@ -123,12 +124,18 @@ impl Maps {
 
     /// Packets by kind, inbound and outbound.
     pub(super) fn kinds(&self) -> anyhow::Result<[[u64; TRAFFIC_KINDS]; 2]> {
-        let mut kinds = [[0; TRAFFIC_KINDS]; 2];
-        for (direction, counts) in kinds.iter_mut().enumerate() {
-            for cpu in self.host_kinds.get(&(direction as u32), 0)?.iter() {
-                for (total, count) in counts.iter_mut().zip(cpu.counts) {
-                    *total += count;
-                }
+        Ok([
+            self.kinds_of(Direction::Inbound)?,
+            self.kinds_of(Direction::Outbound)?,
+        ])
+    }
+
+    /// Packets by kind of one direction.
+    pub(super) fn kinds_of(&self, direction: Direction) -> anyhow::Result<[u64; TRAFFIC_KINDS]> {
+        let mut kinds = [0; TRAFFIC_KINDS];
+        for cpu in self.host_kinds.get(&(direction as u32), 0)?.iter() {
+            for (total, count) in kinds.iter_mut().zip(cpu.counts) {
+                *total += count;
             }
         }
         Ok(kinds)

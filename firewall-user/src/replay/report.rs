@@ -7,7 +7,9 @@ use serde::{Serialize, Serializer};
 
 use super::capture::LinkType;
 use super::outcome::Outcome;
-use crate::detect::{Alert, AlertChange, Incident, Incidents, Sighting, Time};
+use crate::detect::signature::{EVIDENCE, Limits, Watch, evidence};
+use crate::detect::{Alert, AlertChange, AlertState, Incident, Incidents, Sighting, Time};
+use crate::respond::COLLATERAL;
 
 /// The document of `palisade replay --json`.
 #[derive(Debug, Serialize)]
@@ -43,6 +45,9 @@ pub struct Report {
     pub differences: Vec<String>,
     #[serde(skip)]
     grouping: Incidents,
+    /// Looks for the signatures of floods.
+    #[serde(skip)]
+    watch: Watch,
 }
 
 /// Which engine judged.
@@ -137,6 +142,9 @@ impl Report {
             alerts: Vec::new(),
             incidents: Vec::new(),
             grouping: Incidents::default(),
+            watch: Watch::new(Limits {
+                collateral: COLLATERAL,
+            }),
             engine,
             damage: None,
             differences: Vec::new(),
@@ -154,6 +162,7 @@ impl Report {
     /// Takes in the packets of a tick, before what the detector makes of it.
     pub fn see(&mut self, now: Time, sightings: &[Sighting]) {
         self.grouping.see(now, sightings);
+        self.watch.take(now, sightings);
     }
 
     /// Takes in what a tick of the detector brought: each alert and incident as it was last.
@@ -166,6 +175,10 @@ impl Report {
             };
             let incident = self.grouping.take_in(now, &alert);
             alert.incident = Some(incident);
+            match alert.state {
+                AlertState::Firing => self.watch.fired(&alert),
+                AlertState::Resolved => self.watch.resolved(alert.id),
+            }
             if let Some(incident) = self.grouping.get(incident).cloned() {
                 alert.take_evidence(&incident);
                 match self
@@ -178,11 +191,31 @@ impl Report {
                 }
             }
             match self.alerts.iter_mut().rfind(|known| known.id == alert.id) {
-                Some(known) => *known = alert,
+                Some(known) => {
+                    if let Some(told) = known.evidence.remove(EVIDENCE) {
+                        alert.evidence.insert(EVIDENCE.to_owned(), told);
+                    }
+                    *known = alert;
+                }
                 None => self.alerts.push(alert),
             }
         }
         self.grouping.settle(now);
+        self.add_signatures(now);
+    }
+}
+
+impl Report {
+    /// Adds the signatures that were found by now to their alerts.
+    fn add_signatures(&mut self, now: Time) {
+        for (id, finding) in self.watch.look(now) {
+            let alert = self.alerts.iter_mut().rfind(|alert| alert.id == id);
+            if let Some(alert) = alert
+                && let Some(told) = evidence(alert, &finding)
+            {
+                alert.evidence.insert(EVIDENCE.to_owned(), told);
+            }
+        }
     }
 }
 

@@ -26,5 +26,5 @@ pub use offenders::{Offender, Offenders};
 pub use past::{Past, PastBan};
 pub use plan::{Act, Case, Response};
 pub use regulars::Regulars;
-pub use signature::SignatureMode;
+pub use signature::{COLLATERAL, SignatureMode};
 pub use store::{BanFile, Change, Loaded};

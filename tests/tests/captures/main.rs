@@ -9,6 +9,7 @@ mod build;
 mod built;
 mod policies;
 mod real;
+mod signatures;
 
 use std::path::Path;
 

@@ -197,7 +197,7 @@ fn ordinary_real_captures_raise_no_alert() -> Result<()> {
 }
 
 /// The folder of real captures, or a line that says that it is not there.
-fn real_captures() -> Option<PathBuf> {
+pub fn real_captures() -> Option<PathBuf> {
     let data = std::env::var_os("PALISADE_DATA").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
         PathBuf::from,
@@ -231,6 +231,6 @@ fn name(file: &Path) -> String {
         .into_owned()
 }
 
-fn open(file: &Path) -> Result<BufReader<File>> {
+pub fn open(file: &Path) -> Result<BufReader<File>> {
     Ok(BufReader::new(File::open(file)?))
 }

@@ -9,6 +9,7 @@ use crate::cli::client::{Client, read};
 use crate::cli::incidents::kinds;
 use crate::cli::output;
 use crate::daemon::documents::AlertReport;
+use crate::detect::signature::EVIDENCE;
 use crate::detect::{Alert, Incident};
 
 /// Runs the verb.
@@ -53,7 +54,8 @@ fn print_alert(alert: &Alert) -> anyhow::Result<()> {
         &format!("at most {} {}", alert.expected, alert.unit),
     )?;
     print_evidence(&alert.evidence)?;
-    print_responses(&alert.response)
+    print_responses(&alert.response)?;
+    print_signatures(&alert.evidence)
 }
 
 fn print_incident(incident: &Incident, alone: bool) -> anyhow::Result<()> {
@@ -94,7 +96,8 @@ fn print_incident(incident: &Incident, alone: bool) -> anyhow::Result<()> {
 }
 
 fn print_evidence(evidence: &Map<String, Value>) -> anyhow::Result<()> {
-    for (name, value) in evidence {
+    let plain = evidence.iter().filter(|(name, _)| *name != EVIDENCE);
+    for (name, value) in plain {
         print_value(name, value)?;
     }
     Ok(())
@@ -132,6 +135,22 @@ fn plain(value: &Value) -> String {
         }
         other => other.to_string(),
     }
+}
+
+/// Signatures as rules that can be kept: they stand at the left, to be copied into a policy.
+fn print_signatures(evidence: &Map<String, Value>) -> anyhow::Result<()> {
+    let signatures = evidence.get(EVIDENCE).and_then(Value::as_array);
+    for signature in signatures.into_iter().flatten() {
+        let share = |name: &str| signature[name].as_f64().unwrap_or(0.0) * 100.0;
+        output::line(&format!(
+            "\n# covers {:.0} % of the flood and {:.2} % (at most {:.2} %) of ordinary traffic",
+            share("coverage"),
+            share("collateral"),
+            share("collateral_at_most")
+        ))?;
+        output::line(signature["rule"].as_str().unwrap_or_default().trim_end())?;
+    }
+    Ok(())
 }
 
 fn print_responses(responses: &[String]) -> anyhow::Result<()> {

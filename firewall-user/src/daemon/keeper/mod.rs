@@ -40,7 +40,7 @@ use super::stopwatch::Stopwatch;
 use super::warden::Warden;
 use crate::datapath::{Applied, Datapath, clock};
 use crate::detect::signature::{Limits, Watch};
-use crate::detect::{Detector, ServiceCounts};
+use crate::detect::{Detector, Glance, ServiceCounts};
 use crate::guard::Threat;
 use crate::policy::Policy;
 use crate::respond::{BanFile, Regulars, SignatureMode};
@@ -85,6 +85,7 @@ pub struct Keeper {
     looks: Stopwatch,
     ledger: Ledger,
     chores: Chores,
+    glance: Glance,
     /// Looks for the signatures of floods.
     watch: Watch,
     signing: Signing,
@@ -183,6 +184,7 @@ impl Keeper {
             looks: Stopwatch::default(),
             ledger,
             chores: Chores::default(),
+            glance: Glance::default(),
             watch,
             signing,
             told: BTreeMap::new(),

@@ -1,12 +1,11 @@
 //! Signatures of floods: looked for after each round, told, and put in force where that is allowed.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::Keeper;
 use crate::daemon::documents::{SignatureDocument, Signatures};
 use crate::daemon::failure::Failure;
-use crate::daemon::signing;
-use crate::detect::signature::{Finding, Search, Signature, rule_text};
+use crate::detect::signature::{EVIDENCE, Finding, Search, Signature, evidence};
 use crate::detect::{Alert, AlertKind, AlertState, Time};
 use crate::policy::Mode;
 use crate::respond::SignatureMode;
@@ -107,11 +106,10 @@ impl Keeper {
             }
             Finding::Looked(searches) => searches,
         };
-        let (mut said, mut evidence) = (Vec::new(), Vec::new());
+        let mut said = Vec::new();
         for (search, number) in searches.iter().zip(1..) {
             let words = match search {
                 Search::Found(signature) => {
-                    evidence.push(document(alert, number, signature));
                     format!(
                         "signature {}: {}",
                         signature.in_words(),
@@ -130,7 +128,7 @@ impl Keeper {
             };
             said.push(words);
         }
-        (said, (!evidence.is_empty()).then(|| Value::Array(evidence)))
+        (said, evidence(alert, finding))
     }
 
     /// Puts a signature in force if that is allowed; says so, or why not.
@@ -202,24 +200,9 @@ impl Keeper {
             AlertState::Resolved => self.told.remove(&alert.id),
         };
         if let Some(told) = told {
-            alert.evidence.insert("signatures".to_owned(), told);
+            alert.evidence.insert(EVIDENCE.to_owned(), told);
         }
     }
-}
-
-/// What an alert keeps of a signature.
-fn document(alert: &Alert, number: u32, signature: &Signature) -> Value {
-    let name = signing::name(alert.id, number);
-    let reason = signing::reason(alert.kind, alert.id);
-    json!({
-        "conditions": signature.in_words(),
-        "coverage": signature.coverage,
-        "collateral": signature.collateral.share,
-        "collateral_at_most": signature.collateral.at_most,
-        "ordinary_sample": signature.collateral.sample,
-        "harmless": signature.harmless,
-        "rule": rule_text(&name, &signature.conditions, &reason, None),
-    })
 }
 
 fn percent(share: f64) -> String {

@@ -60,6 +60,15 @@ impl Keeper {
         self.look_after()
     }
 
+    /// Whether packets of a kind rise as in a flood, so that the next round should come soon. What
+    /// cannot be read is left to the round, which says so.
+    pub fn glance(&mut self) -> bool {
+        match self.datapath.inbound_kinds() {
+            Ok(kinds) => self.glance.look(now(), &kinds, &self.settings.detect.host),
+            Err(_) => false,
+        }
+    }
+
     /// The use of the services; with many, no more often than once a second.
     fn services(&mut self) -> anyhow::Result<Vec<ServiceCounts>> {
         let (read, services) = &self.services;

@@ -19,6 +19,7 @@ mod search;
 mod specimen;
 #[cfg(test)]
 mod tests;
+mod told;
 mod watch;
 
 pub use condition::{Condition, conditions, in_words, rule_text};
@@ -26,4 +27,5 @@ pub use estimate::Share;
 pub use sample::Reservoir;
 pub use search::{Limits, Material, Search, Signature, search, search_all};
 pub use specimen::{Service, Specimen};
+pub use told::{EVIDENCE, evidence, name, reason};
 pub use watch::{Finding, Watch};
