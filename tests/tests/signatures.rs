@@ -172,8 +172,10 @@ fn signatures(daemon: &Daemon) -> Result<Vec<Value>> {
 fn flood_alert(daemon: &Daemon) -> Result<Option<Value>> {
     let document = daemon.palisade(&["alerts"])?;
     let alerts = document["alerts"].as_array().context("no alerts")?;
-    let alert = alerts.iter().find(|alert| alert["kind"] == "syn_flood");
-    Ok(alert.cloned())
+    let mut floods = alerts.iter().filter(|alert| alert["kind"] == "syn_flood");
+    // Several alerts may tell of parts of a flood; the first is answered first.
+    let told = floods.find(|alert| !alert["evidence"]["signatures"].is_null());
+    Ok(told.cloned())
 }
 
 /// The share of visits that began between two moments and were served.

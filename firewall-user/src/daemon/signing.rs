@@ -226,6 +226,13 @@ impl Signing {
         }
     }
 
+    /// The one with these conditions.
+    pub fn same(&self, conditions: &[Condition]) -> Option<&str> {
+        let mut signed = self.signed();
+        let same = signed.find(|signed| signed.conditions == conditions)?;
+        Some(&same.name)
+    }
+
     /// How many answer an alert.
     pub fn count(&self, alert: u64) -> usize {
         let signed = self.signed();

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::Keeper;
 use crate::daemon::documents::{SignatureDocument, Signatures};
 use crate::daemon::failure::Failure;
-use crate::detect::signature::{EVIDENCE, Finding, Search, Signature, evidence};
-use crate::detect::{Alert, AlertKind, AlertState, Time};
+use crate::detect::signature::{About, EVIDENCE, Finding, Search, Signature, evidence};
+use crate::detect::{Alert, AlertState, Time};
 use crate::policy::Mode;
 use crate::respond::SignatureMode;
 
@@ -33,9 +33,10 @@ impl Keeper {
                 continue;
             };
             let (said, evidence) = self.answer_finding(&alert, &finding);
-            if self.signing.count(id) > 0 {
-                let rate = self.watch.passing(alert.kind, now, SECOND);
-                self.flooded.insert(id, (alert.kind, rate, now));
+            if evidence.is_some() && self.settings.respond.signature == SignatureMode::Enforce {
+                let about = About::of(&alert);
+                let rate = self.watch.passing(about, now, SECOND);
+                self.flooded.insert(id, (about, rate, now));
             }
             self.tell(id, said, evidence);
         }
@@ -78,10 +79,10 @@ impl Keeper {
         let due: Vec<u64> = self
             .flooded
             .iter()
-            .filter(|(id, (kind, rate, since))| {
+            .filter(|(id, (about, rate, since))| {
                 now.saturating_sub(*since) >= 2 * SECOND
                     && self.signing.count(**id) < MOST
-                    && self.watch.passing(*kind, now, SECOND) > rate * GOES_ON
+                    && self.watch.passing(*about, now, SECOND) > rate * GOES_ON
             })
             .map(|(id, _)| *id)
             .collect();
@@ -142,6 +143,8 @@ impl Keeper {
         );
         let not = if respond.signature == SignatureMode::Suggest {
             "a suggestion, `[respond] signature` says so".to_owned()
+        } else if let Some(name) = self.signing.same(&signature.conditions) {
+            format!("in force as {name} already")
         } else if !signature.harmless {
             match &signature.worst {
                 Some((service, share)) if share.at_least > respond.signature_collateral => {
@@ -213,5 +216,5 @@ fn percent(share: f64) -> String {
     }
 }
 
-/// For each alert with signatures in force: its kind, what came before them, and since when.
-pub(super) type Flooded = std::collections::BTreeMap<u64, (AlertKind, f64, Time)>;
+/// For each alert with signatures in force: what it is about, what came before them, and since when.
+pub(super) type Flooded = std::collections::BTreeMap<u64, (About, f64, Time)>;

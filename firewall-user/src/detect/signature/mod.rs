@@ -28,4 +28,4 @@ pub use sample::Reservoir;
 pub use search::{Limits, Material, Search, Signature, search, search_all};
 pub use specimen::{Service, Specimen};
 pub use told::{EVIDENCE, evidence, name, reason};
-pub use watch::{Finding, Watch};
+pub use watch::{About, Finding, Watch};

@@ -292,7 +292,10 @@ impl<'a> Candidate<'a> {
         let likely: f64 = self.conditions.iter().map(Condition::likely).product();
         let ordinary = (share * sample + likely * ASSUMED) / (sample + ASSUMED);
         self.tells = if self.coverage > ordinary {
-            information(self.coverage, ordinary)
+            // Among conditions that tell alike, one on the source comes last: who has not come
+            // lately is not seen among ordinary packets, but may still come.
+            let by_source = self.conditions.iter().any(|one| one.field() == Field::From);
+            information(self.coverage, ordinary) - if by_source { GAIN * 2.0 } else { 0.0 }
         } else {
             0.0
         };

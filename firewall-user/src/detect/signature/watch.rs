@@ -7,9 +7,11 @@ use firewall_common::packet::{flag, protocol};
 use firewall_common::sampling::Class;
 use firewall_common::signature::Number;
 use firewall_common::{Direction, Reason, Verdict};
+use ipnet::IpNet;
 
 use super::{Limits, Material, Reservoir, Search, Specimen, search_all};
-use crate::detect::{Alert, AlertKind, Sighting, Subject, Time};
+use crate::detect::{Alert, AlertKind, Sighting, Time};
+use crate::engine;
 
 const SECOND: Time = 1_000_000_000;
 /// What came last is kept in pieces of this length, ...
@@ -59,9 +61,17 @@ struct Piece {
 /// An alert that is answered with a signature.
 #[derive(Debug)]
 struct Flood {
-    kind: AlertKind,
+    about: About,
     since: Time,
     done: bool,
+}
+
+/// Which packets an alert is about.
+#[derive(Clone, Copy, Debug)]
+pub struct About {
+    kind: AlertKind,
+    /// Their sources, if they have a prefix in common.
+    within: Option<IpNet>,
 }
 
 /// What is to be said about an alert.
@@ -118,10 +128,10 @@ impl Watch {
         if !answers(alert.kind) {
             return;
         }
-        // One that names a source is answered by source; but what it brings is not ordinary.
-        let done = alert.subject != Subject::Host;
+        // One that names a single source is answered by source; but what it brings is not ordinary.
+        let done = alert.subject.prefix().is_some_and(is_one_source);
         self.floods.entry(alert.id).or_insert(Flood {
-            kind: alert.kind,
+            about: About::of(alert),
             since: alert.detected,
             done,
         });
@@ -144,16 +154,16 @@ impl Watch {
 
     /// What can be said by now, by the number of the alert; each is told of once.
     pub fn look(&mut self, now: Time) -> Vec<(u64, Finding)> {
-        let due: Vec<(u64, AlertKind, Time)> = self
+        let due: Vec<(u64, About, Time)> = self
             .floods
             .iter()
             .filter(|(_, flood)| !flood.done)
-            .map(|(id, flood)| (*id, flood.kind, flood.since))
+            .map(|(id, flood)| (*id, flood.about, flood.since))
             .collect();
         let mut told = Vec::new();
-        for (id, kind, since) in due {
+        for (id, about, since) in due {
             let late = now.saturating_sub(since) >= EAGER;
-            if let Some(finding) = self.examine(kind, now, late) {
+            if let Some(finding) = self.examine(about, now, late) {
                 told.push((id, finding));
                 if let Some(flood) = self.floods.get_mut(&id) {
                     flood.done = true;
@@ -164,21 +174,21 @@ impl Watch {
     }
 
     /// The packets of strangers a second that were let through lately and belong to a kind of alert.
-    pub fn passing(&self, kind: AlertKind, now: Time, over: Time) -> f64 {
+    pub fn passing(&self, about: About, now: Time, over: Time) -> f64 {
         let from = now.saturating_sub(over);
         let pieces = self.pieces.iter().filter(|piece| piece.start >= from);
-        let weight: f64 = pieces.map(|piece| weight(kind, &piece.passed)).sum();
+        let weight: f64 = pieces.map(|piece| weight(about, &piece.passed)).sum();
         weight / (over as f64 / SECOND as f64)
     }
 
     /// Looks for signatures; `None` as long as it pays to wait. When it is late, something is said.
-    fn examine(&self, kind: AlertKind, now: Time, late: bool) -> Option<Finding> {
-        let onset = self.onset(kind)?;
+    fn examine(&self, about: About, now: Time, late: bool) -> Option<Finding> {
+        let onset = self.onset(about)?;
         let (mut attack, mut passed, mut dropped) = (Vec::new(), 0.0, 0.0);
         for piece in self.pieces.iter().filter(|piece| piece.start >= onset) {
-            let picked = picked(kind, &piece.passed);
+            let picked = picked(about, &piece.passed);
             passed += picked.iter().map(|specimen| specimen.weight).sum::<f64>();
-            dropped += weight(kind, &piece.dropped);
+            dropped += weight(about, &piece.dropped);
             attack.extend(picked);
         }
         if dropped > (passed + dropped) * DROPPED {
@@ -193,7 +203,7 @@ impl Watch {
         let (mut all, mut of_kind) = (0.0, 0.0);
         for specimen in &ordinary {
             all += specimen.weight;
-            if belongs(kind, specimen) {
+            if about.is_about(specimen) {
                 of_kind += specimen.weight;
             }
         }
@@ -214,12 +224,12 @@ impl Watch {
     }
 
     /// Since when packets of a kind come as they do now; the beginning of a piece.
-    fn onset(&self, kind: AlertKind) -> Option<Time> {
+    fn onset(&self, about: About) -> Option<Time> {
         let weights: Vec<(Time, f64)> = self
             .pieces
             .iter()
             .map(|piece| {
-                let all = weight(kind, &piece.passed) + weight(kind, &piece.dropped);
+                let all = weight(about, &piece.passed) + weight(about, &piece.dropped);
                 (piece.start, all)
             })
             .collect();
@@ -311,6 +321,31 @@ impl Watch {
     }
 }
 
+impl About {
+    /// What an alert is about.
+    pub fn of(alert: &Alert) -> Self {
+        Self {
+            kind: alert.kind,
+            within: alert.subject.prefix(),
+        }
+    }
+
+    fn is_about(&self, specimen: &Specimen) -> bool {
+        belongs(self.kind, specimen)
+            && self
+                .within
+                .is_none_or(|prefix| prefix.contains(&engine::ip_address(specimen.shown.source)))
+    }
+}
+
+/// Whether a prefix is what is accounted as one source.
+fn is_one_source(prefix: IpNet) -> bool {
+    match prefix {
+        IpNet::V4(prefix) => prefix.prefix_len() == 32,
+        IpNet::V6(prefix) => prefix.prefix_len() >= 64,
+    }
+}
+
 /// Whether the sender's packet was let through without belonging to a connection: what a signature
 /// would have had a say in. `None` for what it would not.
 fn is_of_strangers(sighting: &Sighting) -> Option<bool> {
@@ -354,15 +389,15 @@ fn belongs(kind: AlertKind, specimen: &Specimen) -> bool {
     }
 }
 
-fn picked(kind: AlertKind, from: &Reservoir) -> Vec<Specimen> {
+fn picked(about: About, from: &Reservoir) -> Vec<Specimen> {
     // No fading within seconds: the time does not matter.
     let mut specimens = from.specimens(0);
-    specimens.retain(|specimen| belongs(kind, specimen));
+    specimens.retain(|specimen| about.is_about(specimen));
     specimens
 }
 
-fn weight(kind: AlertKind, of: &Reservoir) -> f64 {
-    picked(kind, of).iter().map(|one| one.weight).sum()
+fn weight(about: About, of: &Reservoir) -> f64 {
+    picked(about, of).iter().map(|one| one.weight).sum()
 }
 
 #[cfg(test)]
@@ -371,7 +406,7 @@ mod tests {
     use firewall_common::packet::{Packet, mark};
 
     use super::*;
-    use crate::detect::{AlertState, Severity};
+    use crate::detect::{AlertState, Severity, Subject};
 
     const LIMITS: Limits = Limits { collateral: 0.02 };
 
