@@ -1,6 +1,7 @@
 //! Palisade's user space: the daemon and the command line, as a library so that tests and
 //! benchmarks use the same parts as the binary.
 
+pub mod audit;
 pub mod bans;
 pub mod cli;
 pub mod daemon;

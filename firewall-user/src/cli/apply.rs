@@ -31,6 +31,9 @@ pub struct Args {
     /// Put it in force even if it cuts an ssh session, the gateway or the name servers
     #[arg(long)]
     pub force: bool,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// Runs the verb.
@@ -51,7 +54,9 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         ssh_connection: own_session(),
         ..ApplyRequest::default()
     };
-    let answer = Client::new(&global.socket)?.post("/v1/apply", &request);
+    let answer = Client::new(&global.socket)?
+        .because(arguments.reason)
+        .post("/v1/apply", &request);
     let document = match (answer, &arguments.file) {
         (Err(error), Some(file)) if arguments.dry_run && error.is::<NoDaemon>() => {
             return offline(global, file);

@@ -8,12 +8,14 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
 
+use crate::daemon::REASON;
 use crate::daemon::documents::ErrorDocument;
 
 /// Nobody answers on the control socket.
@@ -40,6 +42,7 @@ pub struct Refused {
 pub struct Client {
     socket: PathBuf,
     runtime: Runtime,
+    reason: Option<String>,
 }
 
 impl Client {
@@ -52,7 +55,14 @@ impl Client {
         Ok(Self {
             socket: socket.to_owned(),
             runtime,
+            reason: None,
         })
+    }
+
+    /// Says why, for the audit log, in what is asked from now on.
+    pub fn because(mut self, reason: Option<String>) -> Self {
+        self.reason = reason;
+        self
     }
 
     /// Asks for a document.
@@ -129,7 +139,12 @@ impl Client {
             .map_err(|error| self.no_daemon(error.to_string()))?;
         // Ends with the connection; what goes wrong shows in the request's own result.
         tokio::spawn(connection);
-        let request = Request::builder()
+        let mut request = Request::builder();
+        if let Some(reason) = &self.reason {
+            let encoded = utf8_percent_encode(reason, NON_ALPHANUMERIC).to_string();
+            request = request.header(REASON, encoded);
+        }
+        let request = request
             .method(method)
             .uri(path)
             .header("host", "palisade")

@@ -12,6 +12,9 @@ pub struct Args {
     /// Only this interface
     #[arg(long, value_name = "NAME")]
     pub interface: Option<String>,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// Runs the verb.
@@ -19,7 +22,9 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     let request = DetachRequest {
         interface: arguments.interface,
     };
-    let document = Client::new(&global.socket)?.post("/v1/detach", &request)?;
+    let document = Client::new(&global.socket)?
+        .because(arguments.reason)
+        .post("/v1/detach", &request)?;
     let report: DetachReport = read(document.clone())?;
     if global.json {
         output::json(&document)?;

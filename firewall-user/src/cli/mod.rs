@@ -2,6 +2,7 @@
 
 mod alerts;
 mod apply;
+mod audit;
 mod ban;
 mod bans;
 mod check;
@@ -99,6 +100,8 @@ pub enum Command {
     Incidents(incidents::Args),
     /// All that is known and was done about a source
     Why(why::Args),
+    /// Who changed what and why, and whether that record is whole
+    Audit(audit::Args),
     /// The verdict on a packet, the rule and each step
     Explain(explain::Args),
     /// Run a capture through a policy
@@ -146,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Alerts(arguments) => alerts::run(&global, arguments),
         Command::Incidents(arguments) => incidents::run(&global, arguments),
         Command::Why(arguments) => why::run(&global, arguments),
+        Command::Audit(arguments) => audit::run(&global, arguments),
         Command::Explain(arguments) => explain::run(&global, arguments),
         Command::Replay(arguments) => replay::run(&global, arguments),
         Command::Diff(arguments) => diff::run(&global, arguments),

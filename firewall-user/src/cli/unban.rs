@@ -14,12 +14,17 @@ pub struct Args {
     /// Whose ban to lift, as `palisade bans` lists it
     #[arg(value_name = "ADDR[/LEN]", value_parser = parse_prefix)]
     pub source: IpNet,
+    /// Why, for the audit log
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     let path = format!("/v1/bans?prefix={}", arguments.source);
-    let document = Client::new(&global.socket)?.delete(&path)?;
+    let document = Client::new(&global.socket)?
+        .because(arguments.reason)
+        .delete(&path)?;
     if global.json {
         output::json(&document)?;
     } else {

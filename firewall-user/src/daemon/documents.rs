@@ -7,12 +7,14 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 mod signatures;
 
 pub use super::ledger::{Count, Observed};
 use crate::detect::{Alert, Incident};
 use crate::guard::Threat;
+use crate::policy::Changes;
 use crate::respond::{BanDuration, BanRecord, CookieOrder, PastBan};
 pub use signatures::{SignatureDocument, SignatureQuery, Signatures};
 
@@ -236,6 +238,14 @@ pub struct ApplyReport {
     /// What it cuts and the policy before did, too; and what the guard could not find out.
     #[serde(default)]
     pub guard_notes: Vec<String>,
+    /// What differs from the policy before, by name.
+    #[serde(default)]
+    pub changes: Changes,
+}
+
+/// What differs between two policies, for the audit log.
+pub fn changes(changes: &Changes) -> Value {
+    serde_json::to_value(changes).unwrap_or_default()
 }
 
 /// `POST /v1/confirm`.

@@ -1,8 +1,8 @@
 //! Why a request was not fulfilled, so that a person, a script and HTTP each can tell whose turn it is.
 
-use axum::Json;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 
 use super::documents::ErrorDocument;
 
@@ -58,7 +58,12 @@ impl IntoResponse for Failure {
     }
 }
 
+/// What whoever asked is told, for the audit log.
+#[derive(Clone, Debug)]
+pub struct Told(pub String);
+
 /// An error document with its status.
 pub fn answer(status: StatusCode, error: String) -> Response {
-    (status, Json(ErrorDocument { error })).into_response()
+    let told = Extension(Told(error.clone()));
+    (status, told, Json(ErrorDocument { error })).into_response()
 }

@@ -33,6 +33,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
@@ -41,9 +42,11 @@ pub use chronicle::EvidenceSettings;
 pub use logs::LogFormat;
 pub use pulse::Pulse;
 
+use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
 use crate::export;
 use crate::settings::Settings;
 use control::Control;
+pub use control::{Members, REASON, Roles};
 use events::EventRing;
 use fence::Fence;
 use keeper::Keeper;
@@ -76,6 +79,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
 
     let origin = Origin::Own(settings.policy.clone());
     let offered = tokio::task::spawn_blocking(move || Offer::read(&origin)).await?;
+    let audit = Arc::new(AuditLog::open(&settings.state_dir)?);
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
     let building = settings.clone();
@@ -90,7 +94,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     })
     .await?;
     // Whoever can connect finds the fence up.
-    let listener = control::bind(&settings.socket)?;
+    let listener = control::bind(&settings.socket, settings.roles.are_set())?;
 
     tokio::spawn(warden.clone().keep_saved());
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
@@ -104,6 +108,8 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
         events: ring,
         reloader: reloader.clone(),
         policy: settings.policy.clone(),
+        roles: settings.roles.clone(),
+        audit: audit.clone(),
     });
     let served = tokio::spawn(async move {
         axum::serve(
@@ -117,7 +123,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
 
     let result = loop {
         tokio::select! {
-            _ = hangup.recv() => reload(&reloader, &settings).await,
+            _ = hangup.recv() => reload(&reloader, &settings, &audit).await,
             _ = terminate.recv() => break Ok(()),
             _ = interrupt.recv() => break Ok(()),
             () = fence.ended_by_itself() => {
@@ -139,14 +145,29 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
 }
 
 /// Reads the daemon's own policy file again.
-async fn reload(reloader: &Mutex<Reloader>, settings: &Settings) {
+async fn reload(reloader: &Mutex<Reloader>, settings: &Settings, audit: &AuditLog) {
     service::reloading();
     let origin = Origin::Own(settings.policy.clone());
     // What went wrong is in the log and in the status: the fence stays as it was.
     let orders = Orders::default();
-    if let Err(failure) = reloader.lock().await.apply(origin, orders).await {
+    let applied = reloader.lock().await.apply(origin, orders).await;
+    if let Err(failure) = &applied {
         error!("reload failed: {failure}");
     }
+    audit.append(Entry {
+        who: Author::default(),
+        from: Channel::Signal,
+        action: "policy.apply".to_owned(),
+        target: Some(settings.policy.display().to_string()),
+        reason: None,
+        detail: applied
+            .as_ref()
+            .map_or(Value::Null, |report| documents::changes(&report.changes)),
+        outcome: applied.map_or_else(
+            |failure| Outcome::Refused(failure.to_string()),
+            |_| Outcome::Done,
+        ),
+    });
     service::ready();
 }
 

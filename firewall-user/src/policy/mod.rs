@@ -2,6 +2,7 @@
 //! image that the kernel programs and the host engine read.
 
 pub mod address;
+mod changes;
 mod compile;
 pub mod describe;
 pub mod difference;
@@ -17,6 +18,7 @@ mod read;
 pub mod render;
 mod source;
 
+pub use changes::{Changes, SetChange};
 pub use compile::{CompileError, Compiled, Constants, Counters, Environment};
 pub use finding::{Finding, PolicyErrors, Severity};
 pub use limit::Limit;

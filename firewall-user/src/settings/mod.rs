@@ -3,18 +3,20 @@
 
 mod error;
 mod interface;
+mod roles;
 
 use std::fs;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 pub use error::SettingsError;
 
-use crate::daemon::EvidenceSettings;
+use crate::daemon::{EvidenceSettings, Roles};
 use crate::datapath::{DatapathSettings, InterfaceSettings};
 use crate::detect;
 use crate::respond::{CookieMode, RespondSettings, SignatureMode};
@@ -38,6 +40,7 @@ pub struct Settings {
     pub respond: RespondSettings,
     pub evidence: EvidenceSettings,
     pub events: EventSettings,
+    pub roles: Arc<Roles>,
 }
 
 /// `[events]`: the sampled packets that the daemon keeps.
@@ -88,6 +91,8 @@ struct Document {
     evidence: EvidenceSettings,
     #[serde(default)]
     events: Option<Spanned<EventSettings>>,
+    #[serde(default)]
+    roles: roles::RolesDocument,
 }
 
 #[derive(Default, Deserialize)]
@@ -156,6 +161,7 @@ impl Settings {
             respond: document.respond,
             evidence: document.evidence,
             events,
+            roles: Arc::new(roles::check(document.roles, at)?),
         })
     }
 

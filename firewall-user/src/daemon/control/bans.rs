@@ -1,12 +1,15 @@
 //! `/v1/bans`.
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde_json::json;
 
 use super::super::documents::{BanDocument, BanRequest, Bans, UnbanQuery};
 use super::super::failure::Failure;
 use super::Control;
 use super::body::{Asked, Body};
+use super::peer::Deed;
 
 pub async fn list(State(control): State<Control>) -> Json<Bans> {
     Json(control.warden.list())
@@ -15,17 +18,28 @@ pub async fn list(State(control): State<Control>) -> Json<Bans> {
 pub async fn add(
     State(control): State<Control>,
     Body(request): Body<BanRequest>,
-) -> Result<Json<BanDocument>, Failure> {
+) -> Result<Response, Failure> {
     let (ban, change) = control.warden.ban(request)?;
     control.warden.saved(change).await;
-    Ok(Json(ban))
+    Ok(told("ban.add", ban))
+}
+
+/// A ban that was made or lifted, and what is written down of it.
+fn told(action: &'static str, ban: BanDocument) -> Response {
+    let deed = Deed {
+        action,
+        target: Some(ban.prefix.to_string()),
+        reason: ban.reason.clone(),
+        detail: json!({ "seconds": ban.remaining_seconds }),
+    };
+    (Extension(deed), Json(ban)).into_response()
 }
 
 pub async fn remove(
     State(control): State<Control>,
     Asked(query): Asked<UnbanQuery>,
-) -> Result<Json<BanDocument>, Failure> {
+) -> Result<Response, Failure> {
     let (lifted, change) = control.warden.unban(&query.prefix)?;
     control.warden.saved(change).await;
-    Ok(Json(lifted))
+    Ok(told("ban.remove", lifted))
 }

@@ -9,8 +9,9 @@ use std::path::Path;
 use anyhow::{Context, bail};
 use tokio::net::UnixListener;
 
-/// Binds the control socket, for its owner alone.
-pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
+/// Binds the control socket: for its owner alone, or `shared` with all users, each of whom is asked for
+/// a role.
+pub fn bind(path: &Path, shared: bool) -> anyhow::Result<UnixListener> {
     if let Some(folder) = path.parent() {
         fs::DirBuilder::new()
             .recursive(true)
@@ -25,8 +26,9 @@ pub fn bind(path: &Path) -> anyhow::Result<UnixListener> {
     rustix::process::umask(mask);
     let listener =
         bound.with_context(|| format!("the control socket {} cannot be bound", path.display()))?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o600))
-        .with_context(|| format!("{} cannot be restricted to its owner", path.display()))?;
+    let mode = if shared { 0o666 } else { 0o600 };
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+        .with_context(|| format!("the mode of {} cannot be set", path.display()))?;
     Ok(listener)
 }
 
@@ -66,9 +68,9 @@ mod tests {
     async fn a_stale_socket_is_replaced_and_only_its_owner_may_open_the_new_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("run/control.sock");
-        drop(bind(&path).expect("bound"));
+        drop(bind(&path, false).expect("bound"));
         assert!(path.exists(), "a dead daemon leaves its socket");
-        let _listener = bind(&path).expect("bound again");
+        let _listener = bind(&path, false).expect("bound again");
         let mode = fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -77,8 +79,8 @@ mod tests {
     async fn a_socket_that_answers_is_not_taken_away() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
-        let _listener = bind(&path).expect("bound");
-        let error = bind(&path).expect_err("taken");
+        let _listener = bind(&path, false).expect("bound");
+        let error = bind(&path, false).expect_err("taken");
         assert!(format!("{error:#}").contains("another daemon answers"));
     }
 
@@ -87,7 +89,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
         fs::write(&path, "precious").expect("written");
-        assert!(bind(&path).is_err());
+        assert!(bind(&path, false).is_err());
         assert_eq!(fs::read_to_string(&path).expect("kept"), "precious");
     }
 }

@@ -8,6 +8,7 @@ mod listener;
 mod peer;
 mod policy;
 mod reports;
+mod role;
 mod signatures;
 mod stream;
 #[cfg(test)]
@@ -24,13 +25,15 @@ use axum::routing::{get, post};
 use tokio::sync::Mutex;
 
 pub use listener::{bind, claim};
-pub use peer::Peer;
+pub use peer::{Peer, REASON};
+pub use role::{Members, Roles};
 
 use super::events::EventRing;
 use super::failure::answer;
 use super::fence::Fence;
 use super::reload::Reloader;
 use super::warden::Warden;
+use crate::audit::AuditLog;
 
 /// Largest request: a policy as text.
 const LARGEST_BODY: usize = 16 << 20;
@@ -44,6 +47,8 @@ pub struct Control {
     pub reloader: Arc<Mutex<Reloader>>,
     /// The daemon's own policy file.
     pub policy: PathBuf,
+    pub roles: Arc<Roles>,
+    pub audit: Arc<AuditLog>,
 }
 
 /// All endpoints.
@@ -58,6 +63,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/incidents", get(reports::incidents))
         .route("/v1/why", get(reports::why))
         .route("/v1/connection", get(reports::connection))
+        .route("/v1/audit", get(reports::audit))
         .route("/v1/apply", post(policy::apply))
         .route("/v1/confirm", post(policy::confirm))
         .route("/v1/rollback", post(policy::roll_back))
@@ -73,7 +79,10 @@ pub fn router(control: Control) -> Router {
         )
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
-        .layer(axum::middleware::from_fn(peer::authorize))
+        .layer(axum::middleware::from_fn_with_state(
+            control.clone(),
+            peer::authorize,
+        ))
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
         .with_state(control)
 }

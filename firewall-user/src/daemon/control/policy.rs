@@ -3,25 +3,26 @@
 use std::path::Path;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use super::super::documents::{
-    ApplyReport, ApplyRequest, ConfirmReport, DetachReport, DetachRequest, LONGEST_TRIAL_SECONDS,
-    RollbackReport,
-};
+use super::super::documents::{ApplyRequest, DetachRequest, LONGEST_TRIAL_SECONDS, changes};
 use super::super::failure::Failure;
 use super::super::offer::{Origin, base_of};
 use super::super::reload::Orders;
 use super::Control;
 use super::body::Body;
+use super::peer::{Deed, Unchanged};
 use crate::guard::{Session, SessionError};
 
 pub async fn apply(
     State(control): State<Control>,
     Body(request): Body<ApplyRequest>,
-) -> Result<Json<ApplyReport>, Failure> {
+) -> Result<Response, Failure> {
+    let dry_run = request.dry_run;
     let origin = match (request.text, request.path) {
         (Some(_), Some(_)) => {
             return Err(Failure::Invalid(
@@ -52,7 +53,36 @@ pub async fn apply(
         session: session(request.ssh_connection.as_deref())?,
     };
     let reloader = control.reloader.lock().await;
-    Ok(Json(reloader.apply(origin, orders).await?))
+    let report = reloader.apply(origin, orders).await?;
+    if dry_run {
+        return Ok((Extension(Unchanged), Json(report)).into_response());
+    }
+    let mut detail = changes(&report.changes);
+    if let (Some(trial), Value::Object(detail)) = (&report.trial, &mut detail) {
+        detail.insert("trial_until".to_owned(), trial.deadline.to_string().into());
+    }
+    Ok(done(
+        "policy.apply",
+        Some(report.source.clone()),
+        detail,
+        report,
+    ))
+}
+
+/// An answer, and what is written down of it.
+fn done<T: Serialize>(
+    action: &'static str,
+    target: Option<String>,
+    detail: Value,
+    report: T,
+) -> Response {
+    let deed = Deed {
+        action,
+        target,
+        reason: None,
+        detail,
+    };
+    (Extension(deed), Json(report)).into_response()
 }
 
 fn session(text: Option<&str>) -> Result<Option<Session>, Failure> {
@@ -79,17 +109,31 @@ fn same_file(one: &Path, other: &Path) -> bool {
 pub async fn confirm(
     State(control): State<Control>,
     Body(Nothing {}): Body<Nothing>,
-) -> Result<Json<ConfirmReport>, Failure> {
+) -> Result<Response, Failure> {
     let reloader = control.reloader.lock().await;
-    Ok(Json(reloader.confirm().await?))
+    let report = reloader.confirm().await?;
+    let detail = json!({ "generation": report.generation });
+    Ok(done(
+        "policy.confirm",
+        Some(report.source.clone()),
+        detail,
+        report,
+    ))
 }
 
 pub async fn roll_back(
     State(control): State<Control>,
     Body(Nothing {}): Body<Nothing>,
-) -> Result<Json<RollbackReport>, Failure> {
+) -> Result<Response, Failure> {
     let reloader = control.reloader.lock().await;
-    Ok(Json(reloader.roll_back().await?))
+    let report = reloader.roll_back().await?;
+    let detail = json!({ "from": report.from_generation, "generation": report.generation });
+    Ok(done(
+        "policy.rollback",
+        Some(report.source.clone()),
+        detail,
+        report,
+    ))
 }
 
 /// A request that has nothing to say.
@@ -100,10 +144,12 @@ pub struct Nothing {}
 pub async fn detach(
     State(control): State<Control>,
     Body(request): Body<DetachRequest>,
-) -> Result<Json<DetachReport>, Failure> {
+) -> Result<Response, Failure> {
     let report = control
         .fence
         .call(move |keeper| keeper.detach(request.interface.as_deref()))
         .await??;
-    Ok(Json(report))
+    let detail = json!({ "protected": report.attached });
+    let target = Some(report.detached.join(", "));
+    Ok(done("fence.detach", target, detail, report))
 }

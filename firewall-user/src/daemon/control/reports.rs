@@ -11,6 +11,7 @@ use super::super::documents::{
 use super::super::failure::Failure;
 use super::body::Asked;
 use super::{Control, stream};
+use crate::audit::Verified;
 
 /// Most rows of one answer.
 const MOST_ROWS: usize = 10_000;
@@ -119,4 +120,12 @@ pub async fn alerts(
         }
         _ => Err(Failure::Invalid("`follow` is 0 or 1".to_owned())),
     }
+}
+
+/// The audit log, with what does not hold in it.
+pub async fn audit(State(control): State<Control>) -> Result<Json<Verified>, Failure> {
+    let audit = control.audit.clone();
+    let verified = tokio::task::spawn_blocking(move || audit.verify()).await;
+    let verified = verified.map_err(|error| Failure::Unavailable(error.to_string()))?;
+    Ok(Json(verified?))
 }

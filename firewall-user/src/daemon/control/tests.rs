@@ -11,10 +11,12 @@ use super::super::documents::ErrorDocument;
 use super::super::warden::tests::warden;
 use super::*;
 
-const ROOT: Peer = Peer {
-    uid: Some(0),
-    pid: Some(1),
-};
+fn root() -> Peer {
+    Peer {
+        uid: Some(0),
+        ..Peer::default()
+    }
+}
 
 fn control() -> Control {
     let folder = tempfile::tempdir().expect("a folder");
@@ -26,6 +28,8 @@ fn control() -> Control {
         fence,
         events: EventRing::new(1),
         policy: PathBuf::from("/nonexistent/policy.toml"),
+        roles: Arc::default(),
+        audit: Arc::new(AuditLog::open(folder.path()).expect("a log")),
     }
 }
 
@@ -59,12 +63,9 @@ async fn others_than_root_may_look_but_not_change() {
     let control = control();
     let stranger = Peer {
         uid: Some(54_321),
-        pid: Some(1),
+        ..Peer::default()
     };
-    let nobody = Peer {
-        uid: None,
-        pid: None,
-    };
+    let nobody = Peer::default();
     let ban = "{\"prefix\":\"203.0.113.7\"}";
     for (method, path, body) in [
         ("POST", "/v1/bans", ban),
@@ -72,7 +73,7 @@ async fn others_than_root_may_look_but_not_change() {
         ("POST", "/v1/apply", ""),
         ("POST", "/v1/detach", ""),
     ] {
-        for peer in [stranger, nobody] {
+        for peer in [stranger.clone(), nobody.clone()] {
             let (status, error) = failure(&control, peer, method, path, body).await;
             assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {error}");
         }
@@ -80,7 +81,7 @@ async fn others_than_root_may_look_but_not_change() {
     let (status, _) = failure(&control, stranger, "GET", "/v1/status", "").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "asked the fence");
     assert!(control.warden.list().bans.is_empty());
-    let (status, _) = failure(&control, ROOT, "POST", "/v1/detach", "").await;
+    let (status, _) = failure(&control, root(), "POST", "/v1/detach", "").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "asked the fence");
 }
 
@@ -123,7 +124,7 @@ async fn what_is_wrong_with_a_request_is_told() {
         ("GET", "/v1/sources?top=1", "", "unknown field `top`"),
         ("GET", "/v1/alerts?follow=2", "", "0 or 1"),
     ] {
-        let (status, error) = failure(&control, ROOT, method, path, body).await;
+        let (status, error) = failure(&control, root(), method, path, body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path}: {error}");
         assert!(error.contains(says), "{method} {path} {body}: {error}");
     }
@@ -134,7 +135,7 @@ async fn a_ban_against_the_rules_of_the_house_is_refused() {
     let control = control();
     for prefix in ["198.51.100.7", "0.0.0.0/0", "::/0"] {
         let body = format!("{{\"prefix\":\"{prefix}\"}}");
-        let (status, error) = failure(&control, ROOT, "POST", "/v1/bans", &body).await;
+        let (status, error) = failure(&control, root(), "POST", "/v1/bans", &body).await;
         assert_eq!(
             status,
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -142,16 +143,16 @@ async fn a_ban_against_the_rules_of_the_house_is_refused() {
         );
     }
     let path = "/v1/bans?prefix=203.0.113.7";
-    let (status, _) = failure(&control, ROOT, "DELETE", path, "").await;
+    let (status, _) = failure(&control, root(), "DELETE", path, "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
 async fn unknown_places_and_methods_are_told_apart() {
     let control = control();
-    let (status, _) = failure(&control, ROOT, "GET", "/v2/status", "").await;
+    let (status, _) = failure(&control, root(), "GET", "/v2/status", "").await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    let (status, _) = failure(&control, ROOT, "POST", "/v1/status", "").await;
+    let (status, _) = failure(&control, root(), "POST", "/v1/status", "").await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
 }
 
@@ -159,7 +160,7 @@ async fn unknown_places_and_methods_are_told_apart() {
 async fn a_body_beyond_the_limit_is_refused() {
     let control = control();
     let body = "x".repeat(LARGEST_BODY + 1);
-    let (status, _) = failure(&control, ROOT, "POST", "/v1/apply", &body).await;
+    let (status, _) = failure(&control, root(), "POST", "/v1/apply", &body).await;
     assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE);
 }
 
@@ -167,10 +168,10 @@ async fn a_body_beyond_the_limit_is_refused() {
 async fn a_wrong_policy_comes_back_with_its_place() {
     let control = control();
     let body = "{\"text\":\"version = 1\\nrulez = 2\\n\",\"dry_run\":true}";
-    let (status, error) = failure(&control, ROOT, "POST", "/v1/apply", body).await;
+    let (status, error) = failure(&control, root(), "POST", "/v1/apply", body).await;
     assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
     assert!(error.contains(":2:1:"), "{error}");
-    let (_, error) = failure(&control, ROOT, "POST", "/v1/apply", "{\"dry_run\":true}").await;
+    let (_, error) = failure(&control, root(), "POST", "/v1/apply", "{\"dry_run\":true}").await;
     assert!(error.contains("/nonexistent/policy.toml"), "{error}");
 }
 
@@ -179,7 +180,7 @@ async fn the_kernel_says_who_speaks_over_a_real_socket() {
     let control = control();
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("control.sock");
-    let listener = bind(&path).expect("bound");
+    let listener = bind(&path, false).expect("bound");
     let service = router(control).into_make_service_with_connect_info::<Peer>();
     let server = tokio::spawn(async move { axum::serve(listener, service).await });
     // The tests' user is the daemon's own user: it may change things, so the bans are asked.

@@ -42,7 +42,7 @@ use crate::datapath::{Applied, Datapath, clock};
 use crate::detect::signature::{Limits, Watch};
 use crate::detect::{Detector, Glance, ServiceCounts};
 use crate::guard::Threat;
-use crate::policy::Policy;
+use crate::policy::{Changes, Policy};
 use crate::respond::{BanFile, Regulars, SignatureMode};
 use crate::settings::Settings;
 use begin::Up;
@@ -218,6 +218,7 @@ impl Keeper {
             trial: None,
             cuts: Vec::new(),
             guard_notes: Vec::new(),
+            changes: Changes::between(&self.policy, &offer.policy),
         };
         // A deadline that has passed a moment ago must not stand in the way.
         self.look_after_trial()?;
