@@ -75,6 +75,10 @@ pub struct HostRates {
     /// UDP packets to which hardly any answer goes out (`udp_flood`).
     #[serde(deserialize_with = "positive")]
     pub udp: f64,
+    /// UDP packets, each from an address and port that had sent nothing before (`udp_flood`, and of QUIC
+    /// Initials `request_flood`).
+    #[serde(deserialize_with = "positive")]
+    pub strays: f64,
     /// ICMP and ICMPv6 packets (`icmp_flood`).
     #[serde(deserialize_with = "positive")]
     pub icmp: f64,
@@ -169,6 +173,7 @@ impl Default for HostRates {
         Self {
             syns: 200.0,
             udp: 20_000.0,
+            strays: 2_000.0,
             icmp: 250.0,
             amplifier_replies: 500.0,
             syn_acks: 500.0,

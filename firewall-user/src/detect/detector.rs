@@ -6,6 +6,7 @@ use super::outgoing::Outgoing;
 use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
 use super::prefixes::{Prefixes, Share};
 use super::sources::{Interval, Rate, Sources, Spans};
+use super::strays::Strays;
 use super::watchers::Watchers;
 use super::{Alert, AlertChange, AlertKind, Config, Snapshot, Subject, Time};
 
@@ -25,6 +26,7 @@ pub struct Detector {
     prefixes: Prefixes,
     host: Host,
     outgoing: Outgoing,
+    strays: Strays,
     watchers: Watchers,
     book: Book,
 }
@@ -46,6 +48,7 @@ impl Detector {
             prefixes: Prefixes::new(spans.rate),
             host: Host::new(spans.rate),
             outgoing: Outgoing::default(),
+            strays: Strays::new(spans.rate),
             watchers: Watchers::new(),
             book: Book::new(
                 config.active_alerts,
@@ -88,6 +91,12 @@ impl Detector {
         self.host
             .judge(&mut self.book, interval, &self.config.host, &tally);
         self.judge_busy(interval.now, &busy);
+        self.strays.judge(
+            &mut self.book,
+            interval,
+            &self.config.host,
+            &snapshot.sightings,
+        );
         self.outgoing
             .judge(&mut self.book, interval, &snapshot.sightings);
         self.watchers.judge(&mut self.book, interval, snapshot);
@@ -140,6 +149,7 @@ impl Detector {
         self.prefixes.clear();
         self.host.rebase(&snapshot.host);
         self.outgoing = Outgoing::default();
+        self.strays = Strays::new(self.spans.rate);
         self.watchers.clear();
         self.book.close();
         self.book.settle(snapshot.time)

@@ -1,6 +1,8 @@
 //! Finds what is out of the ordinary: a pure function of time and counts, so that a live host, a
 //! recorded capture and a synthetic series go through the same code. No I/O, no clock, no maps.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
+
 mod alert;
 pub mod baseline;
 mod book;
@@ -26,6 +28,7 @@ mod sighting;
 pub mod signature;
 mod socket;
 mod sources;
+mod strays;
 mod walk;
 mod watchers;
 mod web_logins;
@@ -41,6 +44,13 @@ pub use pace::*;
 pub use prefixes::prefix_of;
 pub use sighting::*;
 pub use socket::*;
+
+/// The same for the same value, in one run of the program.
+fn hash<T: Hash + ?Sized>(value: &T) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}
 
 #[cfg(test)]
 mod tests;

@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn what_was_added_removed_changed_and_moved_is_told_by_name() {
-        let new = "version = 1\n[defaults]\ninbound = \"drop\"\n[sets]\noffice = [\"198.51.100.0/25\", \"203.0.113.0/24\"]\n\
+        let new = "version = 1\n[defaults]\ninbound = \"accept\"\n[sets]\noffice = [\"198.51.100.0/25\", \"203.0.113.0/24\"]\n\
             # A comment moves every rule one line down.\n\
             [[rule]]\nname = \"ssh\"\naction = \"accept\"\nprotocol = \"tcp\"\nport = 22\nfrom = [\"office\"]\n\
             [[rule]]\nname = \"shop\"\naction = \"accept\"\nprotocol = \"tcp\"\nport = [80, 443]\n\

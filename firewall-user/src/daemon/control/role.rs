@@ -83,7 +83,7 @@ pub fn needed(method: &Method, path: &str) -> Role {
         return Role::Viewer;
     }
     match path {
-        "/v1/bans" | "/v1/cookies" => Role::Operator,
+        "/v1/bans" | "/v1/cookies" | "/v1/signatures" => Role::Operator,
         _ => Role::Admin,
     }
 }

@@ -12,10 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::SECOND;
 use super::recent::Recent;
-use super::tunnel::hash;
 use crate::detect::book::{Book, Details, Sign};
 use crate::detect::window::Window;
-use crate::detect::{AlertKind, Sighting, Subject, Time};
+use crate::detect::{AlertKind, Sighting, Subject, Time, hash};
 
 const SPAN: Time = 60 * SECOND;
 /// Payloads that differ, within that time.

@@ -12,7 +12,7 @@ use super::recent::Recent;
 use super::{SECOND, asker};
 use crate::detect::book::{Book, Details, Sign};
 use crate::detect::window::Window;
-use crate::detect::{AlertKind, Sighting, Subject, Time};
+use crate::detect::{AlertKind, Sighting, Subject, Time, hash};
 
 /// Names are remembered, and bytes counted, for a minute.
 const SPAN: Time = 60 * SECOND;
@@ -178,12 +178,4 @@ impl Memory {
         self.current[word] |= mask;
         !known
     }
-}
-
-/// The same for the same bytes, in one run of the program.
-pub(super) fn hash(bytes: &[u8]) -> u64 {
-    use std::hash::{DefaultHasher, Hash, Hasher};
-    let mut hasher = DefaultHasher::new();
-    bytes.hash(&mut hasher);
-    hasher.finish()
 }
