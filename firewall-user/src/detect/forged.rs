@@ -99,7 +99,7 @@ impl Forged {
         if self.impossible.len() < TOLD_APART {
             self.impossible.insert(packet.sender);
         }
-        self.packets += sighting.packets;
+        self.packets = self.packets.saturating_add(sighting.packets);
     }
 
     /// A connection that came to its end tells its client's way.

@@ -33,7 +33,11 @@ fn requests_of_two_hundred_addresses_of_a_prefix_are_one_flood_of_the_prefix() {
         });
         scene.rest(30.0);
         let alert = scene.expect_one(AlertKind::RequestFlood, subject);
-        assert!((alert.observed - 2_400.0).abs() < 400.0, "{}", alert.observed);
+        assert!(
+            (alert.observed - 2_400.0).abs() < 400.0,
+            "{}",
+            alert.observed
+        );
         assert!(alert.evidence["sources"].as_f64().unwrap() >= 100.0);
     }
 }
