@@ -78,7 +78,8 @@ protocol = ["icmp", "icmpv6"]
 "#;
 
 /// What the servers and the visitors are made of.
-const TOOLS: [&str; 7] = [
+const TOOLS: [&str; 8] = [
+    "ethtool",
     "nginx",
     "sshd",
     "ssh",
@@ -115,6 +116,8 @@ impl Stage {
         world.outside.run(&format!(
             "ip -6 route replace {HOST_V6}/128 dev {WIRE} src {ATTACKER_V6}"
         ))?;
+        // A virtual wire takes what XDP sends back, SYN cookies, only where its other end polls.
+        world.outside.run(&format!("ethtool -K {WIRE} gro on"))?;
         let servers = Servers::start(&world)?;
         let mut daemon = Daemon::prepare(&world.inside, POLICY, EDGE, Mode::Auto)?;
         daemon.write_settings(&format!("interfaces = [\"{EDGE}\"]"), settings)?;

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{Attack, Running};
 use crate::evaluation::live::forge::{ACK, Dice, SYN, echo, tcp, udp, whole};
 use crate::evaluation::live::stage::{ATTACKER_V4, HOST_V4, HOST_V6, Stage};
+use crate::frames::checksum;
 
 const HPING: &[&str] = &["hping3"];
 const SURGE: &[&str] = &["new_source_surge", "spoofed_source", "traffic_spike"];
@@ -86,6 +87,17 @@ pub const ALL: &[Attack] = &[
         "5,000 datagrams a second to port 5000 from forged addresses",
         &["udp_flood"],
         |stage| datagrams(stage, HOST_V4, 5_000),
+    ),
+    flood(
+        "udp-flood-ports",
+        "30,000 datagrams a second to random closed ports from forged addresses",
+        &["udp_flood"],
+        |stage| {
+            Running::forged(stage, 30_000, 30_000 * TIME, |dice| {
+                let from = (dice.stranger(HOST_V4), dice.port());
+                udp(from, (HOST_V4, dice.port()), &[7; 200])
+            })
+        },
     ),
     Attack {
         packets: FORGED_V6,
@@ -169,12 +181,33 @@ pub const ALL: &[Attack] = &[
             &["spoofed_source", "malformed"],
             |stage| {
                 Running::forged(stage, 1_000, 1_000 * TIME, |dice| {
+                    let last = dice.below(256) as u8;
                     let from = match dice.below(3) {
                         0 => HOST_V4,
-                        1 => IpAddr::from([127, 0, 0, 1]),
-                        _ => IpAddr::from([224, 0, 0, 5]),
+                        1 => IpAddr::from([127, 0, 0, last]),
+                        _ => IpAddr::from([224, 0, 0, last]),
                     };
                     tcp((from, dice.port()), (HOST_V4, 80), SYN, dice)
+                })
+            },
+        )
+    },
+    Attack {
+        packets: "src net 198.51.100.0/24 and ip[8] = 44",
+        also: &["syn_flood"],
+        ..flood(
+            "spoofed-visitors",
+            "200 SYNs a second in the names of eight visitors, from 20 hops farther away",
+            &["spoofed_source"],
+            |stage| {
+                Running::forged(stage, 200, 200 * TIME, |dice| {
+                    let from = IpAddr::from([198, 51, 100, 10 + dice.below(8) as u8]);
+                    let mut packet = tcp((from, dice.port()), (HOST_V4, 80), SYN, dice);
+                    packet[8] = 44;
+                    packet[10..12].fill(0);
+                    let sum = checksum(&packet[..20]);
+                    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+                    packet
                 })
             },
         )

@@ -14,7 +14,7 @@ const BASE: Attack = Attack {
     also: &[],
     needs: &["hydra"],
     packets: "src host 198.51.100.201",
-    seconds: 25,
+    seconds: 40,
     quick: false,
     start: |_| Ok(Running::default()),
 };
@@ -22,30 +22,30 @@ const BASE: Attack = Attack {
 pub const ALL: &[Attack] = &[
     Attack {
         name: "ssh-logins",
-        what: "hydra -t 4 ssh",
-        start: |stage| hydra(stage, "-t 4", &format!("ssh://{HOST_V4}")),
+        what: "hydra -t 16 ssh, its default; sshd lets a connection try six passwords, one each 2 s",
+        start: |stage| hydra(stage, "-t 16", &format!("ssh://{HOST_V4}")),
         ..BASE
     },
     Attack {
         name: "ftp-logins",
-        what: "hydra -t 8 ftp",
+        what: "hydra -t 16 ftp",
         quick: true,
-        start: |stage| hydra(stage, "-t 8", &format!("ftp://{HOST_V4}")),
+        start: |stage| hydra(stage, "-t 16", &format!("ftp://{HOST_V4}")),
         ..BASE
     },
     Attack {
         name: "http-logins",
-        what: "hydra -t 4 http-get /private/, one request to a connection",
+        what: "hydra -t 16 http-get /private/, one request to a connection",
         // A password check is a request, and hydra makes hundreds a second.
         also: &["request_flood"],
-        start: |stage| hydra(stage, "-t 4", &format!("http-get://{HOST_V4}/private/")),
+        start: |stage| hydra(stage, "-t 16", &format!("http-get://{HOST_V4}/private/")),
         ..BASE
     },
     Attack {
         name: "ssh-logins-v6",
-        what: "hydra -6 -t 4 ssh",
+        what: "hydra -6 -t 16 ssh",
         packets: "src host 2001:db8:bad::66",
-        start: |stage| hydra(stage, "-6 -t 4", &format!("ssh://[{HOST_V6}]")),
+        start: |stage| hydra(stage, "-6 -t 16", &format!("ssh://[{HOST_V6}]")),
         ..BASE
     },
 ];
