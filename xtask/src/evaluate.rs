@@ -23,6 +23,9 @@ pub struct Arguments {
     /// Fewer and shorter: for trying out, not for figures
     #[arg(long)]
     quick: bool,
+    /// How many live attacks at a time, each in a world of its own; more disturb each other's times
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
     /// The document that gets the tables; docs/detection.md after a whole run
     #[arg(long, value_name = "FILE")]
     into: Option<PathBuf>,
@@ -79,7 +82,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         }
     }
     if let Some(name) = arguments.wants("live") {
-        let live = live::run(name, arguments.quick, &mut report.not_run)?;
+        let live = live::run(name, arguments.quick, arguments.jobs, &mut report.not_run)?;
         report.live = Some(live);
     }
     report.print();

@@ -212,8 +212,13 @@ fn not_asked(cases: &[Case]) -> String {
             case.what.clone(),
             kinds_of(&case.raised.iter().collect::<Vec<_>>()),
         ];
-        if !lines.contains(&line) {
-            lines.push(line);
+        match lines.last_mut() {
+            Some(last) if last[0] == line[0] => {
+                if last[2] != line[2] {
+                    last[2] = format!("{}; {}", last[2], line[2]);
+                }
+            }
+            _ => lines.push(line),
         }
     }
     let mut table = table(&["capture", "why", "raised"], 3);

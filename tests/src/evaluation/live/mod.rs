@@ -15,6 +15,8 @@ mod stage;
 mod visitors;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
@@ -75,8 +77,9 @@ impl Scene {
     }
 }
 
-/// Runs the attacks whose name holds `only` (all, if it is empty), and says what could not be run.
-pub fn run(only: &str, quick: bool, not_run: &mut Vec<String>) -> Result<Live> {
+/// Runs the attacks whose name holds `only` (all, if it is empty), `jobs` of them at a time, and says
+/// what could not be run.
+pub fn run(only: &str, quick: bool, jobs: usize, not_run: &mut Vec<String>) -> Result<Live> {
     let mut live = Live::default();
     let with_rival = need_tools(&["fastnetmon"]);
     if let Err(error) = &with_rival {
@@ -87,16 +90,37 @@ pub fn run(only: &str, quick: bool, not_run: &mut Vec<String>) -> Result<Live> {
         let time = if quick { ORDINARY / 4 } else { ORDINARY };
         live.ordinary = Some(ordinary(time)?);
     }
-    for attack in chosen(only, quick) {
-        if let Err(error) = need_tools(attack.needs) {
-            not_run.push(format!("{}: {error:#}", attack.name));
-            continue;
+    let attacks = chosen(only, quick);
+    let next = AtomicUsize::new(0);
+    let results = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..jobs.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(attack) = attacks.get(number) else {
+                        break;
+                    };
+                    let result =
+                        need_tools(attack.needs).and_then(|()| assail(attack, with_rival.is_ok()));
+                    let said = match &result {
+                        Ok(scene) => scene.line(),
+                        Err(error) => format!("not run: {error:#}"),
+                    };
+                    eprintln!("{}: {}\n  {said}", attack.name, attack.what);
+                    let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                    results.push((number, attack.name, result));
+                }
+            });
         }
-        eprintln!("{}: {} ...", attack.name, attack.what);
-        let scene = assail(attack, with_rival.is_ok())
-            .with_context(|| format!("the attack {}", attack.name))?;
-        eprintln!("  {}", scene.line());
-        live.attacks.push(scene);
+    });
+    let mut results = results.into_inner().unwrap_or_else(PoisonError::into_inner);
+    results.sort_by_key(|(number, ..)| *number);
+    for (_, name, result) in results {
+        match result {
+            Ok(scene) => live.attacks.push(scene),
+            Err(error) => not_run.push(format!("{name}: {error:#}")),
+        }
     }
     Ok(live)
 }
