@@ -19,6 +19,7 @@ mod memory;
 mod offer;
 mod privilege;
 mod pulse;
+mod ranges;
 mod rates;
 mod reload;
 mod rounds;

@@ -8,7 +8,7 @@ use ipnet::{IpNet, Ipv6Net};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use super::{Incident, Time};
+use super::{Incident, ServiceName, Time};
 
 /// One finding, from when it fired until it is resolved.
 ///
@@ -209,14 +209,19 @@ impl fmt::Display for AlertState {
     }
 }
 
-/// Whom a finding is about. Written as `host`, an IPv4 address, or a prefix.
+/// Whom a finding is about. Written as `host`, an IPv4 address, a prefix, or `service:NAME`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Subject {
     /// The protected host as a whole: no single source stands out.
     Host,
     /// One accounted source: an IPv4 address or an IPv6 /64.
     Source(IpNet),
+    /// One of the host's services: a rule that lets something in.
+    Service(ServiceName),
 }
+
+/// What a service's name is written behind.
+const SERVICE: &str = "service:";
 
 /// The length of the IPv6 prefix under which sources are accounted.
 const V6_SOURCE_LENGTH: u8 = 64;
@@ -232,10 +237,10 @@ impl Subject {
         }
     }
 
-    /// What a ban of this subject would have to cover; none for the host.
+    /// What a ban of this subject would have to cover; none for the host and its services.
     pub fn prefix(&self) -> Option<IpNet> {
         match self {
-            Self::Host => None,
+            Self::Host | Self::Service(_) => None,
             Self::Source(prefix) => Some(*prefix),
         }
     }
@@ -245,6 +250,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host => formatter.pad("host"),
+            Self::Service(name) => formatter.pad(&format!("{SERVICE}{name}")),
             Self::Source(prefix) if prefix.prefix_len() == prefix.max_prefix_len() => {
                 formatter.pad(&prefix.addr().to_string())
             }
@@ -259,6 +265,9 @@ impl FromStr for Subject {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text == "host" {
             return Ok(Self::Host);
+        }
+        if let Some(name) = text.strip_prefix(SERVICE).and_then(ServiceName::new) {
+            return Ok(Self::Service(name));
         }
         let prefix = match text.parse::<IpAddr>() {
             Ok(address) => IpNet::from(address),
@@ -334,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_subject_reads_back_what_it_writes() {
-        for text in ["host", "198.51.100.7", "2001:db8:1:2::/64"] {
+        for text in ["host", "198.51.100.7", "2001:db8:1:2::/64", "service:shop"] {
             let subject: Subject = text.parse().unwrap();
             assert_eq!(subject.to_string(), text);
         }

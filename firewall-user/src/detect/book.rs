@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use super::relaxed::{Rate, Whose};
 use super::{Alert, AlertChange, AlertKind, AlertState, Severity, Subject, Time};
 
 /// An alert ends below this share of the threshold that raised it, so that a rate that hovers
@@ -13,6 +14,8 @@ use super::{Alert, AlertChange, AlertKind, AlertState, Severity, Subject, Time};
 pub(super) const RELEASE: f64 = 0.5;
 /// How many times the threshold makes a flood critical.
 const CRITICAL: f64 = 10.0;
+/// A loss that leaves no more than this is critical.
+const ALL_BUT_NOTHING: f64 = 0.05;
 /// How much worse it must have become to be reported again.
 const WORSE: f64 = 1.5;
 
@@ -28,6 +31,21 @@ pub(super) struct Sign {
     pub expected: f64,
     pub unit: &'static str,
     pub started: Time,
+}
+
+impl Sign {
+    fn rate(&self) -> Rate {
+        Rate {
+            kind: self.kind,
+            of: match self.subject {
+                Subject::Host | Subject::Service(_) => Whose::Host,
+                Subject::Source(prefix) if self.subject == Subject::source(prefix.addr()) => {
+                    Whose::Source
+                }
+                Subject::Source(_) => Whose::Prefix,
+            },
+        }
+    }
 }
 
 /// The words and counts of a sign; made only when they are needed.
@@ -56,6 +74,10 @@ pub(super) struct Book {
     suppressed: u64,
     /// Sources that are banned now.
     banned: HashSet<Subject>,
+    /// The highest rate behind each kind of alert since it was asked for last.
+    heard: BTreeMap<Rate, f64>,
+    /// Thresholds that are usual here, where they are above the set ones.
+    relaxed: BTreeMap<Rate, f64>,
 }
 
 #[derive(Debug)]
@@ -76,6 +98,8 @@ impl Book {
             changes: Vec::new(),
             next_id: 1,
             suppressed: 0,
+            heard: BTreeMap::new(),
+            relaxed: BTreeMap::new(),
             banned: HashSet::new(),
         }
     }
@@ -90,7 +114,15 @@ impl Book {
     }
 
     /// Notes a sign: fires at the threshold, sustains above the release level.
-    pub fn note(&mut self, now: Time, sign: Sign, details: impl FnOnce() -> Details) {
+    pub fn note(&mut self, now: Time, mut sign: Sign, details: impl FnOnce() -> Details) {
+        let rate = sign.rate();
+        if sign.observed > 0.0 && rate.is_learned() {
+            let heard = self.heard.entry(rate).or_default();
+            *heard = heard.max(sign.observed);
+        }
+        if let Some(usual) = self.relaxed.get(&rate) {
+            sign.expected = sign.expected.max(*usual);
+        }
         if sign.observed < sign.expected * RELEASE {
             return;
         }
@@ -115,6 +147,33 @@ impl Book {
         if let Some(entry) = self.entries.get_mut(&(kind, subject)) {
             entry.kept_until = entry.kept_until.max(until);
         }
+    }
+
+    /// Fires, or keeps up, an alert whose detector has decided that it fires.
+    pub fn hold(&mut self, now: Time, sign: Sign, details: impl FnOnce() -> Details) {
+        if let Some(entry) = self.entries.get_mut(&(sign.kind, sign.subject)) {
+            entry.last_sign = now;
+            if sign.observed > entry.alert.observed
+                && sign.observed > sign.expected
+                && let Some(change) = entry.worsen(sign, details())
+            {
+                self.changes.push(change);
+            }
+        } else if self.entries.len() >= self.capacity {
+            self.suppressed += 1;
+        } else {
+            self.fire(now, sign, details());
+        }
+    }
+
+    /// The highest rates behind the kinds of alerts since it was asked last.
+    pub fn take_heard(&mut self) -> BTreeMap<Rate, f64> {
+        std::mem::take(&mut self.heard)
+    }
+
+    /// Raises thresholds to what is usual here.
+    pub fn relax(&mut self, thresholds: impl IntoIterator<Item = (Rate, f64)>) {
+        self.relaxed.extend(thresholds);
     }
 
     /// Whether an alert of this kind and subject fires.
@@ -241,6 +300,10 @@ fn severity(sign: &Sign) -> Severity {
         // Most of what asks by the clock may do so; somebody should know what it is.
         AlertKind::Beaconing => Severity::Info,
         AlertKind::PortScan | AlertKind::HostSweep | AlertKind::TrafficSpike => Severity::Warning,
+        // Hardly anybody comes through any more.
+        AlertKind::TrafficLoss if sign.observed <= sign.expected * ALL_BUT_NOTHING => {
+            Severity::Critical
+        }
         _ if sign.observed >= sign.expected * CRITICAL => Severity::Critical,
         _ => Severity::Warning,
     }

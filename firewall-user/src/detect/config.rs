@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::learned::Sensitivity;
+
 /// Settings of all detectors. Every key may be left out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -27,6 +29,8 @@ pub struct Config {
     /// Most alerts that fire at once; at least 1. What comes on top is counted, not raised.
     #[serde(deserialize_with = "at_least_one")]
     pub active_alerts: usize,
+    /// How far traffic must depart from what was learned: "low", "medium" or "high".
+    pub sensitivity: Sensitivity,
     pub source: SourceRates,
     pub prefix: PrefixRates,
     pub host: HostRates,
@@ -139,6 +143,7 @@ impl Default for Config {
             kernel_sources: 1 << 17,
             tracked_sources: 65_536,
             active_alerts: 1_024,
+            sensitivity: Sensitivity::default(),
             source: SourceRates::default(),
             prefix: PrefixRates::default(),
             host: HostRates::default(),
@@ -319,6 +324,7 @@ mod tests {
             ("tracked_sources = 0", "at least 1"),
             ("kernel_sources = 1000", "between 1024 and 1048576"),
             ("kernel_sources = 1048577", "between 1024 and 1048576"),
+            ("sensitivity = 'paranoid'", "unknown variant `paranoid`"),
             ("[source]\nsyns = 0", "above 0"),
             ("[source]\nsyns = nan", "above 0"),
             ("[host]\nudp = -5", "above 0"),

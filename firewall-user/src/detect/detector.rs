@@ -1,14 +1,16 @@
 //! The detector: takes snapshots, hands out changes of alerts.
 
 use super::book::{Book, Details, Quiet, RELEASE, Sign};
+use super::departures::Departures;
 use super::host::{Host, Tally};
+use super::learned::{Owner, Reading};
 use super::outgoing::Outgoing;
 use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
 use super::prefixes::{Prefixes, Share};
 use super::sources::{Interval, Rate, Sources, Spans};
 use super::strays::Strays;
 use super::watchers::Watchers;
-use super::{Alert, AlertChange, AlertKind, Config, Snapshot, Subject, Time};
+use super::{Alert, AlertChange, AlertKind, Config, KeptRanges, Snapshot, Subject, Time};
 
 /// A clock that is set back by less than this stands still meanwhile; by more, and the detector
 /// starts anew.
@@ -28,6 +30,7 @@ pub struct Detector {
     outgoing: Outgoing,
     strays: Strays,
     watchers: Watchers,
+    departures: Departures,
     book: Book,
 }
 
@@ -50,6 +53,7 @@ impl Detector {
             outgoing: Outgoing::default(),
             strays: Strays::new(spans.rate),
             watchers: Watchers::new(),
+            departures: Departures::new(config.sensitivity),
             book: Book::new(
                 config.active_alerts,
                 Quiet {
@@ -100,12 +104,28 @@ impl Detector {
         self.outgoing
             .judge(&mut self.book, interval, &snapshot.sightings);
         self.watchers.judge(&mut self.book, interval, snapshot);
+        self.departures.judge(&mut self.book, interval, snapshot);
         self.book.settle(interval.now)
     }
 
     /// The alerts that fire now, by kind and subject.
     pub fn active(&self) -> impl Iterator<Item = &Alert> {
         self.book.alerts()
+    }
+
+    /// What was learned, to be kept across restarts.
+    pub fn kept_ranges(&self) -> KeptRanges {
+        self.departures.kept()
+    }
+
+    /// Takes up what was learned before; the error says what is wrong with it.
+    pub fn restore_ranges(&mut self, kept: KeptRanges) -> Result<(), String> {
+        self.departures.restore(kept)
+    }
+
+    /// What the host and its services got in the last whole minute, beside what was expected of it.
+    pub fn readings(&self) -> impl Iterator<Item = (&Owner, Reading)> {
+        self.departures.readings()
     }
 
     /// Notes what was done about an active alert; whether there is one with this id.
@@ -151,6 +171,7 @@ impl Detector {
         self.outgoing = Outgoing::default();
         self.strays = Strays::new(self.spans.rate);
         self.watchers.clear();
+        self.departures.rebase(snapshot);
         self.book.close();
         self.book.settle(snapshot.time)
     }

@@ -10,6 +10,7 @@ use prometheus::{
     GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::ranges::Range;
 use super::{REVISION, VERSION};
 use crate::daemon::documents::{CookieReport, Count, RuleDocument};
 use crate::daemon::stopwatch::Stopwatch;
@@ -34,6 +35,8 @@ pub struct Reading {
     pub top_sources: Vec<(IpAddr, f64)>,
     pub alert_totals: Vec<(AlertKind, Severity, u64)>,
     pub active_alerts: Vec<(AlertKind, Severity, Subject)>,
+    /// What was learned to expect of the last minute.
+    pub ranges: Vec<Range>,
     /// Incidents begun, by the kind and severity with which they began.
     pub incident_totals: Vec<(AlertKind, Severity, u64)>,
     /// Those that last, by their first kind.
@@ -62,6 +65,7 @@ fn fill(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
     registry.register(Box::new(ProcessCollector::for_self()))?;
     traffic(registry, reading)?;
     responses(registry, reading)?;
+    super::ranges::ranges(registry, &reading.ranges)?;
     super::cookies::cookies(registry, &reading.syn_cookies)?;
     policy(registry, reading)?;
     machinery(registry, reading)
@@ -419,6 +423,7 @@ mod tests {
             top_sources: vec![("203.0.113.7".parse().expect("an address"), 12.5)],
             alert_totals: vec![(AlertKind::PortScan, Severity::Warning, 4)],
             active_alerts: vec![(AlertKind::SynFlood, Severity::Critical, Subject::Host)],
+            ranges: Vec::new(),
             incident_totals: vec![(AlertKind::PortScan, Severity::Warning, 2)],
             active_incidents: vec![(Some(AlertKind::SynFlood), Severity::Critical)],
             events_lost: 5,

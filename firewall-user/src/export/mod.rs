@@ -2,6 +2,7 @@
 
 mod cookies;
 mod metrics;
+mod ranges;
 mod server;
 
 pub use metrics::{Reading, render};

@@ -23,6 +23,7 @@ pub use compile::{CompileError, Compiled, Constants, Counters, Environment};
 pub use finding::{Finding, PolicyErrors, Severity};
 pub use limit::Limit;
 pub use model::*;
+pub use names::NAME_LENGTH;
 pub use read::{
     LIMIT_KEYS, MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS,
     SMALLEST_POLICY, SetFile, read_set_file,

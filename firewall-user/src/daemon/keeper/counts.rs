@@ -39,6 +39,7 @@ impl Keeper {
         }
         self.settle_counts();
         self.ledger.save_if_due();
+        self.ranges.save_if_due(&self.detector);
         self.follow_clock()
     }
 
@@ -57,6 +58,7 @@ impl Keeper {
         self.settle_counts();
         self.ledger.save();
         self.chronicle.close();
+        self.ranges.save(&self.detector);
     }
 
     /// The kernel knows the moment at which a rule expires by a clock that nobody sets. When the wall

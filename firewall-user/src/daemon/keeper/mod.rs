@@ -32,6 +32,7 @@ use super::ledger::Ledger;
 use super::memory::{Memory, Remembered};
 use super::offer::Offer;
 use super::pulse::Pulse;
+use super::ranges::RangeFile;
 use super::rates::Rates;
 use super::reload::Orders;
 use super::signing::Signing;
@@ -75,6 +76,8 @@ pub struct Keeper {
     detector: Detector,
     /// Looks at connections to this host's services.
     sockets: SocketWatch,
+    /// What the detector learned, on disk.
+    ranges: RangeFile,
     alerts: AlertLog,
     incidents: IncidentLog,
     regulars: Regulars,
@@ -149,9 +152,12 @@ impl Keeper {
         let watch = Watch::new(Limits {
             collateral: settings.respond.signature_collateral,
         });
+        let mut detector = Detector::new(settings.detect.clone());
+        let ranges = RangeFile::load(&settings.state_dir, &mut detector)?;
         let mut keeper = Self {
-            detector: Detector::new(settings.detect.clone()),
+            detector,
             sockets: SocketWatch::start(),
+            ranges,
             settings,
             started: Timestamp::now(),
             datapath,

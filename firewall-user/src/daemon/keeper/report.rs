@@ -227,6 +227,11 @@ impl Keeper {
                 .active()
                 .map(|alert| (alert.kind, alert.severity, alert.subject))
                 .collect(),
+            ranges: self
+                .detector
+                .readings()
+                .map(|(owner, reading)| (owner.clone(), reading))
+                .collect(),
             incident_totals: self.incidents.totals().collect(),
             active_incidents: self
                 .incidents
