@@ -531,7 +531,7 @@ pub struct WhyReport {
     pub protected_by: Option<IpNet>,
     /// What its latest sampled packets met, the most frequent first.
     pub outcomes: Vec<OutcomeDocument>,
-    /// The latest of them.
+    /// The latest of them that was judged by more than what the link needs.
     pub latest: Option<EventDocument>,
     /// Bans and limits in force that cover it.
     pub bans: Vec<BanDocument>,

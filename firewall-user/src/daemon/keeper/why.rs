@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use firewall_common::Reason;
 use ipnet::IpNet;
 use jiff::Timestamp;
 
@@ -43,7 +44,9 @@ impl Keeper {
         seen.retain(|sighting| {
             source.contains(&sighting.sender()) || source.contains(&sighting.destination())
         });
-        let latest = seen.first().map(|sighting| self.name_event(sighting));
+        // What the link needs tells nothing of the source.
+        let telling = seen.iter().find(|sighting| sighting.reason != Reason::Link);
+        let latest = telling.map(|sighting| self.name_event(sighting));
         WhyReport {
             address,
             source,
