@@ -19,7 +19,7 @@ fn each_reporting_verb_prints_one_document_with_its_fields() -> Result<()> {
     let daemon = Daemon::start(&world.inside, policies::SHOP)?;
     let policy = daemon.policy();
     let policy = policy.to_str().context("a path in UTF-8")?;
-    let cases: [(&[&str], &[&str]); 15] = [
+    let cases: [(&[&str], &[&str]); 17] = [
         (
             &["status"],
             &[
@@ -36,6 +36,26 @@ fn each_reporting_verb_prints_one_document_with_its_fields() -> Result<()> {
         (
             &["apply", "--dry-run"],
             &["dry_run", "source", "generation", "warnings"],
+        ),
+        (&["incidents"], &["incidents"]),
+        (
+            &["why", "203.0.113.7"],
+            &[
+                "address",
+                "source",
+                "counts",
+                "connections",
+                "sets",
+                "protected_by",
+                "outcomes",
+                "latest",
+                "bans",
+                "past_bans",
+                "offences",
+                "alerts",
+                "incidents",
+                "explain",
+            ],
         ),
         (&["apply"], &["dry_run", "source", "generation", "warnings"]),
         (&["rule", "list"], &["policy", "generation", "rules"]),

@@ -123,6 +123,9 @@ async fn what_is_wrong_with_a_request_is_told() {
         ("GET", "/v1/sources?limit=-1", "", "invalid digit"),
         ("GET", "/v1/sources?top=1", "", "unknown field `top`"),
         ("GET", "/v1/alerts?follow=2", "", "0 or 1"),
+        ("GET", "/v1/alerts/latest", "", "no number"),
+        ("GET", "/v1/why", "", "missing field `address`"),
+        ("GET", "/v1/why?address=shop", "", "invalid IP address"),
     ] {
         let (status, error) = failure(&control, root(), method, path, body).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{method} {path}: {error}");

@@ -73,6 +73,8 @@ enum Pattern {
     Malformed,
     Inbound,
     Outbound,
+    /// To or from a prefix that is wider than a source.
+    Within(IpNet),
 }
 
 impl Witness {
@@ -116,7 +118,10 @@ impl Witness {
             }
             Some(_) => return,
             None => {
-                let pattern = Pattern::of(alert.kind);
+                let pattern = match alert.subject.prefix() {
+                    Some(prefix) => Pattern::Within(prefix),
+                    None => Pattern::of(alert.kind),
+                };
                 if self.by_kind.contains(&(pattern, incident)) {
                     return;
                 }
@@ -245,6 +250,9 @@ impl Pattern {
     fn fits(self, sighting: &Sighting) -> bool {
         let packet = &sighting.packet;
         let inbound = sighting.direction == Direction::Inbound;
+        if let Self::Within(prefix) = self {
+            return prefix.contains(&remote(sighting));
+        }
         if self == Self::Outbound || !inbound {
             return self == Self::Outbound && !inbound;
         }
@@ -263,7 +271,7 @@ impl Pattern {
             }
             Self::Malformed => packet.kind == Kind::Malformed,
             Self::Inbound => true,
-            Self::Outbound => false,
+            Self::Outbound | Self::Within(_) => false,
         }
     }
 }

@@ -106,6 +106,20 @@ fn a_flood_on_the_host_is_told_by_its_sources_and_nothing_else_of_the_host() {
 }
 
 #[test]
+fn an_alert_about_a_prefix_is_told_by_the_packets_of_all_of_it() {
+    for (prefix, inside, outside) in [
+        ("203.0.113.0/24", "203.0.113.200", "203.0.112.200"),
+        ("2001:db8:7::/48", "2001:db8:7:9::1", "2001:db8:8:9::1"),
+    ] {
+        let mut witness = Witness::default();
+        witness.open(5, &alert(AlertKind::BruteForce, prefix, 0, SECOND));
+        witness.see(SECOND, &[syn(SECOND, inside, 22), syn(SECOND, outside, 22)]);
+        let evidence = witness.describe(5).unwrap();
+        assert_eq!(evidence["packets"], 10, "{prefix}: {evidence:#}");
+    }
+}
+
+#[test]
 fn packets_that_are_handed_out_stay_within_the_cap() {
     let mut witness = Witness::with_frames(1_000);
     witness.open(5, &alert(AlertKind::PortScan, "203.0.113.7", 0, SECOND));
