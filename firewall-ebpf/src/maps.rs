@@ -14,7 +14,7 @@ use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
     LimitLine, RULE_COUNTERS, SourceBody, SourceHeads, TOTALS, Uses,
 };
-use firewall_common::signature::SignatureTable;
+use firewall_common::signature::{Shown, SignatureTable};
 
 use crate::cookies::Workspace;
 
@@ -103,6 +103,10 @@ pub static COOKIE_PROVEN: Array<u64, { PROVEN as usize }> = Array::new();
 pub static COOKIE_COUNTS: PerCpuArray<CookieCounts, 1> = PerCpuArray::new();
 #[btf_map]
 pub static COOKIE_SPACE: PerCpuArray<Workspace, 1> = PerCpuArray::new();
+
+/// What the packet in hand shows of what signatures look at.
+#[btf_map]
+pub static SIGNATURE_SPACE: PerCpuArray<Shown, 1> = PerCpuArray::new();
 
 /// The time of a replay.
 #[btf_map]
