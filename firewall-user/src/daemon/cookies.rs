@@ -14,7 +14,7 @@ use super::documents::{ArmedDocument, CookieCommand, CookieReport, CookieRequest
 use super::failure::Failure;
 use super::stack::{Kept, Stack};
 use crate::datapath::{Datapath, Ports, cookies_unsupported};
-use crate::detect::{Alert, AlertKind, Snapshot, Subject, Time};
+use crate::detect::{Alert, AlertKind, Snapshot, Time};
 use crate::policy::{Mode, Policy};
 use crate::respond::{
     Armed, BanDuration, CookieBook, CookieMode, CookieOrder, RespondSettings, SynTally, ports_of,
@@ -233,8 +233,8 @@ impl Cookies {
         datapath: &mut Datapath,
         policy: &Policy,
     ) -> Option<String> {
-        // A source of its own is banned or limited; cookies are for those that nobody can name.
-        if alert.kind != AlertKind::SynFlood || matches!(alert.subject, Subject::Source(_)) {
+        // Whatever the alert names: a single source or one prefix can be forged as well.
+        if alert.kind != AlertKind::SynFlood {
             return None;
         }
         let mut flooded = self.tally.flooded();

@@ -23,8 +23,7 @@ impl Keeper {
     /// One round.
     pub(super) fn look_after_cookies(&mut self, snapshot: &Snapshot) {
         let firing = self.alerts.active();
-        let floods = firing
-            .filter(|alert| alert.kind == AlertKind::SynFlood && alert.subject.prefix().is_none());
+        let floods = firing.filter(|alert| alert.kind == AlertKind::SynFlood);
         self.cookies.follow(floods.map(|alert| alert.id));
         self.cookies
             .look_after(snapshot.time, &mut self.datapath, &self.policy);
