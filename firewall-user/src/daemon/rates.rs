@@ -15,7 +15,7 @@ use crate::detect::{SourceSample, Time, prefix_of};
 const WINDOW_SECONDS: f64 = 10.0;
 
 /// Most sources that are remembered, about 100 bytes each; beyond it the least of them are forgotten.
-const REMEMBERED: usize = 200_000;
+const REMEMBERED: usize = 100_000;
 
 /// Rates and totals of the sources that sent something lately. A silent source costs nothing: its rates
 /// are brought up to date when they are asked for.

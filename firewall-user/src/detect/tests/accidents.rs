@@ -91,7 +91,6 @@ proptest! {
                         sample.last_seen = scene.now;
                         scene.active.insert(client(visitor));
                         scene.entries += 1_000;
-                        scene.entries += 1_000;
                         scene.detector = Detector::new(Config::default());
                         scene.detector.tick(&scene.snapshot());
                     }
