@@ -27,6 +27,7 @@ mod pace;
 mod per_source;
 mod prefixes;
 mod relaxed;
+mod requests;
 mod scanners;
 mod service_name;
 mod sighting;

@@ -5,6 +5,7 @@ use super::exchange::{Event, Exchanges};
 use super::forged::Forged;
 use super::holders::Holders;
 use super::logins::Logins;
+use super::requests::Requests;
 use super::scanners::Scanners;
 use super::sources::Interval;
 use super::web_logins::WebLogins;
@@ -21,6 +22,7 @@ pub(super) struct Watchers {
     logins: Logins,
     web_logins: WebLogins,
     holders: Holders,
+    requests: Requests,
     forged: Forged,
     looked: Time,
     events: Vec<Event>,
@@ -34,6 +36,7 @@ impl Watchers {
             logins: Logins::new(),
             web_logins: WebLogins::new(),
             holders: Holders::default(),
+            requests: Requests::default(),
             forged: Forged::new(),
             looked: 0,
             events: Vec::new(),
@@ -47,6 +50,7 @@ impl Watchers {
         self.logins.clear();
         self.web_logins.clear();
         self.holders.clear();
+        self.requests.clear();
         self.forged.clear();
         self.looked = 0;
     }
@@ -83,6 +87,7 @@ impl Watchers {
         let flooded = book.fires(AlertKind::SynFlood, Subject::Host);
         self.scanners.judge(now, flooded, book);
         self.forged.judge(interval, book);
+        self.requests.judge(interval, snapshot, book);
         if let Some(sockets) = &snapshot.sockets {
             self.holders.judge_sockets(now, sockets, book);
         }

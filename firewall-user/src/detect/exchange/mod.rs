@@ -22,8 +22,9 @@ use super::{Sighting, Time};
 pub(super) use connection::{Connection, Session};
 pub(super) use parties::Parties;
 
-/// How long an answer is waited for.
+/// How long an answer is waited for; and to what was dropped, to which one comes in recordings only.
 const PATIENCE: Time = 2_000_000_000;
+const PATIENCE_IF_DROPPED: Time = 500_000_000;
 /// A connection that was not seen for so long is forgotten.
 const FORGOTTEN: Time = 1_800_000_000_000;
 /// After a gap of this length, nobody knows what came in it.
@@ -93,6 +94,7 @@ pub(super) enum Event {
 #[derive(Debug)]
 pub(super) struct Exchanges {
     waiting: Fifo<Parties, Contact>,
+    dropped: Fifo<Parties, Contact>,
     /// Datagrams and echoes that were seen before, so that an answer is not taken for a contact.
     met: Fifo<Parties, ()>,
     connections: Fifo<Parties, Connection>,
@@ -114,7 +116,6 @@ struct Contact {
     time: Time,
     probe: Probe,
     inbound: bool,
-    dropped: bool,
     ttl: u8,
     sequence: u32,
 }
@@ -123,6 +124,7 @@ impl Exchanges {
     pub fn new() -> Self {
         Self {
             waiting: Fifo::new(CONTACTS),
+            dropped: Fifo::new(CONTACTS),
             met: Fifo::new(CONTACTS),
             connections: Fifo::new(CONNECTIONS),
             fresh: VecDeque::new(),
@@ -176,6 +178,10 @@ impl Exchanges {
         while let Some((parties, contact)) = self.waiting.pop_if(|contact| contact.time < late) {
             let outcome = self.without_answer(&contact, parties.protocol);
             attempted(tell, parties, &contact, outcome);
+        }
+        let soon = now.saturating_sub(PATIENCE_IF_DROPPED);
+        while let Some((parties, contact)) = self.dropped.pop_if(|contact| contact.time < soon) {
+            attempted(tell, parties, &contact, Outcome::Dropped);
         }
         while let Some((opened, parties)) = self.fresh.front().copied() {
             if opened >= late {
@@ -255,7 +261,7 @@ impl Exchanges {
 
     /// A SYN-ACK.
     fn accepted(&mut self, sighting: &Sighting, parties: Parties) {
-        let Some(contact) = self.waiting.remove(&parties) else {
+        let Some(contact) = self.take_waiting(&parties) else {
             return;
         };
         self.answered = Some(sighting.time);
@@ -277,7 +283,7 @@ impl Exchanges {
         if packet.is(mark::ICMP_ERROR) && !is_unreachable(packet) {
             return;
         }
-        if let Some(contact) = self.waiting.remove(&parties) {
+        if let Some(contact) = self.take_waiting(&parties) {
             self.answered = Some(sighting.time);
             attempted(tell, parties, &contact, Outcome::Refused);
         } else if sighting.direction == Direction::Outbound
@@ -299,7 +305,7 @@ impl Exchanges {
     fn datagram(&mut self, sighting: &Sighting, tell: &mut impl FnMut(Event)) {
         let parties = Parties::of(&sighting.packet);
         let turned = parties.turned();
-        if let Some(contact) = self.waiting.remove(&turned) {
+        if let Some(contact) = self.take_waiting(&turned) {
             attempted(tell, turned, &contact, Outcome::Answered);
         }
         if self.met.contains(&turned) || self.met.contains(&parties) || !is_contact(sighting) {
@@ -314,20 +320,27 @@ impl Exchanges {
         if matches!(sighting.reason, Reason::Ban | Reason::Limit)
             || is_for_many(&sighting.packet)
             || self.waiting.contains(&parties)
+            || self.dropped.contains(&parties)
         {
             return;
         }
-        self.waiting
-            .insert(parties, Contact::new(sighting, Probe::Ordinary));
+        let waiting = match sighting.verdict {
+            Verdict::Drop => &mut self.dropped,
+            Verdict::Pass => &mut self.waiting,
+        };
+        waiting.insert(parties, Contact::new(sighting, Probe::Ordinary));
+    }
+
+    fn take_waiting(&mut self, parties: &Parties) -> Option<Contact> {
+        let contact = self.waiting.remove(parties);
+        contact.or_else(|| self.dropped.remove(parties))
     }
 
     fn without_answer(&self, contact: &Contact, protocol: u8) -> Outcome {
         let within = |moment: Option<Time>, reach: Time| {
             moment.is_some_and(|moment| contact.time.abs_diff(moment) <= reach)
         };
-        if contact.dropped {
-            Outcome::Dropped
-        } else if protocol == protocol::TCP
+        if protocol == protocol::TCP
             && within(self.answered, SHOWN)
             && !self.gap
             && !within(self.thinned, THINNED)
@@ -345,7 +358,6 @@ impl Contact {
             time: sighting.time,
             probe,
             inbound: sighting.direction == Direction::Inbound,
-            dropped: sighting.verdict == Verdict::Drop,
             ttl: sighting.packet.ttl,
             sequence: connection::sequence(sighting),
         }

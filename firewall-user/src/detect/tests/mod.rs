@@ -8,6 +8,7 @@ mod forged;
 mod logins;
 mod outgoing;
 mod prefixes;
+mod requests;
 mod scans;
 mod scene;
 mod slow_clients;
