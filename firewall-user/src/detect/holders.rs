@@ -270,7 +270,7 @@ impl Progress {
             self.trickles += 1;
         }
         self.received = sample.received;
-        if sample.acknowledged >= self.read + SLOW_READ || sample.waiting == 0 {
+        if sample.acknowledged >= self.read.saturating_add(SLOW_READ) || sample.waiting == 0 {
             self.read = sample.acknowledged;
             self.read_at = now;
         }
