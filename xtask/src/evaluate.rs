@@ -11,6 +11,7 @@ use palisade_tests::{
 
 use crate::{
     build,
+    sandbox::interrupt,
     setup::{self, Need},
     shell,
 };
@@ -82,12 +83,22 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         }
     }
     if let Some(name) = arguments.wants("live") {
-        let live = live::run(name, arguments.quick, arguments.jobs, &mut report.not_run)?;
+        // What is under way is taken down.
+        interrupt::listen()?;
+        let live = live::run(
+            name,
+            arguments.quick,
+            arguments.jobs,
+            &interrupt::asked,
+            &mut report.not_run,
+        )?;
         report.live = Some(live);
     }
     report.print();
     let folder = shell::target().join("evaluate");
     report.write_json(&folder)?;
+    // Half a run must not replace the document's tables.
+    interrupt::check()?;
     let whole = arguments.only.is_none() && !arguments.quick;
     let document = match &arguments.into {
         Some(file) => file.clone(),

@@ -4,7 +4,7 @@
 mod acts;
 mod checks;
 mod guard;
-mod interrupt;
+pub mod interrupt;
 mod report;
 mod screen;
 mod stage;

@@ -78,8 +78,14 @@ impl Scene {
 }
 
 /// Runs the attacks whose name holds `only` (all, if it is empty), `jobs` of them at a time, and says
-/// what could not be run.
-pub fn run(only: &str, quick: bool, jobs: usize, not_run: &mut Vec<String>) -> Result<Live> {
+/// what could not be run. `stop` says that somebody wants an end.
+pub fn run(
+    only: &str,
+    quick: bool,
+    jobs: usize,
+    stop: &(dyn Fn() -> bool + Sync),
+    not_run: &mut Vec<String>,
+) -> Result<Live> {
     let mut live = Live::default();
     let with_rival = need_tools(&["fastnetmon"]);
     if let Err(error) = &with_rival {
@@ -98,7 +104,7 @@ pub fn run(only: &str, quick: bool, jobs: usize, not_run: &mut Vec<String>) -> R
             scope.spawn(|| {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(attack) = attacks.get(number) else {
+                    let Some(attack) = attacks.get(number).filter(|_| !stop()) else {
                         break;
                     };
                     let result =
