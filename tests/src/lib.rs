@@ -15,6 +15,7 @@ pub mod namespace;
 pub mod patience;
 pub mod policies;
 pub mod process;
+pub mod reaction;
 pub mod relay;
 pub mod servers;
 pub mod storm;

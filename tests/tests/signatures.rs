@@ -2,13 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test that cannot go on has failed")]
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -21,144 +15,31 @@ use firewall_user::engine::HostEngine;
 use firewall_user::packet_build::PacketBuilder;
 use firewall_user::policy::{Environment, Policy};
 use palisade_tests::daemon::Mode;
-use palisade_tests::frames::FrameSocket;
 use palisade_tests::policies::SHOP;
 use palisade_tests::process::wait_until;
-use palisade_tests::topology::{EDGE, INSIDE, INSIDE_V4, WIRE};
+use palisade_tests::reaction::{
+    Flood, SHOP_PORT, STREAM_PORT, Visitors, first_drop, served, tables,
+};
+use palisade_tests::topology::{EDGE, INSIDE};
 use palisade_tests::{Daemon, Topology, namespace, note, servers, skip_unless_root, stretched};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
-/// So many visits make a sample that can vouch for 2 %.
-const VISITS: usize = 200;
-/// What came lately is not taken for ordinary yet.
-const LATELY: Duration = Duration::from_secs(6);
-const BETWEEN_VISITS: Duration = Duration::from_millis(10);
 /// Packets of a flood a second.
 const RATE: u64 = 5_000;
 
+/// The shop, and a stream of datagrams.
+fn policy() -> String {
+    format!(
+        "{SHOP}\n[[rule]]\nname = \"stream\"\naction = \"accept\"\nprotocol = \"udp\"\nport = {STREAM_PORT}\n"
+    )
+}
+
 fn guarded(world: &Topology, signature: &str) -> Result<Daemon> {
-    let mut daemon = Daemon::prepare(&world.inside, SHOP, EDGE, Mode::Auto)?;
-    daemon.write_settings(
-        &format!("interfaces = [\"{EDGE}\"]"),
-        &format!(
-            "[detect]\nquiet = \"2s\"\n\n[respond]\nsignature = \"{signature}\"\nsignature_collateral = 0.02\n"
-        ),
-    )?;
+    let mut daemon = Daemon::prepare(&world.inside, &policy(), EDGE, Mode::Auto)?;
+    daemon.write_settings(&format!("interfaces = [\"{EDGE}\"]"), &tables(signature))?;
     daemon.launch()?;
     Ok(daemon)
-}
-
-/// Visitors of the shop, one after the other.
-struct Visitors {
-    stop: Arc<AtomicBool>,
-    thread: JoinHandle<Result<Vec<(Instant, bool)>>>,
-}
-
-impl Visitors {
-    fn start(world: &Topology) -> Result<Self> {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = world.outside.thread(move || {
-            let mut visits = Vec::new();
-            while !stopped.load(Ordering::Relaxed) {
-                let to = INSIDE[visits.len() % INSIDE.len()];
-                visits.push((Instant::now(), visit(to).is_ok()));
-                std::thread::sleep(BETWEEN_VISITS);
-            }
-            Ok(visits)
-        })?;
-        Ok(Self { stop, thread })
-    }
-
-    /// When each visit began, and whether it was served.
-    fn end(self) -> Result<Vec<(Instant, bool)>> {
-        self.stop.store(true, Ordering::Relaxed);
-        namespace::join(self.thread)
-    }
-}
-
-fn visit(to: IpAddr) -> Result<()> {
-    let patience = stretched(Duration::from_secs(2));
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(to, 80), patience)?;
-    stream.set_read_timeout(Some(patience))?;
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")?;
-    let mut page = String::new();
-    stream.read_to_string(&mut page)?;
-    ensure!(page.ends_with("shop"), "{page}");
-    Ok(())
-}
-
-/// SYNs without options, from everywhere: what a flooding tool sends.
-fn flood(world: &Topology, time: Duration) -> Result<JoinHandle<Result<(Instant, u64)>>> {
-    let to = hardware_address(world)?;
-    world.outside.thread(move || {
-        let socket = FrameSocket::open(WIRE)?;
-        let start = Instant::now();
-        let mut sent = 0_u64;
-        while start.elapsed() < time {
-            let due = start.elapsed().as_micros() as u64 * RATE / 1_000_000;
-            while sent <= due {
-                socket.send(&forged_syn(sent, to)?)?;
-                sent += 1;
-            }
-            std::thread::sleep(Duration::from_micros(500));
-        }
-        Ok((start, sent))
-    })
-}
-
-fn forged_syn(number: u64, to: [u8; 6]) -> Result<Vec<u8>> {
-    let mixed = number.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
-    let last = (mixed % 250) as u8 + 1;
-    let source = if mixed & 0x100 == 0 {
-        Ipv4Addr::new(203, 0, 113, last)
-    } else {
-        Ipv4Addr::new(198, 51, 100, last / 2 + 100)
-    };
-    let mut frame = PacketBuilder::new(source.into(), INSIDE_V4.into())
-        .context("one family")?
-        .tcp((mixed >> 8) as u16 | 1_024, 80, 2)
-        .tcp_window(512)
-        .ttl(30 + (mixed >> 4) as u8 % 200)
-        .build();
-    frame[..6].copy_from_slice(&to);
-    Ok(frame)
-}
-
-fn hardware_address(world: &Topology) -> Result<[u8; 6]> {
-    let link = world.inside.run(&format!("ip -json link show {EDGE}"))?;
-    let link: Value = serde_json::from_str(&link)?;
-    let text = link[0]["address"].as_str().context("no address")?;
-    let bytes: Vec<u8> = text
-        .split(':')
-        .map(|byte| u8::from_str_radix(byte, 16))
-        .collect::<Result<_, _>>()?;
-    bytes.try_into().map_err(|_| anyhow::anyhow!("{text}"))
-}
-
-/// Waits for the first packet that a signature drops, asking the daemon without a process between.
-fn first_drop(socket: PathBuf, patience: Duration) -> JoinHandle<Result<Instant>> {
-    std::thread::spawn(move || {
-        let start = Instant::now();
-        while start.elapsed() < patience {
-            let mut stream = UnixStream::connect(&socket)?;
-            stream.write_all(
-                b"GET /v1/signatures HTTP/1.1\r\nHost: palisade\r\nConnection: close\r\n\r\n",
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            let now = Instant::now();
-            let (_, body) = answer.split_once("\r\n\r\n").context("no answer")?;
-            let body: Value = serde_json::from_str(body)?;
-            let packets = body["signatures"][0]["packets"].as_u64();
-            if packets.is_some_and(|packets| packets > 0) {
-                return Ok(now);
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        anyhow::bail!("no packet was dropped by a signature within {patience:?}")
-    })
 }
 
 fn signatures(daemon: &Daemon) -> Result<Vec<Value>> {
@@ -169,60 +50,39 @@ fn signatures(daemon: &Daemon) -> Result<Vec<Value>> {
         .clone())
 }
 
-fn flood_alert(daemon: &Daemon) -> Result<Option<Value>> {
+fn flood_alert(daemon: &Daemon, kind: &str) -> Result<Option<Value>> {
     let document = daemon.palisade(&["alerts"])?;
     let alerts = document["alerts"].as_array().context("no alerts")?;
-    let mut floods = alerts.iter().filter(|alert| alert["kind"] == "syn_flood");
+    let mut floods = alerts.iter().filter(|alert| alert["kind"] == kind);
     // Several alerts may tell of parts of a flood; the first is answered first.
     let told = floods.find(|alert| !alert["evidence"]["signatures"].is_null());
     Ok(told.cloned())
 }
 
-/// The share of visits that began between two moments and were served.
-fn served(visits: &[(Instant, bool)], from: Instant, to: Instant) -> f64 {
-    let within: Vec<bool> = visits
-        .iter()
-        .filter(|(began, _)| (from..to).contains(began))
-        .map(|(_, served)| *served)
-        .collect();
-    within.iter().filter(|served| **served).count() as f64 / within.len() as f64
-}
-
-fn ordinary_days(world: &Topology) -> Result<Visitors> {
-    let visitors = Visitors::start(world)?;
-    // A visit takes a moment besides.
-    std::thread::sleep(stretched(BETWEEN_VISITS * 2 * VISITS as u32 + LATELY));
-    Ok(visitors)
-}
-
-#[test]
-fn a_forged_flood_is_dropped_within_a_second_and_visitors_go_on() -> Result<()> {
-    if skip_unless_root() {
-        return Ok(());
-    }
+/// Floods the host while visitors go on, and says how long it took until a packet was dropped.
+fn react(flood: Flood, rate: u64, kind: &str) -> Result<()> {
     let world = Topology::untagged()?;
-    let _shop = servers::http(&world.inside, 80, "shop")?;
+    let _shop = servers::http(&world.inside, SHOP_PORT, "shop")?;
     let daemon = guarded(&world, "enforce")?;
-    let visitors = ordinary_days(&world)?;
+    let visitors = Visitors::of_ordinary_days(&world)?;
     let dropped = first_drop(daemon.socket(), stretched(Duration::from_secs(10)));
-    let sender = flood(&world, Duration::from_secs(6))?;
+    let sender = flood.start(&world, rate, Duration::from_secs(6))?;
     let dropped = namespace::join(dropped).with_context(|| daemon.log())?;
 
     let listed = daemon.palisade(&["rule", "list"])?;
     let rules = listed["rules"].as_array().context("no rules")?;
-    let temporary: Vec<_> = rules
-        .iter()
-        .filter(|rule| rule["temporary"] == true)
-        .collect();
-    ensure!(temporary.len() == 1, "{listed:#}");
+    let temporary = rules.iter().filter(|rule| rule["temporary"] == true);
+    ensure!(temporary.count() > 0, "{listed:#}");
+
     let (began, sent) = namespace::join(sender)?;
     let ended = Instant::now();
     let by_signature = daemon.inbound("drop", "signature")?;
     let visits = visitors.end()?;
     let reaction = dropped - began;
-    let alert = flood_alert(&daemon)?.context("no alert")?;
+    let alert = flood_alert(&daemon, kind)?.context("no alert")?;
     note(&format!(
-        "reaction: first packet dropped {} ms after the first packet of the flood; {by_signature} of {sent} dropped",
+        "reaction: {}: first packet dropped {} ms after the first packet of the flood; {by_signature} of {sent} dropped",
+        flood.name(),
         reaction.as_millis()
     ));
     let told = alert["response"].to_string();
@@ -240,14 +100,29 @@ fn a_forged_flood_is_dropped_within_a_second_and_visitors_go_on() -> Result<()> 
     );
     let rule = alert["evidence"]["signatures"][0]["rule"].as_str();
     let rule = rule.context("no rule is told")?;
-    std::fs::write(daemon.folder().join("kept.toml"), format!("{SHOP}\n{rule}"))?;
     let kept = daemon.folder().join("kept.toml");
+    std::fs::write(&kept, format!("{SHOP}\n{rule}"))?;
     daemon.palisade(&["check", kept.to_str().context("a name")?])?;
-
     wait_until("the signature ends with the flood", SOON, || {
         Ok(signatures(&daemon)?.is_empty())
     })?;
     Ok(())
+}
+
+#[test]
+fn a_forged_flood_is_dropped_within_a_second_and_visitors_go_on() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    react(Flood::Syns, RATE, "syn_flood")
+}
+
+#[test]
+fn a_flood_of_datagrams_is_dropped_within_a_second_and_visitors_go_on() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    react(Flood::Datagrams, 4 * RATE, "udp_flood")
 }
 
 #[test]
@@ -258,13 +133,13 @@ fn without_leave_a_signature_is_told_and_nothing_dropped() -> Result<()> {
     let world = Topology::untagged()?;
     let _shop = servers::http(&world.inside, 80, "shop")?;
     let daemon = guarded(&world, "suggest")?;
-    let visitors = ordinary_days(&world)?;
-    let sender = flood(&world, Duration::from_secs(4))?;
+    let visitors = Visitors::of_ordinary_days(&world)?;
+    let sender = Flood::Syns.start(&world, RATE, Duration::from_secs(4))?;
     wait_until("a signature is told", SOON, || {
-        let alert = flood_alert(&daemon)?;
+        let alert = flood_alert(&daemon, "syn_flood")?;
         Ok(alert.is_some_and(|alert| alert["evidence"]["signatures"][0]["harmless"] == true))
     })
-    .with_context(|| format!("{:#?}", flood_alert(&daemon)))?;
+    .with_context(|| format!("{:#?}", flood_alert(&daemon, "syn_flood")))?;
     namespace::join(sender)?;
     visitors.end()?;
     assert_eq!(daemon.inbound("drop", "signature")?, 0);
@@ -280,8 +155,8 @@ fn a_signature_outlives_the_daemon_and_goes_when_a_person_removes_it() -> Result
     let world = Topology::untagged()?;
     let _shop = servers::http(&world.inside, 80, "shop")?;
     let mut daemon = guarded(&world, "enforce")?;
-    let visitors = ordinary_days(&world)?;
-    let sender = flood(&world, stretched(Duration::from_secs(12)))?;
+    let visitors = Visitors::of_ordinary_days(&world)?;
+    let sender = Flood::Syns.start(&world, RATE, stretched(Duration::from_secs(12)))?;
     wait_until("a signature is in force", SOON, || {
         Ok(!signatures(&daemon)?.is_empty())
     })?;

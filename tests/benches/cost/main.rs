@@ -11,6 +11,7 @@ mod load;
 mod machine;
 mod policies;
 mod prologue;
+mod reaction;
 mod report;
 mod subject;
 mod targets;
@@ -34,7 +35,7 @@ use subject::Group;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// Only these parts: cost, lines, features, classbench, egress, loading, wire, goodput, daemon
+    /// Only these parts: cost, lines, features, classbench, egress, loading, wire, goodput, daemon, reaction
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the report goes; the project's docs after a whole run, target/bench otherwise
@@ -48,7 +49,7 @@ struct Arguments {
     bench: bool,
 }
 
-const PARTS: [&str; 9] = [
+const PARTS: [&str; 10] = [
     "cost",
     "lines",
     "features",
@@ -58,6 +59,7 @@ const PARTS: [&str; 9] = [
     "wire",
     "goodput",
     "daemon",
+    "reaction",
 ];
 
 // Few and long: for each call of the kernel's test run it waits for all other processors, and that is
@@ -95,6 +97,7 @@ fn measure() -> Result<()> {
     run.loading()?;
     run.wire()?;
     run.daemon()?;
+    run.reaction()?;
     let report = &mut run.report;
     report.machine.load_average[1] = machine::load_average();
     report.targets = targets::judge(report);
@@ -179,6 +182,7 @@ impl<'a> Run<'a> {
                 throughput: Vec::new(),
                 goodput: Vec::new(),
                 daemon: Vec::new(),
+                reaction: Vec::new(),
                 not_measured: Vec::new(),
             },
             folder: tempfile::tempdir()?,
@@ -260,6 +264,14 @@ impl<'a> Run<'a> {
             let report = &mut self.report;
             let (cpus, missing) = (report.machine.cpus, &mut report.not_measured);
             report.daemon = daemon::measure(cpus, self.arguments.quick, missing)?;
+        }
+        Ok(())
+    }
+
+    fn reaction(&mut self) -> Result<()> {
+        if self.wants("reaction") {
+            let (quick, missing) = (self.arguments.quick, &mut self.report.not_measured);
+            self.report.reaction = reaction::measure(self.folder.path(), quick, missing)?;
         }
         Ok(())
     }

@@ -70,6 +70,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
     goodput(report, &mut targets);
     loading(report, &mut targets);
     watching(report, &mut targets);
+    reaction(report, &mut targets);
     targets
 }
 
@@ -293,6 +294,22 @@ fn goodput(report: &Report, targets: &mut Vec<Target>) {
                 reached: ratio.map(|ratio| ratio >= times),
             });
         }
+    }
+}
+
+/// A flood until its first packet is dropped.
+fn reaction(report: &Report, targets: &mut Vec<Target>) {
+    for line in &report.reaction {
+        let most = line.seconds.iter().copied().fold(0.0, f64::max);
+        targets.push(at_most(
+            &format!(
+                "{:.0} forged {} a second, {}",
+                line.rate, line.flood, line.policy
+            ),
+            "first packet dropped within 1 s".to_owned(),
+            Some((most * 1e3, 1_000.0)),
+            " ms",
+        ));
     }
 }
 

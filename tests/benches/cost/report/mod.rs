@@ -12,6 +12,7 @@ use crate::contender::{Heat, Line};
 use crate::daemon::Watching;
 use crate::load::LoadTime;
 use crate::machine::Machine;
+use crate::reaction::Reaction;
 use crate::subject::Program;
 use crate::targets::Target;
 use crate::wire::filters::Kind;
@@ -32,6 +33,7 @@ pub struct Report {
     pub throughput: Vec<Throughput>,
     pub goodput: Vec<Goodput>,
     pub daemon: Vec<Watching>,
+    pub reaction: Vec<Reaction>,
     /// What could not be measured, and why.
     pub not_measured: Vec<String>,
 }

@@ -47,6 +47,11 @@ impl Report {
             section("wire", "Packets per second over a wire", self.wire()),
             section("goodput", "Goodput under a flood", self.goodput()),
             section("daemon", "What watching costs", self.watching()),
+            section(
+                "reaction",
+                "From a flood to its first packet dropped",
+                self.reaction(),
+            ),
             section("missing", "Not measured in this run", self.missing()),
         ]
     }
@@ -308,6 +313,33 @@ impl Report {
             row.extend(times.map(|time| format!("{:.1}", time * 1e3)));
             row.push(line.alerts.to_string());
             table.add_row(row);
+        }
+        table.to_string()
+    }
+
+    fn reaction(&self) -> String {
+        let header = [
+            "policy",
+            "flood",
+            "packets a second",
+            "first drop, ms: half",
+            "most",
+            "% dropped",
+        ];
+        let mut table = table(&header, 2);
+        for line in &self.reaction {
+            let mut times = line.seconds.clone();
+            times.sort_unstable_by(f64::total_cmp);
+            let half = times.get(times.len() / 2).copied().unwrap_or_default();
+            let most = times.last().copied().unwrap_or_default();
+            table.add_row(vec![
+                line.policy.clone(),
+                line.flood.to_owned(),
+                format!("{:.0}", line.rate),
+                format!("{:.0}", half * 1e3),
+                format!("{:.0}", most * 1e3),
+                format!("{:.1}", line.dropped * 100.0),
+            ]);
         }
         table.to_string()
     }
