@@ -210,7 +210,7 @@ fn weigh(attempt: &Attempt, doubtful: bool) -> Option<Evidence> {
         return Some(if doubtful || (high && parties.client_port >= 1024) {
             Evidence::WeakFailure
         } else {
-            Evidence::Failure
+            Evidence::LostDatagram
         });
     }
     // FTP's data connections come from its port 20, where they do not go where it said.

@@ -18,6 +18,8 @@ pub(super) enum Evidence {
     Success,
     /// It was not, and clients seldom try such things in vain.
     Failure,
+    /// A datagram that was refused or dropped: some come damaged, or too late.
+    LostDatagram,
     /// It was not, but that happens to clients too: datagrams to ports that were open a moment ago,
     /// data connections of FTP, segments of connections that are over.
     WeakFailure,
@@ -31,6 +33,7 @@ impl Evidence {
         match self {
             Self::Success => -(4.0_f64.ln()),
             Self::Failure => 4.0_f64.ln(),
+            Self::LostDatagram => 2.5_f64.ln(),
             Self::WeakFailure => 1.5_f64.ln(),
             Self::Impossible => 8.0_f64.ln(),
         }
