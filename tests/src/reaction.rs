@@ -120,7 +120,7 @@ impl Flood {
                     socket.send(&frames[(sent % FRAMES) as usize])?;
                     sent += 1;
                     // A sender that cannot keep up ends in time all the same.
-                    if sent % 256 == 0 && start.elapsed() >= time {
+                    if sent.is_multiple_of(256) && start.elapsed() >= time {
                         break;
                     }
                 }
