@@ -1,5 +1,7 @@
 //! The detector: takes snapshots, hands out changes of alerts.
 
+use std::net::IpAddr;
+
 use super::book::{Book, Details, Quiet, RELEASE, Sign};
 use super::departures::Departures;
 use super::host::{Host, Tally};
@@ -190,6 +192,11 @@ impl Detector {
             snapshot.clock,
             &snapshot.sources,
             |source, track, delta| {
+                // Forged: whose it is cannot be told, and `spoofed_source` tells that it is.
+                if is_nobodys(source) {
+                    tally.accounted_syns += f64::from(delta.syns);
+                    return;
+                }
                 let view = SourceView {
                     config,
                     spans,
@@ -252,6 +259,17 @@ impl Detector {
                 request_flood(&mut self.book, now, busy, rates.requests, span);
             }
         }
+    }
+}
+
+/// Whether no host has this address: nothing comes from there, whatever it says. (The whole of an IPv6
+/// /64 is one source.)
+fn is_nobodys(source: IpAddr) -> bool {
+    match source {
+        IpAddr::V4(v4) => {
+            v4.is_loopback() || v4.is_multicast() || v4.is_broadcast() || v4.octets()[0] == 0
+        }
+        IpAddr::V6(v6) => v6.is_multicast() || v6.segments()[..4] == [0; 4],
     }
 }
 

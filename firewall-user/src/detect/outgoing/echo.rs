@@ -71,13 +71,11 @@ impl Echoes {
         let Some(exchange) = self.peers.touch(peer, at) else {
             return;
         };
+        // What is not shown is not spoken for here: it may have come from others.
         let novel = exchange.learn(hash(&data[..data.len().min(COMPARED)]));
-        let weight = sighting.packets as f64;
+        let novel = if novel { 1.0 } else { 0.0 };
         let bytes = f64::from(sighting.payload_length());
-        let novel = if novel { weight } else { 0.0 };
-        exchange
-            .sums
-            .add(at, at, SPAN, [novel, weight, bytes * weight]);
+        exchange.sums.add(at, at, SPAN, [novel, 1.0, bytes]);
     }
 
     pub fn judge(&mut self, book: &mut Book, now: Time) {

@@ -76,15 +76,9 @@ impl Tunnels {
         } else {
             0.0
         };
-        // Thinned out, each name shown stands for others, of which most are as new.
-        let weight = sighting.packets as f64;
+        // What is not shown is not spoken for here: others may have asked it, below other domains.
         let bytes = below.len() as f64;
-        asked.sums.add(
-            at,
-            at,
-            SPAN,
-            [novel * weight, novel * bytes * weight, weight],
-        );
+        asked.sums.add(at, at, SPAN, [novel, novel * bytes, 1.0]);
         if novel > 0.0 {
             asked.latest = below;
         }

@@ -73,6 +73,18 @@ fn hundreds_of_users_behind_one_address_are_no_flood_of_requests() {
 }
 
 #[test]
+fn who_cannot_be_there_is_not_blamed_for_a_flood() {
+    let mut scene = Scene::new();
+    scene.play(5.0, |scene, seconds| {
+        let count = (2_000.0 * seconds) as u64;
+        let kinds = [TrafficKind::Tcp, TrafficKind::Syn];
+        scene.packets("127.0.0.1".parse().expect("an address"), count, &kinds).syns += count as u32;
+    });
+    scene.rest(30.0);
+    assert_eq!(scene.fired(), []);
+}
+
+#[test]
 fn what_a_banned_source_goes_on_to_send_raises_no_alert() {
     let mut scene = Scene::new();
     scene.banned.insert(client(3));
