@@ -392,7 +392,7 @@ mod tests {
                 told += table.shown(now).len();
             }
             let expected = if minute < 60 { 8 } else { 0 };
-            if minute < 60 || minute > 65 {
+            if !(60..=65).contains(&minute) {
                 assert_eq!(table.count().1, expected, "after {minute} minutes");
             }
         }

@@ -317,7 +317,7 @@ mod tests {
         };
         let mut shown = Vec::new();
         sources.update(interval, clock(interval.now), samples, |_, _, delta| {
-            shown.push(*delta)
+            shown.push(*delta);
         });
         shown
     }

@@ -84,7 +84,7 @@ fn forged(world: &Topology, port: u16, flags: u8) -> Result<Vec<Vec<u8>>> {
     );
     let forge = |number: u32| {
         let scattered = number.wrapping_mul(0x9e37_79b1);
-        let source: IpAddr = if number % 2 == 0 {
+        let source: IpAddr = if number.is_multiple_of(2) {
             Ipv4Addr::new(203, 0, 113, scattered as u8).into()
         } else {
             let subnet = (scattered >> 16) as u16;

@@ -78,7 +78,9 @@ fn who_cannot_be_there_is_not_blamed_for_a_flood() {
     scene.play(5.0, |scene, seconds| {
         let count = (2_000.0 * seconds) as u64;
         let kinds = [TrafficKind::Tcp, TrafficKind::Syn];
-        scene.packets("127.0.0.1".parse().expect("an address"), count, &kinds).syns += count as u32;
+        scene
+            .packets("127.0.0.1".parse().expect("an address"), count, &kinds)
+            .syns += count as u32;
     });
     scene.rest(30.0);
     assert_eq!(scene.fired(), []);
