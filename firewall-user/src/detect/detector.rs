@@ -93,16 +93,17 @@ impl Detector {
         self.latest = Some(interval.now);
         self.book.ban(&snapshot.banned);
         self.host.update(interval, &snapshot.host);
-        let (tally, busy) = self.judge_sources(interval, snapshot);
-        self.host
-            .judge(&mut self.book, interval, &self.config.host, &tally);
-        self.judge_busy(interval.now, &busy);
+        // Before the sources: whose name is only used in a flood is no scanner.
         self.strays.judge(
             &mut self.book,
             interval,
             &self.config.host,
             &snapshot.sightings,
         );
+        let (tally, busy) = self.judge_sources(interval, snapshot);
+        self.host
+            .judge(&mut self.book, interval, &self.config.host, &tally);
+        self.judge_busy(interval.now, &busy);
         self.outgoing
             .judge(&mut self.book, interval, &snapshot.sightings);
         self.watchers.judge(&mut self.book, interval, snapshot);

@@ -47,6 +47,16 @@ impl SourceView<'_> {
         self.syn_flood(book, &reach);
     }
 
+    /// Whether the source may be one of the forged names of a flood of datagrams to many ports: it opens no
+    /// connections, and such a flood goes on.
+    fn is_in_flood_of_datagrams(&self, book: &Book) -> bool {
+        let syns = self.track.rates.sums(self.now, self.spans.rate)[Rate::Syns as usize];
+        syns == 0.0
+            && [AlertKind::UdpFlood, AlertKind::Amplification]
+                .into_iter()
+                .any(|kind| book.fires(kind, Subject::Host))
+    }
+
     /// Many ports on few hosts, without using what was found.
     fn port_scan(&self, book: &mut Book, reach: &Reach) {
         let settings = &self.config.port_scan;
@@ -62,7 +72,8 @@ impl SourceView<'_> {
         // A scanner may look closer at what it found; that does not end the scan.
         let busy = reach.packets > ports * settings.packets_per_port;
         let subject = Subject::source(self.source);
-        if busy && !certain && !book.fires(AlertKind::PortScan, subject) {
+        let goes_on = book.fires(AlertKind::PortScan, subject);
+        if !goes_on && (busy && !certain || self.is_in_flood_of_datagrams(book)) {
             return;
         }
         let sign = Sign {

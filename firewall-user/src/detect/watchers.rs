@@ -84,7 +84,13 @@ impl Watchers {
         }
         self.events = events;
         // In a flood with forged sources, only who has shown to be there is named.
-        let flooded = book.fires(AlertKind::SynFlood, Subject::Host);
+        let flooded = [
+            AlertKind::SynFlood,
+            AlertKind::UdpFlood,
+            AlertKind::Amplification,
+        ]
+        .into_iter()
+        .any(|kind| book.fires(kind, Subject::Host));
         self.scanners.judge(now, flooded, book);
         self.forged.judge(interval, book);
         self.requests.judge(interval, snapshot, book);

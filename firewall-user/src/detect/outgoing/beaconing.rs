@@ -22,8 +22,8 @@ use crate::detect::{AlertKind, Sighting, Subject, Time};
 const INTERVALS: usize = 12;
 /// The latest are remembered.
 const REMEMBERED: usize = 24;
-/// Scatter of a random jitter of a third in both directions; contacts at random have 0.69.
-const SCATTER: f64 = 0.17;
+/// Scatter of a random jitter of a quarter in both directions; contacts at random have 0.69.
+const SCATTER: f64 = 0.12;
 const SKEWNESS: f64 = 0.35;
 /// Contacts that come faster are work, not waiting.
 const SHORTEST: f64 = 0.5;
