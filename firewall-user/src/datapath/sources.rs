@@ -32,6 +32,8 @@ pub(super) struct SourceTable {
     looked: Option<u64>,
     /// Where the search for forgotten sources goes on.
     search: usize,
+    /// Nobody looked at the table before, so all that it holds is told.
+    is_new: bool,
 }
 
 impl SourceTable {
@@ -44,7 +46,13 @@ impl SourceTable {
             buckets,
             looked: None,
             search: 0,
+            is_new: false,
         }
+    }
+
+    /// Takes the table for one that was empty just now.
+    pub(super) fn begin_new(&mut self) {
+        self.is_new = true;
     }
 
     /// The sources that sent something since the last call; the first has those of the last minute. `now`
@@ -53,7 +61,10 @@ impl SourceTable {
         let since = match self.looked.replace(now) {
             Some(looked) => looked.saturating_sub(LAG),
             None => {
-                self.clear_bitmaps();
+                // What stands there is of a daemon before, and may be old.
+                if !self.is_new {
+                    self.clear_bitmaps();
+                }
                 now.saturating_sub(FIRST_LOOK)
             }
         };

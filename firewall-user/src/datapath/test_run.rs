@@ -108,7 +108,8 @@ impl TestRun {
         };
         let clock = object::map_memory(&clock, 8)?;
         let scratch = programs.take_map("SCRATCH")?.try_into()?;
-        let maps = Maps::open(|name| programs.take_map(name))?;
+        let mut maps = Maps::open(|name| programs.take_map(name))?;
+        maps.sources().begin_new();
         let cpu = bind_to_cpu()?;
         Ok(Self {
             programs,
