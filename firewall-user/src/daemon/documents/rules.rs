@@ -1,0 +1,29 @@
+//! Rules and what they counted, as the control socket shows it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::daemon::ledger::{Count, Observed};
+
+/// `GET /v1/rules`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Rules {
+    pub generation: u64,
+    pub rules: Vec<RuleDocument>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RuleDocument {
+    pub rule: String,
+    /// Part of every policy: what the link needs.
+    pub built_in: bool,
+    pub mode: String,
+    /// In all, whatever the mode.
+    pub packets: u64,
+    pub bytes: u64,
+    /// What it matched while it was only observed; null if nothing.
+    #[serde(default)]
+    pub observed: Option<Observed>,
+    /// What was over the rule's limit, dropped or only counted; of rules that have one.
+    #[serde(default)]
+    pub limited: Option<Count>,
+}
