@@ -11,6 +11,7 @@ pub mod evaluation;
 pub mod frames;
 pub mod kernel;
 pub mod leftovers;
+pub mod monitoring;
 pub mod namespace;
 pub mod patience;
 pub mod policies;

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use super::events::Events;
 use super::maps::Maps;
 use super::object;
-use super::pins::{Pins, Side};
+use super::pins::Pins;
 use super::state::State;
 use super::swap::{Swap, prepare};
 use super::{
@@ -256,10 +256,8 @@ impl Datapath {
             .iter()
             .filter(|attachment| {
                 let name = &attachment.interface;
-                let index = interface::ethernet_index(name).ok();
-                let pin = self.pins.link(name, Side::In);
-                index != Some(attachment.index)
-                    || !attach::is_linked_to(&pin, attachment.index)
+                !self.guards_in(attachment)
+                    || !self.guards_out(attachment)
                     || (self.state.trial.is_some() && !self.pins.can_choose(name))
             })
             .map(|attachment| attachment.interface.clone())

@@ -14,6 +14,7 @@ mod object;
 mod pins;
 mod signatures;
 mod sources;
+mod standing;
 mod state;
 mod swap;
 mod sys;
@@ -36,6 +37,7 @@ pub use bans::BanTable;
 pub use cookies::{Ports, unsupported as cookies_unsupported};
 pub use fence::Datapath;
 pub use signatures::SignatureSlots;
+pub use standing::Standing;
 pub use test_run::{Cannot, TestRun};
 pub use trial::{Failed, Resumed, TrialView};
 

@@ -17,7 +17,7 @@ use super::ranges::Range;
 use super::{REVISION, VERSION};
 use crate::daemon::documents::{CookieReport, Count, RuleDocument};
 use crate::daemon::stopwatch::Stopwatch;
-use crate::datapath::{MapUse, Total};
+use crate::datapath::{MapUse, Standing, Total};
 use crate::detect::{AlertKind, Severity, Subject};
 
 /// Subjects of active alerts that are named; the rest only counts in the totals.
@@ -46,6 +46,8 @@ pub struct Reading {
     pub active_incidents: Vec<(Option<AlertKind>, Severity)>,
     pub events_lost: u64,
     pub syn_cookies: CookieReport,
+    /// Where the fence should stand, and whether it does.
+    pub standing: Vec<Standing>,
     pub maps: Vec<MapUse>,
     pub generation: u64,
     pub applied: Timestamp,
@@ -70,6 +72,7 @@ fn fill(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
     responses(registry, reading)?;
     super::ranges::ranges(registry, &reading.ranges)?;
     super::cookies::cookies(registry, &reading.syn_cookies)?;
+    super::standing::standing(registry, &reading.standing)?;
     policy(registry, reading)?;
     machinery(registry, reading)
 }
@@ -207,6 +210,7 @@ fn responses(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
         "Alerts that fired.",
         &["kind", "severity"],
     )?;
+    from_zero(&alerts)?;
     for (kind, severity, number) in &reading.alert_totals {
         alerts
             .get_metric_with_label_values(&[kind.name(), severity.name()])?
@@ -232,6 +236,7 @@ fn responses(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
         "Incidents that began: alerts that belong together, by the kind and severity of the first.",
         &["kind", "severity"],
     )?;
+    from_zero(&incidents)?;
     for (kind, severity, number) in &reading.incident_totals {
         incidents
             .get_metric_with_label_values(&[kind.name(), severity.name()])?
@@ -248,6 +253,17 @@ fn responses(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
             active
                 .get_metric_with_label_values(&[kind.name(), severity.name()])?
                 .inc();
+        }
+    }
+    Ok(())
+}
+
+/// Has a family begin with a zero for each kind and severity: a counter that appears with its first event shows
+/// no increase by it.
+fn from_zero(family: &IntCounterVec) -> prometheus::Result<()> {
+    for kind in AlertKind::ALL {
+        for severity in [Severity::Info, Severity::Warning, Severity::Critical] {
+            family.get_metric_with_label_values(&[kind.name(), severity.name()])?;
         }
     }
     Ok(())

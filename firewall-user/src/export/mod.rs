@@ -4,6 +4,7 @@ mod cookies;
 mod metrics;
 mod ranges;
 mod server;
+mod standing;
 
 pub use metrics::{Reading, render};
 pub use server::{Readable, serve};

@@ -1,4 +1,4 @@
-//! Keeps packages from starting services: of `prometheus` only promtool is wanted, and a
+//! Keeps packages from starting services: of what tests start themselves, none shall run, and a
 //! firewall's tests have no business leaving a listener behind.
 //!
 //! Debian asks /usr/sbin/policy-rc.d before a package starts anything. It is written for the
@@ -23,9 +23,10 @@ const MARK: &str = "# Written by Palisade's setup, removed when it ends.";
 const FORBIDDEN: i32 = 101;
 
 /// Packages whose service would be enabled, and the service.
-const SERVICES: [(&str, &str); 4] = [
+const SERVICES: [(&str, &str); 5] = [
     ("openssh-server", "ssh.service"),
     ("prometheus", "prometheus.service"),
+    ("prometheus-alertmanager", "prometheus-alertmanager.service"),
     ("nginx-light", "nginx.service"),
     ("fastnetmon", "fastnetmon.service"),
 ];

@@ -46,6 +46,7 @@ const TOOLS: &[Tool] = &[
     tool("sshd", "openssh-server", ATTACKED),
     tool("ssh", "openssh-client", ATTACKED),
     tool("promtool", "prometheus", TEST),
+    tool("prometheus-alertmanager", "prometheus-alertmanager", TEST),
     tool("trafgen", "netsniff-ng", MEASURED),
     tool("xdp-filter", "xdp-tools", MEASURED),
     tool("nft", "nftables", BENCH),

@@ -240,6 +240,7 @@ impl Keeper {
                 .collect(),
             events_lost: self.datapath.health()?.events_lost,
             syn_cookies: self.cookies()?,
+            standing: self.datapath.standing(),
             maps: self.datapath.map_use()?,
             generation: self.datapath.generation(),
             applied: self.applied,

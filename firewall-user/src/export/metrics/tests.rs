@@ -65,6 +65,7 @@ fn reading() -> Reading {
             bytes_received: 66_600,
             bytes_sent: 66_600,
         },
+        standing: Vec::new(),
         maps: vec![MapUse {
             map: "bans",
             entries: 1,
@@ -95,6 +96,7 @@ fn every_family_is_there_with_its_type_and_value() {
         "palisade_snapshot_seconds{share=\"1\"} 0.02",
         "palisade_source_packets_per_second{source=\"203.0.113.7\"} 12.5",
         "palisade_alerts_total{kind=\"port_scan\",severity=\"warning\"} 4",
+        "palisade_alerts_total{kind=\"syn_flood\",severity=\"info\"} 0",
         "palisade_alert_active{kind=\"syn_flood\",severity=\"critical\",subject=\"host\"} 1",
         "palisade_incidents_total{kind=\"port_scan\",severity=\"warning\"} 2",
         "palisade_incidents_active{kind=\"syn_flood\",severity=\"critical\"} 1",
