@@ -1,5 +1,5 @@
 //! What a developer or CI does with Palisade, in one place and in the project's own language:
-//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `evaluate`, `fuzz`, `agree`, `kernels`. One subcommand, one file.
+//! `cargo xtask setup`, `build`, `run`, `test`, `bench`, `evaluate`, `fuzz`, `agree`, `kernels`, `package`. One subcommand, one file.
 
 mod agree;
 mod bench;
@@ -7,6 +7,7 @@ mod build;
 mod evaluate;
 mod fuzz;
 mod kernels;
+mod package;
 mod run;
 mod sandbox;
 mod setup;
@@ -45,6 +46,8 @@ enum Task {
     Agree(agree::Arguments),
     /// Run the whole-system tests on Debian's kernels, in virtual machines
     Kernels(kernels::Arguments),
+    /// Make a Debian package and a tarball with an install script
+    Package(package::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -59,6 +62,7 @@ fn main() -> ExitCode {
         Task::Fuzz(arguments) => fuzz::main(&arguments),
         Task::Agree(arguments) => agree::main(&arguments),
         Task::Kernels(arguments) => kernels::main(&arguments),
+        Task::Package(arguments) => package::main(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

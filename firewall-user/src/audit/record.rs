@@ -24,6 +24,8 @@ pub enum Channel {
     Socket,
     /// SIGHUP, or the start of the daemon.
     Signal,
+    /// A command that did it by itself, as no daemon ran.
+    Command,
     /// The daemon by itself: an automatic ban, a trial that was given back.
     Daemon,
 }

@@ -27,6 +27,7 @@ mod service;
 mod signing;
 mod sockets;
 mod stack;
+mod stopped;
 pub mod stopwatch;
 mod warden;
 
@@ -42,6 +43,7 @@ use tracing::{error, info, warn};
 pub use chronicle::EvidenceSettings;
 pub use logs::LogFormat;
 pub use pulse::Pulse;
+pub use stopped::{check, take_down};
 
 use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
 use crate::export;

@@ -82,6 +82,9 @@ impl Datapath {
         };
         let mut fence = Self::open(settings, pins, state, attachments)?;
         fence.take_off_strangers()?;
+        if let Err(error) = fence.pins.forget_other_layouts() {
+            tracing::warn!("maps of another version stay behind: {error:#}");
+        }
         Ok((fence, applied))
     }
 

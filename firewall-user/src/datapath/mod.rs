@@ -12,6 +12,7 @@ mod limits;
 mod maps;
 mod object;
 mod pins;
+mod removal;
 mod signatures;
 mod sources;
 mod standing;

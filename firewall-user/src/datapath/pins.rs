@@ -14,6 +14,9 @@ pub(super) struct Pins {
     root: PathBuf,
 }
 
+/// How the folder of the maps is called, before the number of their layout.
+const MAPS: &str = "maps-";
+
 /// A side of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Side {
@@ -62,7 +65,7 @@ impl Pins {
 
     /// Maps that outlive generations; the folder names their layout.
     fn maps(&self) -> PathBuf {
-        self.root.join(format!("maps-{LAYOUT_VERSION}"))
+        self.root.join(format!("{MAPS}{LAYOUT_VERSION}"))
     }
 
     fn links(&self) -> PathBuf {
@@ -236,15 +239,26 @@ impl Pins {
         Ok(())
     }
 
+    /// Removes the maps of other versions, once no link runs a program that uses them.
+    pub(super) fn forget_other_layouts(&self) -> anyhow::Result<()> {
+        for entry in fs::read_dir(&self.root).with_context(|| self.root.display().to_string())? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            let layout = name.and_then(|name| name.strip_prefix(MAPS)?.parse::<u32>().ok());
+            if layout.is_some_and(|layout| layout != LAYOUT_VERSION) {
+                tracing::info!(folder = %path.display(), "maps of another version are removed");
+                remove_folder(&path)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Removes what a fence without any link leaves behind.
     pub(super) fn remove_if_unused(&self) -> anyhow::Result<()> {
         if self.linked()?.is_empty() {
+            self.forget_other_layouts()?;
             for folder in self.folders() {
-                match fs::remove_dir_all(&folder) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(error) => return Err(error).with_context(|| folder.display().to_string()),
-                }
+                remove_folder(&folder)?;
             }
             // Only when it is empty: it may hold pins of others, or be a mount point.
             let _ = fs::remove_dir(&self.root);
@@ -277,6 +291,15 @@ pub(super) fn remove(path: &Path) -> anyhow::Result<()> {
         Ok(()) => Ok(()),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error).with_context(|| format!("removing {}", path.display())),
+    }
+}
+
+/// Removes a folder with all in it, if it is there.
+fn remove_folder(path: &Path) -> anyhow::Result<()> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error).with_context(|| path.display().to_string()),
     }
 }
 

@@ -26,6 +26,8 @@ pub enum Need {
     Bench,
     /// Measure what detection is worth
     Evaluate,
+    /// Make packages
+    Package,
     /// Run the tests on other kernels in virtual machines
     Kernels,
 }
@@ -45,6 +47,7 @@ pub fn main(arguments: &Arguments) -> Result<()> {
             Need::Run,
             Need::Bench,
             Need::Evaluate,
+            Need::Package,
             Need::Kernels,
         ])
     } else {
@@ -66,7 +69,8 @@ pub fn ensure_all(needs: &[Need]) -> Result<()> {
         style::ensure()?;
     }
     tools::ensure(needs)?;
-    if needs.iter().any(|&need| need != Need::Build) {
+    let on_this_host = |&need: &Need| !matches!(need, Need::Build | Need::Package);
+    if needs.iter().any(on_this_host) {
         bpffs::ensure()?;
     }
     Ok(())

@@ -28,6 +28,7 @@ const BENCH: &[Need] = &[Need::Bench];
 const ATTACKED: &[Need] = &[Need::Test, Need::Evaluate];
 const SERVED: &[Need] = &[Need::Test, Need::Bench, Need::Evaluate];
 const EVALUATE: &[Need] = &[Need::Evaluate];
+const PACKAGED: &[Need] = &[Need::Test, Need::Package];
 const KERNELS: &[Need] = &[Need::Kernels];
 
 const TOOLS: &[Tool] = &[
@@ -61,6 +62,13 @@ const TOOLS: &[Tool] = &[
     tool("dns2tcpc", "dns2tcp", EVALUATE),
     tool("tcpdump", "tcpdump", ATTACKED),
     tool("fastnetmon", "fastnetmon", EVALUATE),
+    tool("dpkg-deb", "dpkg", PACKAGED),
+    tool("dpkg-shlibdeps", "dpkg-dev", PACKAGED),
+    tool("strip", "binutils", PACKAGED),
+    tool("gzip", "gzip", PACKAGED),
+    tool("tar", "tar", PACKAGED),
+    tool("mmdebstrap", "mmdebstrap", TEST),
+    tool("systemd-nspawn", "systemd-container", TEST),
     tool("qemu-system-x86_64", "qemu-system-x86", KERNELS),
     tool("busybox", "busybox-static", KERNELS),
     tool("cpio", "cpio", KERNELS),
