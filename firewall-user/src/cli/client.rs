@@ -1,6 +1,7 @@
 //! Speaks to the daemon over its control socket, for verbs that just ask and print.
 
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow, bail};
@@ -35,6 +36,15 @@ pub struct NoDaemon {
 #[error("{message}")]
 pub struct Refused {
     pub message: String,
+}
+
+/// Why an answer that goes on was not read any further.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Whoever read it had enough.
+    Enough,
+    /// It was told to stop.
+    Stopped,
 }
 
 /// A client of one daemon.
@@ -86,24 +96,54 @@ impl Client {
         path: &str,
         mut line: impl FnMut(&[u8]) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
+        let forever = std::future::pending();
+        let ended = self.follow_until(
+            path,
+            forever,
+            || {},
+            |text| line(text).map(|()| ControlFlow::Continue(())),
+        );
+        ended.map(|_| ())
+    }
+
+    /// The same, until `line` has enough or `stop` is there. `begun` is called once the daemon has said
+    /// yes. Fails if the daemon ends it.
+    pub fn follow_until(
+        &self,
+        path: &str,
+        stop: impl Future<Output = ()>,
+        begun: impl FnOnce(),
+        mut line: impl FnMut(&[u8]) -> anyhow::Result<ControlFlow<()>>,
+    ) -> anyhow::Result<Ended> {
         self.runtime.block_on(async {
             let response = self.send(Method::GET, path, Bytes::new()).await?;
             let mut body = succeeded(response).await?.into_body();
+            begun();
+            let mut stop = std::pin::pin!(stop);
             let mut waiting = Vec::new();
-            while let Some(frame) = body.frame().await {
-                let Ok(frame) = frame else {
-                    break;
+            loop {
+                let frame = tokio::select! {
+                    biased;
+                    () = &mut stop => return Ok(Ended::Stopped),
+                    frame = body.frame() => frame,
                 };
-                if let Some(data) = frame.data_ref() {
-                    waiting.extend_from_slice(data);
+                let Some(Ok(frame)) = frame else {
+                    return Err(self.no_daemon("it went away".to_owned()));
+                };
+                let Some(data) = frame.data_ref() else {
+                    continue;
+                };
+                waiting.extend_from_slice(data);
+                let mut read = 0;
+                while let Some(end) = waiting[read..].iter().position(|byte| *byte == b'\n') {
+                    let from = read;
+                    read += end + 1;
+                    if line(&waiting[from..read])?.is_break() {
+                        return Ok(Ended::Enough);
+                    }
                 }
-                while let Some(end) = waiting.iter().position(|byte| *byte == b'\n') {
-                    let rest = waiting.split_off(end + 1);
-                    line(&waiting[..end])?;
-                    waiting = rest;
-                }
+                waiting.drain(..read);
             }
-            Err(self.no_daemon("it went away".to_owned()))
         })
     }
 

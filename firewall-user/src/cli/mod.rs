@@ -27,8 +27,10 @@ mod score;
 mod session;
 mod set;
 mod status;
+mod style;
 mod top;
 mod unban;
+mod watch;
 mod why;
 
 use std::path::PathBuf;
@@ -94,6 +96,8 @@ pub enum Command {
     Cookies(cookies::Args),
     /// Who sends most: packets, bytes, SYNs, requests
     Top(top::Args),
+    /// Dropped packets as they come, with reason and rule
+    Watch(watch::Args),
     /// List alerts
     Alerts(alerts::Args),
     /// List incidents: alerts that belong together
@@ -146,6 +150,7 @@ pub fn main() -> ExitCode {
         Command::Bans(arguments) => bans::run(&global, arguments),
         Command::Cookies(arguments) => cookies::run(&global, arguments),
         Command::Top(arguments) => top::run(&global, arguments),
+        Command::Watch(arguments) => watch::run(&global, arguments),
         Command::Alerts(arguments) => alerts::run(&global, arguments),
         Command::Incidents(arguments) => incidents::run(&global, arguments),
         Command::Why(arguments) => why::run(&global, arguments),

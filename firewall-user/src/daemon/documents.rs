@@ -10,6 +10,7 @@ mod rules;
 mod signatures;
 mod sources;
 mod status;
+mod watch;
 
 pub use super::ledger::{Count, Observed};
 pub use alerts::*;
@@ -20,6 +21,7 @@ pub use rules::*;
 pub use signatures::{SignatureDocument, SignatureQuery, Signatures};
 pub use sources::*;
 pub use status::*;
+pub use watch::*;
 
 /// Every answer that is not a success.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::watch::Watchers;
 use crate::detect::Sighting;
 
 /// The ring, shared between the fence thread that fills it and those who ask.
@@ -11,6 +12,8 @@ use crate::detect::Sighting;
 pub struct EventRing {
     keep: usize,
     sightings: Arc<Mutex<VecDeque<Sighting>>>,
+    /// Those who are shown samples as they come.
+    pub watchers: Watchers,
 }
 
 impl EventRing {
@@ -19,6 +22,7 @@ impl EventRing {
         Self {
             keep,
             sightings: Arc::default(),
+            watchers: Watchers::default(),
         }
     }
 

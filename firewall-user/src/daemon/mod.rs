@@ -30,6 +30,7 @@ mod stack;
 mod stopped;
 pub mod stopwatch;
 mod warden;
+mod watch;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -44,6 +45,7 @@ pub use chronicle::EvidenceSettings;
 pub use logs::LogFormat;
 pub use pulse::Pulse;
 pub use stopped::{check, take_down};
+pub use watch::{protocol as watch_protocol, reason as watch_reason};
 
 use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
 use crate::export;

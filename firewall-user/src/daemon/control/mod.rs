@@ -13,6 +13,7 @@ mod signatures;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -58,6 +59,8 @@ pub fn router(control: Control) -> Router {
         .route("/v1/rules", get(reports::rules))
         .route("/v1/sources", get(reports::sources))
         .route("/v1/events", get(reports::events))
+        .route("/v1/watch", get(watch::watch))
+        .route("/v1/watch/frames", get(watch::frames))
         .route("/v1/alerts", get(reports::alerts))
         .route("/v1/alerts/{id}", get(reports::alert))
         .route("/v1/incidents", get(reports::incidents))

@@ -171,6 +171,7 @@ fn action(path: &str) -> &'static str {
         "/v1/detach" => "fence.detach",
         "/v1/bans" => "ban",
         "/v1/cookies" => "cookies",
+        "/v1/watch/frames" => "watch.frames",
         _ => "change",
     }
 }

@@ -11,7 +11,7 @@ use super::Peer;
 pub enum Role {
     /// Look at everything.
     Viewer,
-    /// Also ban, lift bans, and switch what defends against a flood.
+    /// Also ban, lift bans, switch what defends against a flood, and look into visitors' packets.
     Operator,
     /// Also change the policy, and take the fence down.
     Admin,
@@ -79,6 +79,9 @@ impl Roles {
 
 /// The role that a request needs. What is not listed changes the fence.
 pub fn needed(method: &Method, path: &str) -> Role {
+    if path == "/v1/watch/frames" {
+        return Role::Operator;
+    }
     if method == Method::GET || method == Method::HEAD {
         return Role::Viewer;
     }
@@ -141,6 +144,8 @@ mod tests {
     #[test]
     fn looking_needs_less_than_banning_and_that_less_than_another_policy() {
         assert_eq!(needed(&Method::GET, "/v1/bans"), Role::Viewer);
+        assert_eq!(needed(&Method::GET, "/v1/watch"), Role::Viewer);
+        assert_eq!(needed(&Method::GET, "/v1/watch/frames"), Role::Operator);
         assert_eq!(needed(&Method::POST, "/v1/bans"), Role::Operator);
         assert_eq!(needed(&Method::DELETE, "/v1/bans"), Role::Operator);
         assert_eq!(needed(&Method::POST, "/v1/apply"), Role::Admin);

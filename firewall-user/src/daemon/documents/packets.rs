@@ -65,6 +65,11 @@ pub struct EventDocument {
     pub verdict: String,
     pub reason: String,
     pub rule: Option<String>,
+    /// `ip`, `malformed` or `other`.
+    #[serde(default)]
+    pub kind: String,
+    #[serde(default)]
+    pub ether_type: u16,
     pub protocol: u8,
     pub source: IpAddr,
     pub source_port: u16,

@@ -10,6 +10,7 @@ mod report;
 mod signatures;
 mod tick;
 mod trial;
+mod watch;
 mod why;
 
 use std::collections::BTreeMap;

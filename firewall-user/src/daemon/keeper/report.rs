@@ -3,6 +3,7 @@
 use firewall_common::layout::{
     CONNECTION_ASSURED, CONNECTION_CLOSING, Connection, FlowKey, NO_RULE,
 };
+use firewall_common::packet::Kind;
 use jiff::Timestamp;
 use std::collections::HashMap;
 
@@ -270,6 +271,13 @@ impl Keeper {
                 NO_RULE => None,
                 counter => self.datapath.rule_name(counter),
             },
+            kind: match packet.kind {
+                Kind::Ip => "ip",
+                Kind::Malformed => "malformed",
+                Kind::Other => "other",
+            }
+            .to_owned(),
+            ether_type: packet.ether_type,
             protocol: packet.protocol,
             source: sighting.sender(),
             source_port: packet.source_port,

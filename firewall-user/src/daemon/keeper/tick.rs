@@ -26,6 +26,7 @@ impl Keeper {
         let time = now();
         let sightings = self.datapath.sightings();
         self.events.extend(&sightings);
+        self.show(&sightings);
         let host = self.datapath.host_counts()?;
         let looked = Instant::now();
         let (clock, sources) = self.datapath.sources();

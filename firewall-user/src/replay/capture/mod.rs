@@ -5,6 +5,7 @@
 //! refuses power-of-two timestamp resolutions, reads `if_tsoffset` as little-endian always and
 //! has no obsolete Packet Block; both formats are small enough to read properly here.
 
+mod annotated;
 mod input;
 mod link;
 mod pcap;
@@ -15,6 +16,7 @@ mod write;
 
 use std::io::Read;
 
+pub use annotated::{AnnotatedWriter, Note};
 use input::Input;
 pub use link::{LinkType, pad_to_original, to_ethernet};
 pub use write::{CaptureWriter, FILE_HEADER, FRAME_HEADER};

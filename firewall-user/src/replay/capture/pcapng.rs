@@ -8,12 +8,12 @@ use super::{CaptureError, LONGEST_FRAME, LinkType, Record};
 
 /// Block types. The first reads the same in either byte order.
 pub(super) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
-const INTERFACE_DESCRIPTION: u32 = 1;
+pub(super) const INTERFACE_DESCRIPTION: u32 = 1;
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
+pub(super) const ENHANCED_PACKET: u32 = 6;
 
-const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
+pub(super) const BYTE_ORDER_MAGIC: u32 = 0x1a2b_3c4d;
 
 /// A block longer than this is damage: key logs and name lists stay far below.
 const LONGEST_BLOCK: usize = 16 << 20;
