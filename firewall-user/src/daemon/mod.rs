@@ -104,8 +104,8 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     tokio::spawn(warden.clone().keep_saved());
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
     let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone())));
-    if let Some(address) = settings.metrics {
-        tokio::spawn(export::serve(address, fence.clone(), pulse.clone()));
+    if let Some(web) = settings.metrics.clone() {
+        tokio::spawn(export::serve(web, fence.clone(), pulse.clone()));
     }
     let router = control::router(Control {
         fence: fence.clone(),

@@ -1,13 +1,13 @@
-//! What other systems are told: metrics for Prometheus, and whether all is well.
+//! What other systems are told: metrics for Prometheus, whether all is well, and a page for people.
 
 mod cookies;
 mod metrics;
 mod ranges;
-mod server;
 mod standing;
+mod web;
 
 pub use metrics::{Reading, render};
-pub use server::{Readable, serve};
+pub use web::{ClientAuth, PasswordHash, Readable, TlsSettings, TlsVersion, WebSettings, serve};
 
 /// The version of this build.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

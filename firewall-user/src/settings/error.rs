@@ -22,6 +22,8 @@ struct Place {
     text: String,
     /// Characters to underline; at least one.
     width: usize,
+    /// The line may hold a secret, and `text` does not.
+    hidden: bool,
 }
 
 impl SettingsError {
@@ -49,7 +51,11 @@ impl SettingsError {
         match error.span() {
             // A missing key has no place of its own.
             Some(span) if span.start != 0 || span.end != text.len() => {
-                Self::at(file, text, span, message)
+                let mut told = Self::at(file, text, span, message);
+                if told.place.as_ref().is_some_and(|place| place.hidden) {
+                    told.message = without_values(&told.message);
+                }
+                told
             }
             _ => Self {
                 file: file.to_owned(),
@@ -58,6 +64,19 @@ impl SettingsError {
             },
         }
     }
+}
+
+/// The table whose values are shown to nobody, not even by an error.
+const SECRETS: &str = "basic_auth_users";
+
+/// Whether what stands here may be a secret: the line names the table of secrets, or is below its header.
+fn is_secret(line: &str, before: &str) -> bool {
+    let header = before
+        .lines()
+        .rev()
+        .map(str::trim_start)
+        .find(|line| line.starts_with('['));
+    line.contains(SECRETS) || header.is_some_and(|header| header.contains(SECRETS))
 }
 
 impl Place {
@@ -70,13 +89,20 @@ impl Place {
             .find('\n')
             .map_or(text.len(), |index| start + index);
         let end = span.end.clamp(start, line_end);
+        let shown = text.get(line_start..line_end)?.trim_end();
+        let hidden = is_secret(shown, text.get(..line_start)?) && !shown.starts_with('[');
         Some(Self {
             line: before.matches('\n').count() + 1,
             column: text.get(line_start..start)?.chars().count() + 1,
-            text: text.get(line_start..line_end)?.trim_end().to_owned(),
+            text: match shown.split_once('=') {
+                Some((key, _)) if hidden => format!("{key}= (hidden)"),
+                None if hidden => "(hidden)".to_owned(),
+                _ => shown.to_owned(),
+            },
             width: text
                 .get(start..end)
                 .map_or(1, |part| part.chars().count().max(1)),
+            hidden,
         })
     }
 }
@@ -109,6 +135,16 @@ impl fmt::Display for SettingsError {
 }
 
 impl std::error::Error for SettingsError {}
+
+/// The complaint without what it quotes of the file.
+fn without_values(message: &str) -> String {
+    match (message.find('"'), message.rfind('"')) {
+        (Some(first), Some(last)) if first < last => {
+            format!("{}(hidden){}", &message[..first], &message[last + 1..])
+        }
+        _ => message.to_owned(),
+    }
+}
 
 /// Adds the nearest known name to serde's complaint about an unknown one ("unknown field `a`,
 /// expected one of `b`, `c`"); any other message stays as it is.

@@ -3,10 +3,10 @@
 
 mod error;
 mod interface;
+mod metrics;
 mod roles;
 
 use std::fs;
-use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +19,10 @@ pub use error::SettingsError;
 use crate::daemon::{EvidenceSettings, Roles};
 use crate::datapath::{DatapathSettings, InterfaceSettings};
 use crate::detect;
+use crate::export::WebSettings;
 use crate::respond::{CookieMode, RespondSettings, SignatureMode};
 use interface::InterfaceEntry;
+use metrics::MetricsDocument;
 
 /// The settings, checked; every path is absolute.
 #[derive(Clone, Debug)]
@@ -34,8 +36,8 @@ pub struct Settings {
     pub pin_dir: PathBuf,
     /// Where the host's name servers are configured: no policy may cut them by accident.
     pub resolv_conf: PathBuf,
-    /// Where metrics are served; `None` if that is switched off.
-    pub metrics: Option<SocketAddr>,
+    /// Where metrics and the page are served; `None` if that is switched off.
+    pub metrics: Option<WebSettings>,
     pub detect: detect::Config,
     pub respond: RespondSettings,
     pub evidence: EvidenceSettings,
@@ -62,9 +64,6 @@ const MOST_EVENTS: usize = 1_000_000;
 
 /// Where name servers are configured unless the settings say otherwise.
 pub const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// The address of the metrics unless the settings say otherwise.
-const DEFAULT_LISTEN: &str = "127.0.0.1:9477";
 
 /// The file as written, before its values are looked at.
 #[derive(Deserialize)]
@@ -93,13 +92,6 @@ struct Document {
     events: Option<Spanned<EventSettings>>,
     #[serde(default)]
     roles: roles::RolesDocument,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct MetricsDocument {
-    /// An address and port, or `"off"`.
-    listen: Option<Spanned<String>>,
 }
 
 fn default_policy() -> PathBuf {
@@ -156,7 +148,7 @@ impl Settings {
             socket: folder.join(document.socket),
             pin_dir: folder.join(document.pin_dir),
             resolv_conf: folder.join(document.resolv_conf),
-            metrics: check_listen(document.metrics.listen, at)?,
+            metrics: metrics::check(document.metrics, folder, at)?,
             detect: document.detect,
             respond: document.respond,
             evidence: document.evidence,
@@ -176,40 +168,6 @@ impl Settings {
             kernel_sources: self.detect.kernel_sources,
         }
     }
-}
-
-fn check_listen(
-    listen: Option<Spanned<String>>,
-    at: impl Fn(Range<usize>, String) -> SettingsError,
-) -> Result<Option<SocketAddr>, SettingsError> {
-    let (text, span) = match listen {
-        Some(listen) => {
-            let span = listen.span();
-            (listen.into_inner(), span)
-        }
-        None => (DEFAULT_LISTEN.to_owned(), 0..0),
-    };
-    if text == "off" {
-        return Ok(None);
-    }
-    let address: SocketAddr = text.parse().map_err(|_| {
-        at(
-            span.clone(),
-            format!(
-                "`{text}` is no address and port: write e.g. \"{DEFAULT_LISTEN}\", \"[::1]:9477\" or \"off\""
-            ),
-        )
-    })?;
-    if !address.ip().is_loopback() {
-        return Err(at(
-            span,
-            format!(
-                "metrics would be served to the network at {address} without a lock: only loopback \
-                 addresses are taken (127.0.0.1, [::1]); put a TLS proxy or an agent in front"
-            ),
-        ));
-    }
-    Ok(Some(address))
 }
 
 #[cfg(test)]
@@ -235,7 +193,9 @@ mod tests {
         assert_eq!(settings.state_dir, Path::new("/var/lib/palisade"));
         assert_eq!(settings.socket, Path::new("/run/palisade/control.sock"));
         assert_eq!(settings.pin_dir, Path::new("/sys/fs/bpf/palisade"));
-        assert_eq!(settings.metrics, DEFAULT_LISTEN.parse().ok());
+        let metrics = settings.metrics.expect("served");
+        assert_eq!(Ok(metrics.listen), metrics::DEFAULT_LISTEN.parse());
+        assert!(metrics.page && !metrics.knows_everybody());
         assert_eq!(settings.respond, RespondSettings::default());
     }
 
@@ -270,7 +230,8 @@ mod tests {
         assert_eq!(settings.interfaces[1].mode, AttachMode::Generic);
         assert_eq!(settings.policy, Path::new("/srv/policy.toml"));
         assert_eq!(settings.state_dir, Path::new("/etc/palisade/state"));
-        assert_eq!(settings.metrics, "[::1]:9000".parse().ok());
+        let metrics = settings.metrics.expect("served");
+        assert_eq!(Ok(metrics.listen), "[::1]:9000".parse());
         assert_eq!(settings.respond.mode, RespondMode::Ban);
         assert_eq!(
             settings.respond.ban_for,
@@ -306,19 +267,6 @@ mod tests {
         let message = refusal("interfaces = [{ name = \"eth0\", mode = \"natve\" }]\n");
         assert!(message.contains(":1:"), "{message}");
         assert!(message.contains("did you mean `native`?"), "{message}");
-    }
-
-    #[test]
-    fn metrics_are_not_served_beyond_loopback() {
-        for listen in ["0.0.0.0:9477", "203.0.113.1:9477", "[::]:9477"] {
-            let message = refusal(&format!(
-                "interfaces = [\"eth0\"]\n[metrics]\nlisten = \"{listen}\"\n"
-            ));
-            assert!(message.contains(":3:10:"), "{message}");
-            assert!(message.contains("loopback"), "{message}");
-        }
-        let off = parse("interfaces = [\"eth0\"]\n[metrics]\nlisten = \"off\"\n").expect("taken");
-        assert_eq!(off.metrics, None);
     }
 
     #[test]

@@ -48,6 +48,7 @@ const TOOLS: &[Tool] = &[
     tool("ssh", "openssh-client", ATTACKED),
     tool("promtool", "prometheus", TEST),
     tool("prometheus-alertmanager", "prometheus-alertmanager", TEST),
+    tool("prometheus", "prometheus", TEST),
     tool("trafgen", "netsniff-ng", MEASURED),
     tool("xdp-filter", "xdp-tools", MEASURED),
     tool("nft", "nftables", BENCH),

@@ -1,10 +1,18 @@
-//! `/metrics` and `/healthz` over loopback.
+//! The listener: `/metrics` for Prometheus and `/healthz`, over loopback, or to the network behind TLS and credentials.
+
+mod gate;
+mod hosts;
+mod listener;
+mod passwords;
+mod seats;
+mod settings;
+mod tls;
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +24,9 @@ use tracing::{error, info};
 
 use super::{Reading, render};
 use crate::daemon::Pulse;
+use gate::Gate;
+pub use settings::{ClientAuth, PasswordHash, TlsSettings, TlsVersion, WebSettings};
+use tls::Certificates;
 
 /// How long to wait before the listener is tried again.
 const RETRY: Duration = Duration::from_secs(10);
@@ -34,23 +45,24 @@ struct Shared<R> {
     pulse: Arc<Pulse>,
 }
 
-/// Serves for ever. A listener that cannot be bound is an error in the log and tried again: the
+/// Serves for ever. A listener that cannot be bound, or whose certificate makes no sense, is an error in the log and tried again: the
 /// fence must not fall for want of a port.
-pub async fn serve(address: SocketAddr, readable: impl Readable, pulse: Arc<Pulse>) {
-    let router = router(readable, pulse);
+pub async fn serve(settings: WebSettings, readable: impl Readable, pulse: Arc<Pulse>) {
+    let address = settings.listen;
+    let routes = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(healthz))
+        .with_state(Shared { readable, pulse });
     loop {
-        match TcpListener::bind(address).await {
-            Ok(listener) => {
-                info!(%address, "metrics are served");
-                match axum::serve(listener, router.clone()).await {
-                    Ok(()) => return,
-                    Err(error) => error!(%address, "metrics are no longer served: {error}"),
-                }
+        match open(&settings, routes.clone()).await {
+            Ok((listener, router, certificates)) => {
+                info!(%address, tls = certificates.is_some(), "metrics are served");
+                listener::serve(listener, router, certificates).await;
             }
             Err(error) => error!(
                 %address,
-                "metrics cannot be served: {error}; set another `listen` in [metrics], or it is \
-                 tried again in {} s",
+                "metrics cannot be served: {error:#}; mend it, or set another `listen` in [metrics]; it is tried \
+                 again in {} s",
                 RETRY.as_secs()
             ),
         }
@@ -58,11 +70,14 @@ pub async fn serve(address: SocketAddr, readable: impl Readable, pulse: Arc<Puls
     }
 }
 
-fn router<R: Readable>(readable: R, pulse: Arc<Pulse>) -> Router {
-    Router::new()
-        .route("/metrics", get(metrics::<R>))
-        .route("/healthz", get(healthz::<R>))
-        .with_state(Shared { readable, pulse })
+async fn open(
+    settings: &WebSettings,
+    routes: Router,
+) -> anyhow::Result<(TcpListener, Router, Option<Certificates>)> {
+    let certificates = settings.tls.clone().map(Certificates::load).transpose()?;
+    let gate = Gate::new(settings).context("passwords cannot be checked")?;
+    let listener = TcpListener::bind(settings.listen).await?;
+    Ok((listener, gate::before(gate, routes), certificates))
 }
 
 async fn metrics<R: Readable>(State(shared): State<Shared<R>>) -> Response {
