@@ -19,6 +19,7 @@ pub mod process;
 pub mod reaction;
 pub mod relay;
 pub mod servers;
+pub mod ssh;
 pub mod storm;
 pub mod tools;
 pub mod topology;

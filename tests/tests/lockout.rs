@@ -2,19 +2,17 @@
 //! servers, is refused with the rule that would do it.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::Result;
 use palisade_tests::clients::{Connect, connect};
 use palisade_tests::daemon::palisade;
-use palisade_tests::process::{Background, finish, succeed, wait_until};
+use palisade_tests::process::{finish, wait_until};
+use palisade_tests::ssh::{Session, Ssh};
 use palisade_tests::topology::{CLIENT, INSIDE, OTHER};
 use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
 use serde_json::Value;
-use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_millis(300);
@@ -39,125 +37,6 @@ action = "accept"
 protocol = "tcp"
 port = 22
 "#;
-
-/// A real ssh server inside, and the keys to it.
-struct Ssh {
-    folder: TempDir,
-    _server: Background,
-}
-
-impl Ssh {
-    fn start(world: &Topology) -> Result<Self> {
-        let folder = tempfile::Builder::new().prefix("palisade-ssh-").tempdir()?;
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        for key in ["host", "user"] {
-            succeed(Command::new("ssh-keygen").args([
-                "-q",
-                "-t",
-                "ed25519",
-                "-N",
-                "",
-                "-f",
-                &path(key),
-            ]))?;
-        }
-        let config = format!(
-            "Port 22\nHostKey {}\nAuthorizedKeysFile {}\nStrictModes no\nUsePAM no\nPidFile none\n\
-             PermitRootLogin yes\nPasswordAuthentication no\nPrintMotd no\nUseDNS no\n",
-            path("host"),
-            path("user.pub")
-        );
-        fs::write(path("config"), config)?;
-        // Where the server's unprivileged part lives; Debian's service makes it.
-        fs::create_dir_all("/run/sshd")?;
-        let mut command = world.inside.command("/usr/sbin/sshd");
-        command
-            .args(["-D", "-e", "-f", &path("config")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(path("log"))?);
-        let server = Background::spawn(&mut command)?;
-        for to in INSIDE {
-            wait_until("sshd listens", PATIENCE, || {
-                let to = SocketAddr::new(to, 22);
-                Ok(connect(&world.outside, to, SILENCE)? == Connect::Accepted)
-            })?;
-        }
-        Ok(Self {
-            folder,
-            _server: server,
-        })
-    }
-
-    /// The client's command line up to the remote command.
-    fn client(&self, world: &Topology, from: IpAddr, to: IpAddr) -> Command {
-        let mut command = world.outside.command("ssh");
-        command
-            .arg("-i")
-            .arg(self.folder.path().join("user"))
-            .args(["-F", "none", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR"])
-            .args([
-                "-o",
-                "StrictHostKeyChecking=no",
-                "-o",
-                "UserKnownHostsFile=/dev/null",
-            ])
-            .args(["-o", "ConnectTimeout=2", "-b", &from.to_string()])
-            .arg(format!("root@{to}"));
-        command
-    }
-}
-
-/// A session that answers what it is told.
-struct Session {
-    client: Child,
-    input: ChildStdin,
-    output: BufReader<ChildStdout>,
-}
-
-impl Session {
-    fn open(ssh: &Ssh, world: &Topology, from: IpAddr, to: IpAddr) -> Result<Self> {
-        let mut client = ssh
-            .client(world, from, to)
-            .arg("echo ready; cat")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let input = client.stdin.take().context("piped")?;
-        let output = BufReader::new(client.stdout.take().context("piped")?);
-        let mut session = Self {
-            client,
-            input,
-            output,
-        };
-        let said = session.line()?;
-        if said != "ready" {
-            let log = fs::read_to_string(ssh.folder.path().join("log")).unwrap_or_default();
-            bail!("no session from {from} to {to}: {said:?}; the server says: {log}");
-        }
-        Ok(session)
-    }
-
-    fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.output.read_line(&mut line)?;
-        Ok(line.trim().to_owned())
-    }
-
-    /// Whether it still lives.
-    fn answers(&mut self, word: &str) -> Result<bool> {
-        writeln!(self.input, "{word}")?;
-        Ok(self.line()? == word)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // Already gone is as good.
-        let _ = self.client.kill();
-        let _ = self.client.wait();
-    }
-}
 
 fn policy(daemon: &Daemon) -> Result<Value> {
     Ok(daemon.palisade(&["status"])?["policy"].clone())

@@ -3,18 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Context;
-use firewall_common::layout::INTERFACES;
-
 use super::client::{Client, NoDaemon, read};
 use super::session::own_session;
-use super::{EXIT_FAILED, Global, output};
+use super::{EXIT_FAILED, Global, lifelines, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
-use crate::datapath::clock;
-use crate::guard::{self, Lifelines, Threat};
-use crate::policy::{Environment, Policy};
+use crate::policy::Policy;
 use crate::respond::BanDuration;
-use crate::settings::RESOLV_CONF;
+use anyhow::Context;
 
 /// Arguments of `palisade apply`.
 #[derive(Debug, clap::Args)]
@@ -123,7 +118,8 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
 /// A dry run needs no daemon.
 fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
     let (policy, findings) = Policy::load(file)?;
-    let (threats, notes) = on_this_host(&policy).with_context(|| file.display().to_string())?;
+    let examined = lifelines::examine(&policy, None).with_context(|| file.display().to_string())?;
+    let (threats, notes) = (examined.cuts, examined.notes);
     for finding in &findings {
         eprintln!("{finding}");
     }
@@ -150,25 +146,6 @@ fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
         ))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// What a policy would cut if it stood on all interfaces of this host.
-fn on_this_host(policy: &Policy) -> anyhow::Result<(Vec<Threat>, Vec<String>)> {
-    let mut interfaces = Lifelines::interfaces();
-    interfaces.truncate(INTERFACES as usize);
-    let lifelines = Lifelines::of_this_host(
-        &interfaces,
-        Path::new(RESOLV_CONF),
-        own_session().and_then(|session| session.parse().ok()),
-    );
-    let compiled = policy.compile(&Environment {
-        interfaces,
-        clock_offset: clock::offset(),
-        now: Some(jiff::Timestamp::now()),
-        ..Environment::default()
-    })?;
-    let (threats, _) = guard::examine(policy, compiled, &lifelines, clock::monotonic());
-    Ok((threats, lifelines.unknown))
 }
 
 fn code(refused: bool) -> ExitCode {

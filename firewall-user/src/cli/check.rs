@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::lifelines::{self, Examined};
 use super::{EXIT_FAILED, Global};
 use crate::policy::{Environment, Finding, Policy, PolicyErrors, render};
 use crate::settings::Settings;
@@ -20,6 +21,9 @@ pub struct Args {
     /// policy, if there is one
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Also say what the policy would cut of what this host lives by now: ssh sessions, gateways, name servers
+    #[arg(long)]
+    pub host: bool,
 }
 
 /// Runs the verb.
@@ -40,8 +44,20 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         compiled(&name, &text, policy, findings)
     });
     let file = arguments.file.display().to_string();
+    let examined = match &outcome {
+        Ok((policy, _)) if arguments.host => Some(lifelines::examine(policy, interfaces)?),
+        _ => None,
+    };
     if global.json {
-        println!("{}", report(&file, &outcome));
+        let mut document = report(&file, &outcome);
+        if let Some(examined) = &examined {
+            document["host"] = json!({
+                "cuts": examined.cuts,
+                "cuts_if_enforced": examined.if_enforced,
+                "notes": examined.notes,
+            });
+        }
+        println!("{document}");
     } else {
         match &outcome {
             Ok((policy, warnings)) => {
@@ -60,10 +76,27 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
             }
         }
     }
+    if let Some(examined) = &examined {
+        tell(examined);
+    }
+    let cut = examined.is_some_and(|examined| !examined.cuts.is_empty());
     Ok(match outcome {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(EXIT_FAILED),
+        Ok(_) if !cut => ExitCode::SUCCESS,
+        _ => ExitCode::from(EXIT_FAILED),
     })
+}
+
+/// What the policy would cut here.
+fn tell(examined: &Examined) {
+    for note in &examined.notes {
+        eprintln!("note: {note}");
+    }
+    for threat in &examined.if_enforced {
+        eprintln!("warning: if it did not only observe, {threat}");
+    }
+    for threat in &examined.cuts {
+        eprintln!("error: on this host {threat}");
+    }
 }
 
 /// A policy is valid when it can be compiled too.

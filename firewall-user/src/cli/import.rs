@@ -1,6 +1,6 @@
 //! `palisade import`.
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::{EXIT_FAILED, Global, output};
+use super::{EXIT_FAILED, Global, new_file, output};
 use crate::import::classbench::{self, Actions, Imported};
 use crate::policy::{MAX_SET_FILE_BYTES, render};
 
@@ -67,8 +67,7 @@ fn classbench(global: &Global, arguments: &Classbench) -> anyhow::Result<ExitCod
     };
     let imported = classbench::import(&filters, &name, arguments.action);
     if let Some(path) = &arguments.output {
-        write(path, &imported.text, arguments.force)
-            .with_context(|| format!("{} cannot be written", path.display()))?;
+        new_file::write(path, &imported.text, arguments.force)?;
     } else if !global.json {
         io::stdout().lock().write_all(imported.text.as_bytes())?;
     }
@@ -129,24 +128,6 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
-/// Writes a new file. A policy that somebody wrote is not overwritten by mistake.
-fn write(path: &Path, text: &str, force: bool) -> anyhow::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true);
-    if force {
-        options.create(true).truncate(true);
-    } else {
-        options.create_new(true);
-    }
-    let mut file = match options.open(path) {
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            bail!("it exists; replace it with --force")
-        }
-        opened => opened?,
-    };
-    Ok(file.write_all(text.as_bytes())?)
-}
-
 /// The beginning of the rules' names: the file's name up to the first "_", as far as a name may hold it.
 fn name_of(path: &Path) -> String {
     let stem = path.file_stem().unwrap_or_default().to_string_lossy();
@@ -181,16 +162,5 @@ mod tests {
         ] {
             assert_eq!(name_of(Path::new(file)), name, "{file}");
         }
-    }
-
-    #[test]
-    fn an_existing_policy_is_replaced_only_when_that_is_asked_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("policy.toml");
-        write(&path, "one", false).unwrap();
-        assert!(write(&path, "two", false).is_err());
-        assert_eq!(fs::read_to_string(&path).unwrap(), "one");
-        write(&path, "3", true).unwrap();
-        assert_eq!(fs::read_to_string(&path).unwrap(), "3");
     }
 }

@@ -17,7 +17,10 @@ mod endpoint;
 mod explain;
 mod import;
 mod incidents;
+mod init;
+mod lifelines;
 mod man;
+mod new_file;
 pub mod output;
 mod policy_file;
 mod replay;
@@ -68,6 +71,8 @@ pub struct Global {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Propose a first policy for this host, from what it serves and whom it talks to
+    Init(init::Args),
     /// Read, validate and lint a policy
     Check(check::Args),
     /// Run in the foreground (systemd starts this)
@@ -136,6 +141,7 @@ pub fn main() -> ExitCode {
         die_of_closed_pipes();
     }
     let result = match command {
+        Command::Init(arguments) => init::run(&global, arguments),
         Command::Check(arguments) => check::run(&global, arguments),
         Command::Daemon(arguments) => daemon::run(&global, arguments),
         Command::Status(arguments) => status::run(&global, arguments),

@@ -65,13 +65,13 @@ struct EthtoolValue {
 }
 
 /// A socket to ask about one interface.
-pub(super) struct Query {
+pub(crate) struct Query {
     socket: OwnedFd,
     name: [libc::c_char; libc::IFNAMSIZ],
 }
 
 impl Query {
-    pub(super) fn new(name: &str) -> anyhow::Result<Self> {
+    pub(crate) fn new(name: &str) -> anyhow::Result<Self> {
         if name.is_empty() || name.len() >= libc::IFNAMSIZ {
             bail!(
                 "interface name \"{name}\" must have 1 to {} bytes",
@@ -107,21 +107,29 @@ impl Query {
         }
     }
 
-    fn index(&self) -> io::Result<u32> {
+    pub(crate) fn index(&self) -> io::Result<u32> {
         let mut request = self.request();
         self.call(libc::SIOCGIFINDEX, &mut request)?;
         // SAFETY: the kernel filled this field.
         Ok(unsafe { request.ifr_ifru.ifru_ifindex } as u32)
     }
 
-    fn hardware_type(&self) -> io::Result<u16> {
+    pub(crate) fn hardware_type(&self) -> io::Result<u16> {
         let mut request = self.request();
         self.call(libc::SIOCGIFHWADDR, &mut request)?;
         // SAFETY: the kernel filled this field.
         Ok(unsafe { request.ifr_ifru.ifru_hwaddr.sa_family })
     }
 
-    fn flags(&self) -> io::Result<u32> {
+    /// In bytes, without the Ethernet header.
+    pub(crate) fn mtu(&self) -> io::Result<u32> {
+        let mut request = self.request();
+        self.call(libc::SIOCGIFMTU, &mut request)?;
+        // SAFETY: the kernel filled this field.
+        Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
+    }
+
+    pub(crate) fn flags(&self) -> io::Result<u32> {
         self.ethtool(ETHTOOL_GFLAGS, 0)
     }
 
@@ -131,7 +139,7 @@ impl Query {
 
     /// Asks ethtool's interface with a structure that begins with the command; the answer is written
     /// over it, and must fit.
-    pub(super) fn ethtool_words(&self, words: &mut [u64]) -> io::Result<()> {
+    pub(crate) fn ethtool_words(&self, words: &mut [u64]) -> io::Result<()> {
         const SIOCETHTOOL: libc::Ioctl = 0x8946;
         let mut request = self.request();
         request.ifr_ifru.ifru_data = words.as_mut_ptr().cast();

@@ -37,6 +37,7 @@ use crate::policy::Compiled;
 pub use bans::BanTable;
 pub use cookies::{Ports, unsupported as cookies_unsupported};
 pub use fence::Datapath;
+pub(crate) use interface::Query;
 pub use signatures::SignatureSlots;
 pub use standing::Standing;
 pub use test_run::{Cannot, TestRun};

@@ -23,28 +23,21 @@ impl Lifelines {
     /// The lifelines that pass one of the `protected` interfaces. `own` is the ssh session of
     /// whoever asks.
     pub fn of_this_host(protected: &[String], resolv_conf: &Path, own: Option<Session>) -> Self {
-        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        let mut routes = routes::parse_v4(&read("/proc/net/route"));
-        routes.extend(routes::parse_v6(&read("/proc/net/ipv6_route")));
-        let vlans = vlans(&read("/proc/net/vlan/config"));
-        let place = |interface: &str| place(protected, &vlans, interface);
-        let towards = |address: IpAddr| {
-            let route = routes::towards(&routes, address)?;
-            Some((route, place(&route.interface)?))
-        };
+        let ways = Ways::of_this_host(protected);
         let (sessions, unknown) = sockets::sessions(own);
         Self {
             sessions: sessions
                 .into_iter()
-                .filter_map(|session| Some((session, towards(session.peer.ip())?.1)))
+                .filter_map(|session| Some((session, ways.towards(session.peer.ip())?)))
                 .collect(),
-            gateways: routes::gateways(&routes)
-                .filter_map(|(gateway, interface)| Some((gateway, place(interface)?)))
+            gateways: routes::gateways(&ways.routes)
+                .filter_map(|(gateway, interface)| Some((gateway, ways.place(interface)?)))
                 .collect(),
             resolvers: resolvers::configured(resolv_conf)
                 .into_iter()
                 .filter_map(|server| {
-                    let (route, place) = towards(server)?;
+                    let route = routes::towards(&ways.routes, server)?;
+                    let place = ways.place(&route.interface)?;
                     let from = source_for(server)?;
                     is_ours(route).then_some(Resolver {
                         server,
@@ -59,14 +52,41 @@ impl Lifelines {
 
     /// The interfaces by which this host reaches others, where no settings name any.
     pub fn interfaces() -> Vec<String> {
-        let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
-        let mut routes = routes::parse_v4(&read("/proc/net/route"));
-        routes.extend(routes::parse_v6(&read("/proc/net/ipv6_route")));
+        let routes = routes::of_this_host();
         let mut names: Vec<String> = routes.into_iter().map(|route| route.interface).collect();
         names.retain(|name| name != "lo");
         names.sort_unstable();
         names.dedup();
         names
+    }
+}
+
+/// By which of the protected interfaces others are reached.
+#[derive(Debug)]
+pub struct Ways {
+    protected: Vec<String>,
+    vlans: Vec<Vlan>,
+    routes: Vec<Route>,
+}
+
+impl Ways {
+    pub fn of_this_host(protected: &[String]) -> Self {
+        let vlans_file = fs::read_to_string("/proc/net/vlan/config").unwrap_or_default();
+        Self {
+            protected: protected.to_vec(),
+            vlans: vlans(&vlans_file),
+            routes: routes::of_this_host(),
+        }
+    }
+
+    /// Where packets of an interface pass the fence, if they do.
+    pub fn place(&self, interface: &str) -> Option<Place> {
+        place(&self.protected, &self.vlans, interface)
+    }
+
+    /// Where packets to an address pass the fence, if they do.
+    pub fn towards(&self, address: IpAddr) -> Option<Place> {
+        self.place(&routes::towards(&self.routes, address)?.interface)
     }
 }
 

@@ -6,8 +6,8 @@
 
 mod frames;
 mod host;
-mod resolvers;
-mod routes;
+pub(crate) mod resolvers;
+pub(crate) mod routes;
 mod sockets;
 #[cfg(test)]
 mod tests;
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::engine::HostEngine;
 use crate::policy::{Compiled, Policy};
 
-pub use host::Place;
+pub use host::{Place, Ways};
 pub use sockets::{Session, SessionError};
 
 /// What this host lives by, as far as it passes the fence.

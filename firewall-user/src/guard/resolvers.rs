@@ -7,7 +7,7 @@ use std::path::Path;
 const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 /// The name servers of a resolv.conf; those behind systemd-resolved's own address, too.
-pub(super) fn configured(file: &Path) -> Vec<IpAddr> {
+pub(crate) fn configured(file: &Path) -> Vec<IpAddr> {
     let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let mut servers = parse(&read(file));
     if servers.iter().any(IpAddr::is_loopback) {

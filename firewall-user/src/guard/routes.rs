@@ -1,17 +1,18 @@
 //! The host's routes, as far as it takes to know by which interface an address is reached and who
 //! the default gateways are.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 /// A route of the main table.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Route {
-    pub(super) to: IpNet,
+pub(crate) struct Route {
+    pub(crate) to: IpNet,
     /// `None` when the network is on the link.
-    pub(super) gateway: Option<IpAddr>,
-    pub(super) interface: String,
+    pub(crate) gateway: Option<IpAddr>,
+    pub(crate) interface: String,
     metric: u32,
 }
 
@@ -20,8 +21,16 @@ const UP: u32 = 1;
 /// Packets are refused (`RTF_REJECT`).
 const REJECT: u32 = 0x200;
 
+/// The routes of both families, of the network namespace that this process is in.
+pub(crate) fn of_this_host() -> Vec<Route> {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let mut routes = parse_v4(&read("/proc/net/route"));
+    routes.extend(parse_v6(&read("/proc/net/ipv6_route")));
+    routes
+}
+
 /// Reads `/proc/net/route`: hexadecimal words in the order in which the host keeps them.
-pub(super) fn parse_v4(table: &str) -> Vec<Route> {
+fn parse_v4(table: &str) -> Vec<Route> {
     let route = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let word = |index: usize| u32::from_str_radix(fields.get(index)?, 16).ok();
@@ -43,7 +52,7 @@ pub(super) fn parse_v4(table: &str) -> Vec<Route> {
 }
 
 /// Reads `/proc/net/ipv6_route`.
-pub(super) fn parse_v6(table: &str) -> Vec<Route> {
+fn parse_v6(table: &str) -> Vec<Route> {
     let route = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();
         let address = |index: usize| {
@@ -75,7 +84,7 @@ pub(super) fn towards(routes: &[Route], address: IpAddr) -> Option<&Route> {
 }
 
 /// The default gateways with their interfaces.
-pub(super) fn gateways(routes: &[Route]) -> impl Iterator<Item = (IpAddr, &str)> {
+pub(crate) fn gateways(routes: &[Route]) -> impl Iterator<Item = (IpAddr, &str)> {
     routes
         .iter()
         .filter(|route| route.to.prefix_len() == 0)

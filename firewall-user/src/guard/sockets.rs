@@ -131,19 +131,9 @@ fn sockets_of_servers() -> (HashSet<u64>, bool) {
         if !SERVERS.iter().any(|server| comm.starts_with(server)) {
             continue;
         }
-        let Ok(descriptors) = fs::read_dir(process.path().join("fd")) else {
-            hidden = true;
-            continue;
-        };
-        for descriptor in descriptors.flatten() {
-            let Ok(target) = fs::read_link(descriptor.path()) else {
-                continue;
-            };
-            let inode = target.to_str().and_then(|target| {
-                let number = target.strip_prefix("socket:[")?.strip_suffix(']')?;
-                number.parse().ok()
-            });
-            sockets.extend::<Option<u64>>(inode);
+        match crate::host::sockets_of(&process.path()) {
+            Some(held) => sockets.extend(held),
+            None => hidden = true,
         }
     }
     (sockets, hidden)

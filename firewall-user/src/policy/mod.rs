@@ -22,6 +22,7 @@ pub use changes::{Changes, SetChange};
 pub use compile::{CompileError, Compiled, Constants, Counters, Environment};
 pub use finding::{Finding, PolicyErrors, Severity};
 pub use limit::Limit;
+pub(crate) use lint::is_admin_port;
 pub use model::*;
 pub use names::NAME_LENGTH;
 pub use read::{

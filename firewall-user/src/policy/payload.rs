@@ -106,6 +106,14 @@ impl Payload {
         })
     }
 
+    /// The shortest payload that shows the pattern.
+    pub fn example(&self) -> Vec<u8> {
+        let mut payload = vec![0; usize::from(self.pattern.offset)];
+        let bytes = self.pattern.value.to_be_bytes();
+        payload.extend(&bytes[..usize::from(self.pattern.length).min(PATTERN_BYTES)]);
+        payload
+    }
+
     /// Whether no payload shows both.
     pub fn contradicts(&self, other: &Self) -> bool {
         let (first, second) = if self.pattern.offset <= other.pattern.offset {

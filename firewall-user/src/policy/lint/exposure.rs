@@ -37,6 +37,13 @@ const PORTS: &[(u8, u16, &str)] = &[
     (TCP, 27017, "MongoDB"),
 ];
 
+/// Whether a port is one of administration or of a database.
+pub fn is_admin_port(protocol: u8, port: u16) -> bool {
+    PORTS
+        .iter()
+        .any(|(known, number, _)| (*known, *number) == (protocol, port))
+}
+
 impl Linter<'_> {
     pub(super) fn exposed(&mut self, usable: &[bool]) {
         for (rule, usable) in self.policy.rules.iter().zip(usable) {

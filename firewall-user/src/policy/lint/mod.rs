@@ -19,6 +19,8 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
+pub(crate) use exposure::is_admin_port;
+
 use self::coverage::Coverage;
 use self::reach::{Unreached, reach};
 use super::finding::{Findings, Severity};
