@@ -17,5 +17,6 @@ pub mod policy;
 pub mod propose;
 pub mod replay;
 pub mod respond;
+pub mod sandbox;
 pub mod settings;
 pub mod surface;

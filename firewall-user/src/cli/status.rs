@@ -7,6 +7,7 @@ use super::cookies;
 use super::output::{self, Table};
 use super::{EXIT_FAILED, Global};
 use crate::daemon::documents::{InterfaceStatus, Status};
+use crate::sandbox::Confinement;
 
 /// Arguments of `palisade status`.
 #[derive(Debug, clap::Args)]
@@ -96,6 +97,7 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         status.health.events_throttled,
     ))?;
     output::line(&cookies::summary(&status.syn_cookies))?;
+    output::line(&confinement(&status.confinement))?;
     for signature in &status.signatures {
         output::line(&format!(
             "temporary rule: {}, alert {}, since {}: drops {}; {} so far",
@@ -151,6 +153,27 @@ fn listed(names: &[String]) -> String {
         None | Some(0) => names.join(", "),
         Some(more) => format!("{} and {more} more", names[..SHOWN].join(", ")),
     }
+}
+
+fn confinement(confinement: &Confinement) -> String {
+    if !confinement.enabled {
+        return "daemon: not confined (`sandbox` under [hardening] is off)".to_owned();
+    }
+    let mut parts = vec![format!(
+        "capabilities {}",
+        confinement.capabilities.join(" ")
+    )];
+    if confinement.system_calls {
+        parts.push("system calls filtered".to_owned());
+    }
+    parts.push(format!(
+        "file system restricted: {}",
+        confinement.file_system
+    ));
+    for missing in &confinement.missing {
+        parts.push(format!("MISSING: {missing}"));
+    }
+    format!("daemon: confined: {}", parts.join("; "))
 }
 
 fn interface_line(interface: &InterfaceStatus) -> String {

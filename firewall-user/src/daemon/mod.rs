@@ -5,6 +5,7 @@ pub mod documents;
 
 mod alerts;
 mod chronicle;
+mod confine;
 mod control;
 mod cookies;
 mod events;
@@ -49,6 +50,8 @@ pub use watch::{protocol as watch_protocol, reason as watch_reason};
 
 use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
 use crate::export;
+use crate::guard::lookout;
+use crate::sandbox::Confinement;
 use crate::settings::Settings;
 use control::Control;
 pub use control::{Members, REASON, Roles};
@@ -63,27 +66,35 @@ pub fn run(config: &Path, format: LogFormat) -> anyhow::Result<()> {
     let settings = Arc::new(Settings::load(config)?);
     logs::start(format)?;
     privilege::check()?;
+    if settings.hardening.sandbox {
+        lookout::start(&settings.resolv_conf)?;
+    }
     let _locks = lock::Locks::take(&settings.state_dir, &settings.pin_dir)?;
+    let offered = Offer::read(&Origin::Own(settings.policy.clone()));
+    // While this is the only thread: the runtime's inherit it.
+    let (confinement, _sandbox) = confine::confine(&settings, &offered)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let result = runtime.block_on(guard(settings));
+    let result = runtime.block_on(guard(settings, offered, confinement));
     // Whatever still runs on other threads must not keep the process.
     runtime.shutdown_background();
     result
 }
 
-/// Reads the policy, puts the fence up, and runs until a signal.
-async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
+/// Puts the fence up, and runs until a signal.
+async fn guard(
+    settings: Arc<Settings>,
+    offered: Result<Offer, String>,
+    confinement: Confinement,
+) -> anyhow::Result<()> {
     // Taken before anything is announced, so that an early SIGHUP cannot kill.
     let mut hangup = signal(SignalKind::hangup())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
-    let origin = Origin::Own(settings.policy.clone());
-    let offered = tokio::task::spawn_blocking(move || Offer::read(&origin)).await?;
     let audit = Arc::new(AuditLog::open(&settings.state_dir)?);
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
@@ -93,7 +104,7 @@ async fn guard(settings: Arc<Settings>) -> anyhow::Result<()> {
     let ring = EventRing::new(settings.events.keep);
     let filling = ring.clone();
     let (fence, warden, thread) = Fence::start(move || {
-        let keeper = Keeper::start(building, offered, beating, filling)?;
+        let keeper = Keeper::start(building, confinement, offered, beating, filling)?;
         let warden = keeper.warden().clone();
         Ok((keeper, warden))
     })

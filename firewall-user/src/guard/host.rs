@@ -10,7 +10,7 @@ use firewall_common::packet::NO_VLAN;
 
 use super::routes::{self, Route};
 use super::sockets::{self, Session};
-use super::{Lifelines, Resolver, resolvers};
+use super::{Lifelines, Resolver, lookout};
 
 /// Where packets pass the fence: the slot of an interface, and the tag that they carry there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Lifelines {
             gateways: routes::gateways(&ways.routes)
                 .filter_map(|(gateway, interface)| Some((gateway, ways.place(interface)?)))
                 .collect(),
-            resolvers: resolvers::configured(resolv_conf)
+            resolvers: lookout::resolvers(resolv_conf)
                 .into_iter()
                 .filter_map(|server| {
                     let route = routes::towards(&ways.routes, server)?;
@@ -163,6 +163,11 @@ fn files_are_of_another_network() -> bool {
         }
         false
     })
+}
+
+/// Finds it out while other processes may still be looked at.
+pub(super) fn remember_network() {
+    files_are_of_another_network();
 }
 
 fn parent_of(pid: &str) -> Option<String> {

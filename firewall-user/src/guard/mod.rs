@@ -6,6 +6,7 @@
 
 mod frames;
 mod host;
+pub mod lookout;
 pub(crate) mod resolvers;
 pub(crate) mod routes;
 mod sockets;

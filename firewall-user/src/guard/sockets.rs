@@ -5,6 +5,8 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use super::lookout::{self, Servers};
+
 /// A connection to an ssh server of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Session {
@@ -69,8 +71,8 @@ pub(super) fn sessions(own: Option<Session>) -> (Vec<Session>, Option<String>) {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     let mut table = parse(&read("/proc/net/tcp"));
     table.extend(parse(&read("/proc/net/tcp6")));
-    let (owned, hidden) = sockets_of_servers();
-    let (ports, unknown) = ports(&table, &owned, hidden);
+    let Servers { sockets, hidden } = lookout::servers();
+    let (ports, unknown) = ports(&table, &sockets, hidden);
     (among(&table, &ports, own), unknown)
 }
 
@@ -123,7 +125,7 @@ fn of_state(table: &[Entry], state: u8) -> impl Iterator<Item = &Entry> {
 }
 
 /// The inodes of the sockets that ssh servers hold, and whether some may not be looked at.
-fn sockets_of_servers() -> (HashSet<u64>, bool) {
+pub(super) fn sockets_of_servers() -> Servers {
     let mut sockets = HashSet::new();
     let mut hidden = false;
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -136,7 +138,7 @@ fn sockets_of_servers() -> (HashSet<u64>, bool) {
             None => hidden = true,
         }
     }
-    (sockets, hidden)
+    Servers { sockets, hidden }
 }
 
 fn parse(table: &str) -> Vec<Entry> {

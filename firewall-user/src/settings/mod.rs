@@ -21,6 +21,7 @@ use crate::datapath::{DatapathSettings, InterfaceSettings};
 use crate::detect;
 use crate::export::WebSettings;
 use crate::respond::{CookieMode, RespondSettings, SignatureMode};
+use crate::sandbox::Hardening;
 use interface::InterfaceEntry;
 use metrics::MetricsDocument;
 
@@ -43,6 +44,7 @@ pub struct Settings {
     pub evidence: EvidenceSettings,
     pub events: EventSettings,
     pub roles: Arc<Roles>,
+    pub hardening: Hardening,
 }
 
 /// `[events]`: the sampled packets that the daemon keeps.
@@ -92,6 +94,8 @@ struct Document {
     events: Option<Spanned<EventSettings>>,
     #[serde(default)]
     roles: roles::RolesDocument,
+    #[serde(default)]
+    hardening: Hardening,
 }
 
 fn default_policy() -> PathBuf {
@@ -130,6 +134,7 @@ impl Settings {
         // Absolute, so that what is shown to people can be found from anywhere.
         let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
         let folder = absolute.parent().unwrap_or(Path::new("/"));
+        let Hardening { sandbox, read } = document.hardening;
         let events = match document.events {
             Some(events) if events.get_ref().keep > MOST_EVENTS => {
                 return Err(at(
@@ -154,6 +159,10 @@ impl Settings {
             evidence: document.evidence,
             events,
             roles: Arc::new(roles::check(document.roles, at)?),
+            hardening: Hardening {
+                sandbox,
+                read: read.into_iter().map(|path| folder.join(path)).collect(),
+            },
         })
     }
 

@@ -12,13 +12,7 @@ use tokio::net::UnixListener;
 /// Binds the control socket: for its owner alone, or `shared` with all users, each of whom is asked for
 /// a role.
 pub fn bind(path: &Path, shared: bool) -> anyhow::Result<UnixListener> {
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(folder)
-            .with_context(|| format!("the folder {} cannot be created", folder.display()))?;
-    }
+    make_folder(path)?;
     claim(path)?;
     // Restricted before anybody can connect: the mode is set by the mask at creation.
     let mask = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
@@ -30,6 +24,18 @@ pub fn bind(path: &Path, shared: bool) -> anyhow::Result<UnixListener> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .with_context(|| format!("the mode of {} cannot be set", path.display()))?;
     Ok(listener)
+}
+
+/// Makes the folder of the socket, where it is missing.
+pub fn make_folder(path: &Path) -> anyhow::Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(folder)
+        .with_context(|| format!("the folder {} cannot be created", folder.display()))
 }
 
 /// Removes what a dead daemon left; refuses to take a living one's socket, or to delete a file.

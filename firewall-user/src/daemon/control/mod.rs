@@ -25,7 +25,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use tokio::sync::Mutex;
 
-pub use listener::{bind, claim};
+pub use listener::{bind, claim, make_folder};
 pub use peer::{Peer, REASON};
 pub use role::{Members, Roles};
 

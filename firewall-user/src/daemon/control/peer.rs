@@ -21,6 +21,7 @@ use super::super::failure::{Failure, Told};
 use super::Control;
 use super::role::{self, Role};
 use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
+use crate::guard::lookout;
 
 /// The header in which whoever asks says why, percent-encoded UTF-8.
 pub const REASON: &str = "x-palisade-reason";
@@ -180,15 +181,9 @@ fn author(peer: &Peer, role: Option<Role>) -> Author {
     Author {
         uid: peer.uid,
         pid: peer.pid,
-        program: peer.pid.and_then(program),
+        program: peer.pid.and_then(lookout::name_of),
         role: role.map(|role| role.name().to_owned()),
     }
-}
-
-/// The name of a process, if it still runs.
-fn program(pid: i32) -> Option<String> {
-    let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok()?;
-    Some(name.trim_end().to_owned())
 }
 
 /// The reason that a request gives, on one line.

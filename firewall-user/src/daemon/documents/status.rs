@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::SignatureDocument;
+use crate::sandbox::Confinement;
 use crate::guard::Threat;
 use crate::respond::CookieOrder;
 
@@ -32,6 +33,9 @@ pub struct Status {
     pub maps: Vec<MapDocument>,
     pub health: HealthDocument,
     pub syn_cookies: CookieReport,
+    /// What the daemon has taken from its own process.
+    #[serde(default)]
+    pub confinement: Confinement,
 }
 
 /// How SYN cookies stand.

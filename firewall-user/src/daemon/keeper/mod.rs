@@ -46,6 +46,7 @@ use crate::detect::{Detector, Glance, ServiceCounts};
 use crate::guard::Threat;
 use crate::policy::{Changes, Policy};
 use crate::respond::{BanFile, Regulars, SignatureMode};
+use crate::sandbox::Confinement;
 use crate::settings::Settings;
 use begin::Up;
 use counts::Chores;
@@ -56,6 +57,8 @@ use trial::Behind;
 #[derive(Debug)]
 pub struct Keeper {
     settings: Arc<Settings>,
+    /// What this process has given up.
+    confinement: Confinement,
     started: Timestamp,
     datapath: Datapath,
     policy: Policy,
@@ -110,6 +113,7 @@ impl Keeper {
     /// policy file as it was read.
     pub fn start(
         settings: Arc<Settings>,
+        confinement: Confinement,
         offered: Result<Offer, String>,
         pulse: Arc<Pulse>,
         events: EventRing,
@@ -160,6 +164,7 @@ impl Keeper {
             sockets: SocketWatch::start(),
             ranges,
             settings,
+            confinement,
             started: Timestamp::now(),
             datapath,
             policy: offer.policy,

@@ -99,6 +99,7 @@ impl Keeper {
                 sources_contended: health.sources_contended,
             },
             syn_cookies: self.cookies()?,
+            confinement: self.confinement.clone(),
         })
     }
 
