@@ -32,8 +32,12 @@ pub enum Missing {
     Bpf,
     /// One command, as in a kernel older than it.
     Command(u32),
+    /// A system call, as in a kernel that has it switched off.
+    Call(libc::c_long),
 }
 
+/// Landlock, as in a kernel that was started without it.
+pub const LANDLOCK: Missing = Missing::Call(libc::SYS_landlock_create_ruleset);
 /// BPF_MAP_CREATE: what asking for an unknown kind of map comes to.
 pub const MAPS: Missing = Missing::Command(0);
 /// BPF_PROG_LOAD: what a program with unknown features comes to.
@@ -77,9 +81,10 @@ fn filter(missing: Missing) -> Vec<libc::sock_filter> {
     let answer = |k| statement(libc::BPF_RET | libc::BPF_K, k, 0, 0);
     let fail = |error: i32| answer(libc::SECCOMP_RET_ERRNO | error as u32);
     match missing {
-        Missing::Bpf => vec![
+        Missing::Bpf => filter(Missing::Call(libc::SYS_bpf)),
+        Missing::Call(number) => vec![
             load(NUMBER),
-            unless_equal(libc::SYS_bpf as u32, 1),
+            unless_equal(number as u32, 1),
             fail(libc::ENOSYS),
             answer(libc::SECCOMP_RET_ALLOW),
         ],

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod document;
 pub mod evaluation;
 pub mod frames;
+pub mod inject;
 pub mod kernel;
 pub mod leftovers;
 pub mod monitoring;

@@ -41,6 +41,10 @@ fn files(settings: &Settings, offered: &Result<Offer, String>) -> Files {
     for file in sets.filter_map(|set| set.file.as_ref()) {
         files.add_beside(file);
     }
+    let tls = settings.metrics.iter().filter_map(|web| web.tls.as_ref());
+    for file in tls.flat_map(|tls| tls.files()) {
+        files.add_beside(file);
+    }
     // Replaced by renaming in /etc where nothing manages it: then it is read as it was at the start.
     files.add(&settings.resolv_conf, Folder::Read);
     if let Ok(target) = settings.resolv_conf.canonicalize()

@@ -98,6 +98,7 @@ async fn guard(
     let audit = Arc::new(AuditLog::open(&settings.state_dir)?);
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
+    let confined = confinement.enabled;
     let building = settings.clone();
     let pulse = Arc::new(Pulse::default());
     let beating = pulse.clone();
@@ -114,7 +115,7 @@ async fn guard(
 
     tokio::spawn(warden.clone().keep_saved());
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
-    let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone())));
+    let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone(), confined)));
     if let Some(web) = settings.metrics.clone() {
         tokio::spawn(export::serve(web, fence.clone(), pulse.clone()));
     }

@@ -8,6 +8,7 @@ use super::failure::Failure;
 use super::fence::Fence;
 use super::offer::{Offer, Origin};
 use crate::guard::Session;
+use crate::policy::UNREADABLE;
 
 /// How a policy is to be put in force.
 #[derive(Clone, Debug, Default)]
@@ -28,11 +29,13 @@ pub struct Orders {
 #[derive(Debug)]
 pub struct Reloader {
     fence: Fence,
+    /// The daemon may not read every file of the host.
+    confined: bool,
 }
 
 impl Reloader {
-    pub fn new(fence: Fence) -> Self {
-        Self { fence }
+    pub fn new(fence: Fence, confined: bool) -> Self {
+        Self { fence, confined }
     }
 
     /// Reads, checks and, unless it is a dry run, puts in force. On any error the policy in force stays.
@@ -47,6 +50,7 @@ impl Reloader {
                     .await?
             }
             Err(error) => {
+                let error = self.explained(error);
                 if !orders.dry_run {
                     tracing::error!("the policy in force stays: {error}");
                     let reason = error.clone();
@@ -58,6 +62,18 @@ impl Reloader {
                 Err(Failure::Refused(error))
             }
         }
+    }
+
+    /// What cannot be read may be readable to all but a daemon that is confined.
+    fn explained(&self, error: String) -> String {
+        if !self.confined || !error.contains(UNREADABLE) {
+            return error;
+        }
+        format!(
+            "{error}\nthe daemon is confined to folders that its settings and its own policy name: put the file \
+             there, or name its folder in `read` under [hardening] of the host settings and start the \
+             daemon anew"
+        )
     }
 
     /// Keeps the policy on trial.

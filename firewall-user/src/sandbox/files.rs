@@ -73,19 +73,27 @@ impl Files {
         self.0.push((path.as_ref().to_owned(), folder));
     }
 
-    /// A file that may be replaced: what lies beside it may be read too. Where it is a link, so is what lies
-    /// beside that which it names.
+    /// A file that may be replaced: what lies beside it may be read too. Where it is a link, so may what lies
+    /// beside that which it names. In a folder of everybody's it is the file alone, as it is now.
     pub fn add_beside(&mut self, file: &Path) {
-        let mut add = |file: &Path| {
-            if let Some(folder) = file.parent() {
-                self.add(folder, Folder::Read);
-            }
+        let mut add = |file: &Path| match file.parent() {
+            Some(folder) if !is_shared(folder) => self.add(folder, Folder::Read),
+            _ => self.add(file, Folder::Read),
         };
         add(file);
         if let Ok(target) = file.canonicalize() {
             add(&target);
         }
     }
+}
+
+/// Whether a folder holds what belongs to many: whoever keeps a file there gets no more than that file.
+fn is_shared(folder: &Path) -> bool {
+    const SHARED: [&str; 14] = [
+        "/", "/bin", "/boot", "/dev", "/etc", "/home", "/lib", "/proc", "/root", "/run", "/sys",
+        "/tmp", "/usr", "/var",
+    ];
+    SHARED.iter().any(|shared| folder == Path::new(shared))
 }
 
 impl Folder {

@@ -49,6 +49,7 @@ const TOOLS: &[Tool] = &[
     tool("promtool", "prometheus", TEST),
     tool("prometheus-alertmanager", "prometheus-alertmanager", TEST),
     tool("prometheus", "prometheus", TEST),
+    tool("systemd-analyze", "systemd", TEST),
     tool("trafgen", "netsniff-ng", MEASURED),
     tool("xdp-filter", "xdp-tools", MEASURED),
     tool("nft", "nftables", BENCH),

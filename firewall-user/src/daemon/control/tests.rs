@@ -24,7 +24,7 @@ fn control() -> Control {
     let fence = Fence::ended();
     Control {
         warden: Arc::new(warden),
-        reloader: Arc::new(Mutex::new(Reloader::new(fence.clone()))),
+        reloader: Arc::new(Mutex::new(Reloader::new(fence.clone(), false))),
         fence,
         events: EventRing::new(1),
         policy: PathBuf::from("/nonexistent/policy.toml"),

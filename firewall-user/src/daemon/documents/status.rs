@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::SignatureDocument;
-use crate::sandbox::Confinement;
 use crate::guard::Threat;
 use crate::respond::CookieOrder;
+use crate::sandbox::Confinement;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -279,11 +279,14 @@ impl<'t> Reader<'t> {
     }
 }
 
+/// What is said of a file that the system keeps from this process.
+pub const UNREADABLE: &str = "may not be read by this user";
+
 /// Reads a regular file up to a size; says in one line why it cannot be read.
 fn read_text(path: &Path, most: u64, what: &str) -> Result<Vec<u8>, String> {
     let reason = |error: io::Error| match error.kind() {
         io::ErrorKind::NotFound => "no such file".to_owned(),
-        io::ErrorKind::PermissionDenied => "may not be read by this user".to_owned(),
+        io::ErrorKind::PermissionDenied => UNREADABLE.to_owned(),
         _ => format!("cannot be read: {error}"),
     };
     // Non-blocking, so that a named pipe cannot hold the reader up before it is recognised.

@@ -204,11 +204,11 @@ pub(in super::super) const DAEMON: Calls = Calls {
             call: libc::SYS_ioctl,
             cases: &[
                 // Whether standard error is a terminal, and sockets that do not wait.
-                &[Is(1, libc::TCGETS as u64)],
-                &[Is(1, libc::TIOCGWINSZ as u64)],
-                &[Is(1, libc::FIONBIO as u64)],
-                &[Is(1, libc::FIONREAD as u64)],
-                &[Is(1, libc::FIOCLEX as u64)],
+                &[Is(1, libc::TCGETS)],
+                &[Is(1, libc::TIOCGWINSZ)],
+                &[Is(1, libc::FIONBIO)],
+                &[Is(1, libc::FIONREAD)],
+                &[Is(1, libc::FIOCLEX)],
                 // What an interface is, and its driver's counts and features.
                 &[Is(1, SIOCGIFFLAGS)],
                 &[Is(1, SIOCGIFHWADDR)],
