@@ -22,6 +22,7 @@ pub mod relay;
 pub mod servers;
 pub mod ssh;
 pub mod storm;
+pub mod terminal;
 pub mod tools;
 pub mod topology;
 pub mod xdp;

@@ -99,7 +99,7 @@ pub enum Command {
     Bans(bans::Args),
     /// How SYN cookies stand; send them for a service, never, or when alerts ask for them
     Cookies(cookies::Args),
-    /// Who sends most: packets, bytes, SYNs, requests
+    /// Live: who sends most, services, rules, incidents; bans from there
     Top(top::Args),
     /// Dropped packets as they come, with reason and rule
     Watch(watch::Args),

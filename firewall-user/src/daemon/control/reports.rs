@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::documents::{
     AlertReport, Alerts, AlertsQuery, ConnectionQuery, ConnectionReport, Events, EventsQuery,
-    IncidentList, Rules, Sources, SourcesQuery, Status, WhyQuery, WhyReport,
+    IncidentList, Rules, Services, Sources, SourcesQuery, Status, WhyQuery, WhyReport,
 };
 use super::super::failure::Failure;
 use super::body::Asked;
@@ -22,6 +22,11 @@ pub async fn status(State(control): State<Control>) -> Result<Json<Status>, Fail
 
 pub async fn rules(State(control): State<Control>) -> Result<Json<Rules>, Failure> {
     Ok(Json(control.fence.call(|keeper| keeper.rules()).await??))
+}
+
+pub async fn services(State(control): State<Control>) -> Result<Json<Services>, Failure> {
+    let services = control.fence.call(|keeper| keeper.service_ranges());
+    Ok(Json(services.await?))
 }
 
 pub async fn sources(

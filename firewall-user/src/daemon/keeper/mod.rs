@@ -7,6 +7,7 @@ mod cookies;
 mod counts;
 mod guard;
 mod report;
+mod services;
 mod signatures;
 mod tick;
 mod trial;
