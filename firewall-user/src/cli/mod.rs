@@ -31,6 +31,7 @@ mod session;
 mod set;
 mod status;
 mod style;
+mod surface;
 mod top;
 mod unban;
 mod watch;
@@ -99,6 +100,8 @@ pub enum Command {
     Bans(bans::Args),
     /// How SYN cookies stand; send them for a service, never, or when alerts ask for them
     Cookies(cookies::Args),
+    /// What can be reached: every listening socket against the policy and the traffic seen
+    Surface(surface::Args),
     /// Live: who sends most, services, rules, incidents; bans from there
     Top(top::Args),
     /// Dropped packets as they come, with reason and rule
@@ -155,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Unban(arguments) => unban::run(&global, arguments),
         Command::Bans(arguments) => bans::run(&global, arguments),
         Command::Cookies(arguments) => cookies::run(&global, arguments),
+        Command::Surface(arguments) => surface::run(&global, arguments),
         Command::Top(arguments) => top::run(&global, arguments),
         Command::Watch(arguments) => watch::run(&global, arguments),
         Command::Alerts(arguments) => alerts::run(&global, arguments),

@@ -57,6 +57,11 @@ impl Listener {
         self.address.ip().is_loopback() || self.interface.as_deref() == Some("lo")
     }
 
+    /// Answers of DHCP pass by built-in rules.
+    pub fn is_built_in(&self) -> bool {
+        self.transport == Transport::Udp && matches!(self.address.port(), 68 | 546)
+    }
+
     /// Whether it takes packets to an address of the host.
     pub fn takes(&self, address: IpAddr) -> bool {
         let bound = self.address.ip();

@@ -9,8 +9,6 @@ use super::{Names, OPERATIONS, Rule, holder, listed};
 use crate::host::{Host, Interface, Listener, Session, Transport};
 use crate::policy::is_admin_port;
 
-/// Ports on which the built-in rules let a host's own address come in.
-const DHCP_CLIENTS: [u16; 2] = [68, 546];
 /// Addresses in a comment, at most.
 const SHOWN: usize = 8;
 /// Single addresses that are proposed for `from`; more are summed up.
@@ -105,8 +103,7 @@ fn stays_closed(listener: &Listener, host: &Host, interfaces: &[&Interface]) -> 
     if listener.is_local() {
         return Some("only the host itself reaches it".to_owned());
     }
-    let port = listener.address.port();
-    if listener.transport == Transport::Udp && DHCP_CLIENTS.contains(&port) {
+    if listener.is_built_in() {
         return Some("a built-in rule lets the answers of DHCP in".to_owned());
     }
     if listener.of_client {

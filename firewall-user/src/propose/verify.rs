@@ -8,7 +8,7 @@ use firewall_common::layout::INTERFACES;
 
 use crate::datapath::clock;
 use crate::guard::{self, Lifelines, Ways};
-use crate::host::{Host, Interface, Listener};
+use crate::host::{Host, Interface};
 use crate::policy::{Environment, Mode, Policy};
 use crate::surface::{Exposure, Judge};
 
@@ -53,7 +53,7 @@ pub fn keeps(
     let ways = Ways::of_this_host(&protected);
     let mut judge = Judge::new(&policy, compiled, now);
     for listener in &host.listeners {
-        if listener.is_local() || listener.of_client || is_built_in(listener) {
+        if listener.is_local() || listener.of_client || listener.is_built_in() {
             continue;
         }
         let mut is_reached = false;
@@ -106,9 +106,4 @@ pub fn keeps(
     kept.cuts.sort_unstable();
     kept.cuts.dedup();
     Ok(kept)
-}
-
-/// Answers of DHCP pass by built-in rules.
-fn is_built_in(listener: &Listener) -> bool {
-    matches!(listener.address.port(), 68 | 546)
 }

@@ -3,9 +3,11 @@
 
 mod judge;
 mod openings;
+mod report;
 mod shape;
 #[cfg(test)]
 mod tests;
 
 pub use judge::{Exposure, Judge, Passage, Reach};
 pub use openings::{Opening, openings};
+pub use report::{ListenerReport, OpeningReport, Surface, Traffic, survey};

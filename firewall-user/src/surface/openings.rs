@@ -23,6 +23,20 @@ pub struct Opening {
     pub every_port: bool,
 }
 
+impl Opening {
+    /// `80, 8000-8010`.
+    pub fn in_words(&self) -> String {
+        if self.every_port {
+            return "every port without a listener".to_owned();
+        }
+        let range = |(low, high): &(u16, u16)| match low == high {
+            true => low.to_string(),
+            false => format!("{low}-{high}"),
+        };
+        self.ports.iter().map(range).collect::<Vec<_>>().join(", ")
+    }
+}
+
 /// The openings of a policy on a host with these addresses and listeners.
 pub fn openings(
     judge: &mut Judge<'_>,

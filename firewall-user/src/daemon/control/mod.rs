@@ -58,6 +58,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/status", get(reports::status))
         .route("/v1/rules", get(reports::rules))
         .route("/v1/services", get(reports::services))
+        .route("/v1/policy", get(reports::policy))
         .route("/v1/sources", get(reports::sources))
         .route("/v1/events", get(reports::events))
         .route("/v1/watch", get(watch::watch))

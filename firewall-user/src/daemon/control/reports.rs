@@ -6,7 +6,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::documents::{
     AlertReport, Alerts, AlertsQuery, ConnectionQuery, ConnectionReport, Events, EventsQuery,
-    IncidentList, Rules, Services, Sources, SourcesQuery, Status, WhyQuery, WhyReport,
+    IncidentList, PolicyDocument, Rules, Services, Sources, SourcesQuery, Status, WhyQuery,
+    WhyReport,
 };
 use super::super::failure::Failure;
 use super::body::Asked;
@@ -27,6 +28,11 @@ pub async fn rules(State(control): State<Control>) -> Result<Json<Rules>, Failur
 pub async fn services(State(control): State<Control>) -> Result<Json<Services>, Failure> {
     let services = control.fence.call(|keeper| keeper.service_ranges());
     Ok(Json(services.await?))
+}
+
+pub async fn policy(State(control): State<Control>) -> Result<Json<PolicyDocument>, Failure> {
+    let policy = control.fence.call(|keeper| keeper.policy_in_force());
+    Ok(Json(policy.await??))
 }
 
 pub async fn sources(

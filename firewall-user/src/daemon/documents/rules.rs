@@ -1,5 +1,7 @@
 //! Rules and what they counted, as the control socket shows it.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::daemon::ledger::{Count, Observed};
@@ -9,6 +11,17 @@ use crate::daemon::ledger::{Count, Observed};
 pub struct Rules {
     pub generation: u64,
     pub rules: Vec<RuleDocument>,
+}
+
+/// `GET /v1/policy`: the text of the policy in force, or on trial.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PolicyDocument {
+    pub generation: u64,
+    /// The file it was read from, or what else it came from.
+    pub source: String,
+    pub text: String,
+    /// The folder against which it names its files.
+    pub base: PathBuf,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

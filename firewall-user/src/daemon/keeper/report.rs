@@ -10,8 +10,8 @@ use std::collections::HashMap;
 use super::Keeper;
 use crate::daemon::documents::{
     AlertReport, ConnectionDocument, ConnectionQuery, ConnectionReport, EventDocument,
-    HealthDocument, InterfaceStatus, MapDocument, PolicyStatus, RuleDocument, Rules, SliceDocument,
-    SourceOrder, Status, TotalDocument,
+    HealthDocument, InterfaceStatus, MapDocument, PolicyDocument, PolicyStatus, RuleDocument,
+    Rules, SliceDocument, SourceOrder, Status, TotalDocument,
 };
 use crate::daemon::failure::Failure;
 use crate::daemon::ledger::Count;
@@ -161,6 +161,20 @@ impl Keeper {
             .filter(|rule| rule.mode == Mode::Observe)
             .map(|rule| rule.name.clone())
             .collect()
+    }
+
+    /// The text of the policy in force, or on trial.
+    pub fn policy_in_force(&self) -> Result<PolicyDocument, Failure> {
+        let remembered = self.memory.trial.as_ref().or(self.memory.in_force.as_ref());
+        let remembered = remembered.ok_or_else(|| {
+            Failure::Unavailable("the text of the policy in force is not known".to_owned())
+        })?;
+        Ok(PolicyDocument {
+            generation: self.datapath.generation(),
+            source: remembered.source.clone(),
+            text: remembered.text.clone(),
+            base: remembered.base.clone(),
+        })
     }
 
     /// Hits of every rule, built-in ones included.
