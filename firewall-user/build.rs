@@ -1,5 +1,5 @@
-//! Compiles the kernel programs with a toolchain that can, and embeds them; and says which commit
-//! this is.
+//! Compiles the kernel programs with a toolchain that can, and embeds them; fetches the library for the page's charts; and says
+//! which commit this is.
 //!
 //! They need `core` built for the bpf target, hence rust-src and unstable cargo flags. The
 //! toolchain is, in this order: the one that PALISADE_BPF_TOOLCHAIN names, the distribution's
@@ -9,6 +9,8 @@
 mod loops;
 #[path = "build/object.rs"]
 mod object;
+#[path = "build/page.rs"]
+mod page;
 
 use std::{
     env, fs,
@@ -77,6 +79,7 @@ fn build() -> Result<()> {
         println!("cargo:rustc-env={REVISION}={revision}");
     }
 
+    page::fetch(SETUP)?;
     let (toolchain, version) = choose()?;
     require_linker()?;
 

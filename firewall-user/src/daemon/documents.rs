@@ -11,6 +11,7 @@ mod services;
 mod signatures;
 mod sources;
 mod status;
+mod viewer;
 mod watch;
 
 pub use super::ledger::{Count, Observed};
@@ -23,6 +24,7 @@ pub use services::*;
 pub use signatures::{SignatureDocument, SignatureQuery, Signatures};
 pub use sources::*;
 pub use status::*;
+pub use viewer::*;
 pub use watch::*;
 
 /// Every answer that is not a success.

@@ -30,6 +30,7 @@ mod sockets;
 mod stack;
 mod stopped;
 pub mod stopwatch;
+mod traffic;
 mod warden;
 mod watch;
 
@@ -60,6 +61,7 @@ use fence::Fence;
 use keeper::Keeper;
 use offer::{Offer, Origin};
 use reload::{Orders, Reloader};
+use traffic::History;
 
 /// Runs in the foreground until told to stop.
 pub fn run(config: &Path, format: LogFormat) -> anyhow::Result<()> {
@@ -116,18 +118,22 @@ async fn guard(
     tokio::spawn(warden.clone().keep_saved());
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
     let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone(), confined)));
-    if let Some(web) = settings.metrics.clone() {
-        tokio::spawn(export::serve(web, fence.clone(), pulse.clone()));
-    }
-    let router = control::router(Control {
+    let control = Control {
         fence: fence.clone(),
         warden: warden.clone(),
         events: ring,
         reloader: reloader.clone(),
+        traffic: History::default(),
         policy: settings.policy.clone(),
         roles: settings.roles.clone(),
         audit: audit.clone(),
-    });
+    };
+    tokio::spawn(control.traffic.clone().keep(fence.clone()));
+    if let Some(web) = settings.metrics.clone() {
+        let viewer = control::viewer(control.clone());
+        tokio::spawn(export::serve(web, fence.clone(), pulse.clone(), viewer));
+    }
+    let router = control::router(control);
     let served = tokio::spawn(async move {
         axum::serve(
             listener,

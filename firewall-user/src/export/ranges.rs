@@ -67,6 +67,7 @@ mod tests {
                 middle: 2.0,
                 high: 4.0,
             },
+            learning: false,
         };
         let registry = Registry::new();
         let shop = Owner::Service("shop".to_owned());

@@ -23,6 +23,16 @@ const fn tool(name: &'static str, package: &'static str, used_by: &'static [Need
 const ALL: &[Need] = &[Need::Test, Need::Run, Need::Bench, Need::Evaluate];
 const TRAFFIC: &[Need] = &[Need::Test, Need::Run, Need::Evaluate];
 const TEST: &[Need] = &[Need::Test];
+/// Whatever compiles the program.
+const BUILT: &[Need] = &[
+    Need::Build,
+    Need::Test,
+    Need::Run,
+    Need::Bench,
+    Need::Evaluate,
+    Need::Package,
+    Need::Kernels,
+];
 const MEASURED: &[Need] = &[Need::Test, Need::Bench];
 const BENCH: &[Need] = &[Need::Bench];
 const ATTACKED: &[Need] = &[Need::Test, Need::Evaluate];
@@ -32,6 +42,7 @@ const PACKAGED: &[Need] = &[Need::Test, Need::Package];
 const KERNELS: &[Need] = &[Need::Kernels];
 
 const TOOLS: &[Tool] = &[
+    tool("npm", "npm", BUILT),
     tool("ip", "iproute2", ALL),
     tool("tc", "iproute2", ALL),
     tool("ethtool", "ethtool", ALL),
@@ -50,6 +61,7 @@ const TOOLS: &[Tool] = &[
     tool("prometheus-alertmanager", "prometheus-alertmanager", TEST),
     tool("prometheus", "prometheus", TEST),
     tool("systemd-analyze", "systemd", TEST),
+    tool("chromium", "chromium", TEST),
     tool("trafgen", "netsniff-ng", MEASURED),
     tool("xdp-filter", "xdp-tools", MEASURED),
     tool("nft", "nftables", BENCH),

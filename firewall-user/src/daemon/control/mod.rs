@@ -13,6 +13,7 @@ mod signatures;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod viewer;
 mod watch;
 
 use std::path::PathBuf;
@@ -28,11 +29,13 @@ use tokio::sync::Mutex;
 pub use listener::{bind, claim, make_folder};
 pub use peer::{Peer, REASON};
 pub use role::{Members, Roles};
+pub use viewer::viewer;
 
 use super::events::EventRing;
 use super::failure::answer;
 use super::fence::Fence;
 use super::reload::Reloader;
+use super::traffic::History;
 use super::warden::Warden;
 use crate::audit::AuditLog;
 
@@ -46,6 +49,7 @@ pub struct Control {
     pub warden: Arc<Warden>,
     pub events: EventRing,
     pub reloader: Arc<Mutex<Reloader>>,
+    pub traffic: History,
     /// The daemon's own policy file.
     pub policy: PathBuf,
     pub roles: Arc<Roles>,
@@ -66,6 +70,8 @@ pub fn router(control: Control) -> Router {
         .route("/v1/alerts", get(reports::alerts))
         .route("/v1/alerts/{id}", get(reports::alert))
         .route("/v1/incidents", get(reports::incidents))
+        .route("/v1/policy", get(viewer::policy))
+        .route("/v1/traffic", get(viewer::traffic))
         .route("/v1/why", get(reports::why))
         .route("/v1/connection", get(reports::connection))
         .route("/v1/audit", get(reports::audit))

@@ -27,6 +27,7 @@ fn control() -> Control {
         reloader: Arc::new(Mutex::new(Reloader::new(fence.clone(), false))),
         fence,
         events: EventRing::new(1),
+        traffic: History::default(),
         policy: PathBuf::from("/nonexistent/policy.toml"),
         roles: Arc::default(),
         audit: Arc::new(AuditLog::open(folder.path()).expect("a log")),

@@ -34,4 +34,7 @@ pub struct RangeDocument {
     pub expected_low: f64,
     pub expected: f64,
     pub expected_high: f64,
+    /// Less than a day was seen: a departure means nothing yet.
+    #[serde(default)]
+    pub learning: bool,
 }

@@ -11,6 +11,7 @@ mod services;
 mod signatures;
 mod tick;
 mod trial;
+mod viewer;
 mod watch;
 mod why;
 

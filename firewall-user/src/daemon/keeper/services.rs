@@ -27,6 +27,7 @@ impl Keeper {
                 expected_low: reading.expected.low,
                 expected: reading.expected.middle,
                 expected_high: reading.expected.high,
+                learning: reading.learning,
             });
         Services {
             services: services.collect(),

@@ -49,6 +49,8 @@ pub struct Reading {
     pub measure: Measure,
     pub observed: f64,
     pub expected: Expected,
+    /// Too little was seen yet for a departure to mean anything.
+    pub learning: bool,
 }
 
 /// All that is learned.
@@ -120,6 +122,7 @@ impl Learned {
                     measure,
                     observed,
                     expected,
+                    learning: series.usual_burst().is_none(),
                 };
                 Some((owner, reading))
             })

@@ -1,8 +1,10 @@
-//! The listener: `/metrics` for Prometheus and `/healthz`, over loopback, or to the network behind TLS and credentials.
+//! The listener: `/metrics` for Prometheus, `/healthz`, and a page for people, over loopback, or to the network behind TLS and
+//! credentials.
 
 mod gate;
 mod hosts;
 mod listener;
+mod page;
 mod passwords;
 mod seats;
 mod settings;
@@ -47,12 +49,22 @@ struct Shared<R> {
 
 /// Serves for ever. A listener that cannot be bound, or whose certificate makes no sense, is an error in the log and tried again: the
 /// fence must not fall for want of a port.
-pub async fn serve(settings: WebSettings, readable: impl Readable, pulse: Arc<Pulse>) {
+///
+/// `documents` is what the page reads, under `/api/v1`.
+pub async fn serve(
+    settings: WebSettings,
+    readable: impl Readable,
+    pulse: Arc<Pulse>,
+    documents: Router,
+) {
     let address = settings.listen;
-    let routes = Router::new()
+    let mut routes = Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(healthz))
         .with_state(Shared { readable, pulse });
+    if settings.page {
+        routes = routes.merge(page::routes()).nest("/api/v1", documents);
+    }
     loop {
         match open(&settings, routes.clone()).await {
             Ok((listener, router, certificates)) => {
