@@ -36,7 +36,7 @@ async function fast() {
 }
 
 async function slow() {
-  const [rules, policy, services] = await Promise.all([ask("rules"), ask("policy"), ask("services")]);
+  const [rules, policy, services] = await Promise.all([ask("rules"), ask("policy/rules"), ask("services")]);
   return () => {
     showRules(rules.rules, policy);
     showExposure(policy, rules.rules);

@@ -70,7 +70,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/alerts", get(reports::alerts))
         .route("/v1/alerts/{id}", get(reports::alert))
         .route("/v1/incidents", get(reports::incidents))
-        .route("/v1/policy", get(viewer::policy))
+        .route("/v1/policy/rules", get(viewer::policy))
         .route("/v1/traffic", get(viewer::traffic))
         .route("/v1/why", get(reports::why))
         .route("/v1/connection", get(reports::connection))

@@ -14,7 +14,7 @@ use super::{Control, bans, no_such_endpoint, reports, signatures, wrong_method};
 pub fn viewer(control: Control) -> Router {
     Router::new()
         .route("/status", get(reports::status))
-        .route("/policy", get(policy))
+        .route("/policy/rules", get(policy))
         .route("/rules", get(reports::rules))
         .route("/traffic", get(traffic))
         .route("/services", get(reports::services))

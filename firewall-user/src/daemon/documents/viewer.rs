@@ -41,7 +41,7 @@ pub struct TrafficQuery {
     pub since: f64,
 }
 
-/// `GET /v1/policy`: the policy in force in the language's words.
+/// `GET /v1/policy/rules`: the policy in force in the language's words.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PolicyReport {
     pub generation: u64,
