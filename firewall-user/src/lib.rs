@@ -20,3 +20,4 @@ pub mod respond;
 pub mod sandbox;
 pub mod settings;
 pub mod surface;
+pub mod terminal;

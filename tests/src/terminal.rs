@@ -18,6 +18,9 @@ use crate::process::{Background, wait_until};
 /// How long a screen is waited for.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Written behind what the program wrote: characters that no terminal shows.
+const BEHIND: &[u8] = &[0; 8];
+
 /// A terminal, and the program that runs on it.
 pub struct Terminal {
     program: Background,
@@ -126,9 +129,14 @@ impl Terminal {
         self.program.signal(signal)
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program's end, and until all that it wrote is on the screen.
     pub fn end(&mut self) -> Result<ExitStatus> {
-        self.program.wait(PATIENCE)
+        let status = self.program.wait(PATIENCE)?;
+        rustix::io::write(&self.line, BEHIND)?;
+        wait_until("the program's last words", PATIENCE, || {
+            Ok(self.with(|seen| seen.bytes.ends_with(BEHIND)))
+        })?;
+        Ok(status)
     }
 
     /// Whether the terminal is as a shell expects it: echo, whole lines, the ordinary screen, a cursor.

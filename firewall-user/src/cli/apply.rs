@@ -4,10 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use super::client::{Client, NoDaemon, read};
+use super::progress::Audience;
 use super::session::own_session;
 use super::{EXIT_FAILED, Global, lifelines, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
-use crate::policy::Policy;
 use crate::respond::BanDuration;
 use anyhow::Context;
 
@@ -49,9 +49,11 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         ssh_connection: own_session(),
         ..ApplyRequest::default()
     };
-    let answer = Client::new(&global.socket)?
-        .because(arguments.reason)
-        .post("/v1/apply", &request);
+    let client = Client::new(&global.socket)?.because(arguments.reason);
+    // How far the daemon has come, nobody knows but it.
+    let waiting = Audience::new(global).waiting("the daemon reads and compiles");
+    let answer = client.post("/v1/apply", &request);
+    drop(waiting);
     let document = match (answer, &arguments.file) {
         (Err(error), Some(file)) if arguments.dry_run && error.is::<NoDaemon>() => {
             return offline(global, file);
@@ -117,8 +119,11 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
 
 /// A dry run needs no daemon.
 fn offline(global: &Global, file: &Path) -> anyhow::Result<ExitCode> {
-    let (policy, findings) = Policy::load(file)?;
+    let audience = Audience::new(global);
+    let (policy, findings) = audience.load(file)?;
+    let compiling = audience.waiting("compiling");
     let examined = lifelines::examine(&policy, None).with_context(|| file.display().to_string())?;
+    drop(compiling);
     let (threats, notes) = (examined.cuts, examined.notes);
     for finding in &findings {
         eprintln!("{finding}");

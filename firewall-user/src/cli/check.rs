@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::lifelines::{self, Examined};
+use super::progress::Audience;
 use super::{EXIT_FAILED, Global};
 use crate::policy::{Environment, Finding, Policy, PolicyErrors, render};
 use crate::settings::Settings;
@@ -35,14 +36,18 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(EXIT_FAILED));
         }
     };
-    let outcome = Policy::load(&arguments.file).and_then(|(policy, mut findings)| {
-        let text = fs::read_to_string(&arguments.file).unwrap_or_default();
-        let name = arguments.file.display().to_string();
-        if let Some(interfaces) = &interfaces {
-            findings.extend(Finding::about_interfaces(&policy, &name, &text, interfaces));
-        }
-        compiled(&name, &text, policy, findings)
-    });
+    let audience = Audience::new(global);
+    let outcome = audience
+        .load(&arguments.file)
+        .and_then(|(policy, mut findings)| {
+            let text = fs::read_to_string(&arguments.file).unwrap_or_default();
+            let name = arguments.file.display().to_string();
+            if let Some(interfaces) = &interfaces {
+                findings.extend(Finding::about_interfaces(&policy, &name, &text, interfaces));
+            }
+            let _compiling = audience.waiting("compiling");
+            compiled(&name, &text, policy, findings)
+        });
     let file = arguments.file.display().to_string();
     let examined = match &outcome {
         Ok((policy, _)) if arguments.host => Some(lifelines::examine(policy, interfaces)?),

@@ -12,11 +12,12 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::output::{self, counted};
+use super::progress::Audience;
 use super::{EXIT_FAILED, Global};
 use crate::policy::difference::{
     Change, Decision, Difference, RuleChange, SetChange, compare, rule_changes, set_changes,
 };
-use crate::policy::{DefaultAction, Policy, address, render};
+use crate::policy::{DefaultAction, Policy, address};
 use crate::replay::Inside;
 use crate::replay::capture::CaptureReader;
 use crate::replay::compare::{self, Comparison, PacketChange, Said};
@@ -56,13 +57,19 @@ struct Found {
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
-    let (Some(old), Some(new)) = (load(&arguments.old), load(&arguments.new)) else {
+    let audience = Audience::new(global);
+    let (old, new) = (
+        audience.policy(&arguments.old),
+        audience.policy(&arguments.new),
+    );
+    let (Some(old), Some(new)) = (old, new) else {
         return Ok(ExitCode::from(EXIT_FAILED));
     };
     let capture = match &arguments.capture {
-        Some(path) => Some(over(path, &old, &new, &arguments)?),
+        Some(path) => Some(over(path, &old, &new, &arguments, audience)?),
         None => None,
     };
+    let comparing = audience.waiting("comparing");
     let found = Found {
         difference: compare(&old, &new, Timestamp::now()),
         rules: rule_changes(&old, &new),
@@ -71,6 +78,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         new,
         capture,
     };
+    drop(comparing);
     let damage = found
         .capture
         .as_ref()
@@ -88,21 +96,20 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn load(path: &Path) -> Option<Policy> {
-    match Policy::load(path) {
-        Ok((policy, _)) => Some(policy),
-        Err(refused) => {
-            render::show(&refused.errors, refused.more);
-            None
-        }
-    }
-}
-
-fn over(path: &Path, old: &Policy, new: &Policy, arguments: &Args) -> anyhow::Result<Comparison> {
+fn over(
+    path: &Path,
+    old: &Policy,
+    new: &Policy,
+    arguments: &Args,
+    audience: Audience,
+) -> anyhow::Result<Comparison> {
     let name = path.display();
     let file = File::open(path).with_context(|| format!("{name} cannot be opened"))?;
-    let reader = CaptureReader::new(BufReader::with_capacity(1 << 20, file))
-        .map_err(|error| anyhow!("{name} {error}"))?;
+    let reader = CaptureReader::new(BufReader::with_capacity(
+        1 << 20,
+        audience.watch(path, file),
+    ))
+    .map_err(|error| anyhow!("{name} {error}"))?;
     let inside = Inside::new(arguments.inside.clone());
     compare::compare(reader, [old, new], &inside, arguments.interface.as_deref())
 }

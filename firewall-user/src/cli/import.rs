@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use clap::Subcommand;
 use serde_json::{Value, json};
 
+use super::progress::Audience;
 use super::{EXIT_FAILED, Global, new_file, output};
 use crate::import::classbench::{self, Actions, Imported};
 use crate::policy::{MAX_SET_FILE_BYTES, render};
@@ -57,15 +58,18 @@ fn classbench(global: &Global, arguments: &Classbench) -> anyhow::Result<ExitCod
         Some(name) => name.clone(),
         None => name_of(&arguments.file),
     };
+    let importing = Audience::new(global).waiting("importing");
     let text = read(&arguments.file)?;
     let filters = match classbench::read_filters(&text, &arguments.file.display().to_string()) {
         Ok(filters) => filters,
         Err(refused) => {
+            drop(importing);
             render::show(&refused.errors, refused.more);
             return Ok(ExitCode::from(EXIT_FAILED));
         }
     };
     let imported = classbench::import(&filters, &name, arguments.action);
+    drop(importing);
     if let Some(path) = &arguments.output {
         new_file::write(path, &imported.text, arguments.force)?;
     } else if !global.json {

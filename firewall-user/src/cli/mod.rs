@@ -23,6 +23,7 @@ mod man;
 mod new_file;
 pub mod output;
 mod policy_file;
+mod progress;
 mod replay;
 mod rollback;
 mod rule;

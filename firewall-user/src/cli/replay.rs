@@ -9,8 +9,9 @@ use anyhow::{Context, anyhow, bail};
 use ipnet::IpNet;
 
 use super::output::{self, Table};
+use super::progress::Audience;
 use super::{EXIT_FAILED, EXIT_USAGE, Global};
-use crate::policy::{Policy, address, render};
+use crate::policy::address;
 use crate::replay::capture::CaptureReader;
 use crate::replay::{EngineKind, Inside, Options, Replay, Report};
 use crate::settings::Settings;
@@ -50,7 +51,8 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         eprintln!("palisade: --compare needs the kernel engine: leave --engine host out");
         return Ok(ExitCode::from(EXIT_USAGE));
     }
-    let Some(policy) = load_policy(&arguments.policy) else {
+    let audience = Audience::new(global);
+    let Some(policy) = audience.policy(&arguments.policy) else {
         return Ok(ExitCode::from(EXIT_FAILED));
     };
     let detection = match &arguments.config {
@@ -68,10 +70,12 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         detection,
     };
     let capture = arguments.capture.display();
-    let source = open(&arguments.capture)?;
+    let source = open(&arguments.capture, audience)?;
     let reader = CaptureReader::new(source).map_err(|error| anyhow!("{capture} {error}"))?;
     let verdicts = arguments.verdicts.as_deref().map(create).transpose()?;
+    let compiling = audience.waiting("compiling");
     let mut replay = Replay::new(&policy, options, verdicts)?;
+    drop(compiling);
     if let Some(reason) = replay.fallback() {
         eprintln!("palisade: judged by the host engine: {reason}");
     }
@@ -169,24 +173,16 @@ fn print(report: &Report) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a policy, or says what is wrong with it.
-pub(super) fn load_policy(file: &Path) -> Option<Policy> {
-    match Policy::load(file) {
-        Ok((policy, _)) => Some(policy),
-        Err(refused) => {
-            render::show(&refused.errors, refused.more);
-            None
-        }
-    }
-}
-
-fn open(capture: &Path) -> anyhow::Result<Box<dyn Read>> {
-    if capture == Path::new("-") {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let file =
-        File::open(capture).with_context(|| format!("{} cannot be read", capture.display()))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 18, file)))
+fn open(capture: &Path, audience: Audience) -> anyhow::Result<impl Read + use<>> {
+    let source: Box<dyn Read> = if capture == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        let opened = File::open(capture);
+        Box::new(opened.with_context(|| format!("{} cannot be read", capture.display()))?)
+    };
+    // Behind the buffer, so that it is told now and then and not of each packet.
+    let watched = audience.watch(capture, source);
+    Ok(BufReader::with_capacity(1 << 18, watched))
 }
 
 fn create(file: &Path) -> anyhow::Result<BufWriter<File>> {

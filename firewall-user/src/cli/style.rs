@@ -1,7 +1,8 @@
-//! Whether and how a terminal is written to in colour.
+//! Colours of what verbs print.
 
-use std::env;
 use std::io::IsTerminal;
+
+use crate::terminal::takes_colour;
 
 /// Colours of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +23,7 @@ impl Style {
     /// The style of a stream: in colour on a terminal that knows colours, unless NO_COLOR is set.
     pub fn of(stream: &impl IsTerminal) -> Self {
         Self {
-            colour: stream.is_terminal() && colours_wanted(),
+            colour: takes_colour(stream),
         }
     }
 
@@ -39,17 +40,6 @@ impl Style {
         };
         format!("\x1b[{code}m{text}\x1b[0m")
     }
-}
-
-/// Whether the user wants colours, as far as the environment says: see <https://no-color.org>. A dumb terminal
-/// has none.
-pub fn colours_wanted() -> bool {
-    env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()) && !terminal_is_dumb()
-}
-
-/// Whether the terminal, if there is one, can only print one line after the other.
-pub fn terminal_is_dumb() -> bool {
-    env::var_os("TERM").is_none_or(|term| term.is_empty() || term == "dumb")
 }
 
 #[cfg(test)]

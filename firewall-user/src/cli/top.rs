@@ -21,8 +21,8 @@ use std::process::ExitCode;
 use super::Global;
 use super::client::{Client, read};
 use super::output;
-use super::style::terminal_is_dumb;
 use crate::daemon::documents::SourceOrder;
+use crate::terminal::can_be_drawn_on;
 
 /// Arguments of `palisade top`.
 #[derive(Debug, clap::Args)]
@@ -48,8 +48,8 @@ pub struct Args {
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     let client = Client::new(&global.socket)?;
-    let terminal = io::stdout().is_terminal() && io::stdin().is_terminal();
-    if terminal && !terminal_is_dumb() && !arguments.once && !arguments.prefixes && !global.json {
+    let terminal = can_be_drawn_on(&io::stdout()) && io::stdin().is_terminal();
+    if terminal && !arguments.once && !arguments.prefixes && !global.json {
         return live::run(client, arguments.by);
     }
     let path = format!(

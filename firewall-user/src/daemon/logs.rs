@@ -1,9 +1,11 @@
 //! Structured logs on standard error, for people or for machines.
 
-use std::io::{self, IsTerminal};
+use std::io;
 
 use anyhow::{Context, anyhow};
 use tracing_subscriber::EnvFilter;
+
+use crate::terminal::takes_colour;
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -30,11 +32,7 @@ pub fn start(format: LogFormat) -> anyhow::Result<()> {
         .with_writer(io::stderr);
     let started = match format {
         LogFormat::Json => builder.json().try_init(),
-        LogFormat::Text => {
-            let plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-            let terminal = io::stderr().is_terminal();
-            builder.with_ansi(terminal && !plain).try_init()
-        }
+        LogFormat::Text => builder.with_ansi(takes_colour(&io::stderr())).try_init(),
     };
     started.map_err(|error| anyhow!("logging cannot be started: {error}"))
 }

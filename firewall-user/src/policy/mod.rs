@@ -26,7 +26,7 @@ pub(crate) use lint::is_admin_port;
 pub use model::*;
 pub use names::NAME_LENGTH;
 pub use read::{
-    LIMIT_KEYS, MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS,
+    LIMIT_KEYS, MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS, Reading,
     SMALLEST_POLICY, SetFile, UNREADABLE, read_set_file,
 };
 pub(crate) use source::place_in_line;

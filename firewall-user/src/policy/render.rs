@@ -1,7 +1,7 @@
 //! Shows findings to a person: drawn on a terminal, plain and stable everywhere else.
 
 use std::fmt;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 
 use miette::{
     GraphicalReportHandler, GraphicalTheme, LabeledSpan, MietteError, MietteSpanContents,
@@ -9,12 +9,13 @@ use miette::{
 };
 
 use super::finding::{Finding, Place, SHOWN, Severity};
+use crate::terminal::{can_be_drawn_on, colours_wanted};
 
 /// Writes findings to standard error, at most [`SHOWN`] of them, and says how many more there are.
 ///
 /// `more` counts those that were not kept.
 pub fn show(findings: &[Finding], more: usize) {
-    let terminal = io::stderr().is_terminal();
+    let terminal = can_be_drawn_on(&io::stderr());
     let mut text = String::new();
     for finding in findings.iter().take(SHOWN) {
         text.push_str(&if terminal {
@@ -32,8 +33,7 @@ pub fn show(findings: &[Finding], more: usize) {
 }
 
 fn drawn(finding: &Finding) -> String {
-    let colour = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let theme = if colour {
+    let theme = if colours_wanted() {
         GraphicalTheme::unicode()
     } else {
         GraphicalTheme::unicode_nocolor()

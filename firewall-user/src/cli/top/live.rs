@@ -15,8 +15,8 @@ use super::draw::{Theme, draw};
 use super::feed::{self, News};
 use super::view::{Command, Message, View};
 use crate::cli::client::Client;
-use crate::cli::style::colours_wanted;
 use crate::daemon::documents::SourceOrder;
+use crate::terminal::colours_wanted;
 
 /// How long a key is waited for before it is looked whether there is news.
 const GLANCE: Duration = Duration::from_millis(50);

@@ -23,7 +23,7 @@ use toml::de::{DeTable, DeValue};
 pub use limit::LIMIT_KEYS;
 pub use rule::RULE_KEYS;
 pub(super) use set_file::parse_line;
-pub use set_file::{MAX_SET_FILE_BYTES, SetFile, read_set_file};
+pub use set_file::{MAX_SET_FILE_BYTES, Reading, SetFile, read_set_file};
 
 use self::reader::{At, Reader, Value};
 use super::finding::{Finding, Findings, PolicyErrors, Severity};
@@ -57,9 +57,18 @@ impl Policy {
     /// Reads and checks a policy file and the files of its sets. Besides the policy come warnings
     /// and notes.
     pub fn load(path: &Path) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+        Self::load_told(path, &|_| {})
+    }
+
+    /// The same, and says how far the files of sets are read.
+    pub fn load_told(
+        path: &Path,
+        told: &dyn Fn(Reading<'_>),
+    ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
         let text = Self::text_of(path)?;
         let base = path.parent().unwrap_or(Path::new(""));
-        Self::parse(&text, &path.display().to_string(), base)
+        let name = path.display().to_string();
+        Self::parse_told(&text, &name, base, Timestamp::now(), told)
     }
 
     /// The text of a policy file, unread but for its size and encoding.
@@ -98,11 +107,22 @@ impl Policy {
         base_dir: &Path,
         now: Timestamp,
     ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
+        Self::parse_told(text, file_name, base_dir, now, &|_| {})
+    }
+
+    fn parse_told(
+        text: &str,
+        file_name: &str,
+        base_dir: &Path,
+        now: Timestamp,
+        told: &dyn Fn(Reading<'_>),
+    ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut reader = Reader {
             source: Source::new(file_name, text),
             findings: Findings::default(),
             base: base_dir,
+            told,
             in_protect: Vec::new(),
         };
         let parsed = if text.len() > ALL_SYNTAX_ERRORS {

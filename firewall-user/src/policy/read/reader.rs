@@ -7,6 +7,7 @@ use std::path::Path;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::set_file::Reading;
 use crate::policy::finding::{Findings, Severity};
 use crate::policy::names::suggest;
 use crate::policy::source::Source;
@@ -19,6 +20,8 @@ pub(super) struct Reader<'t> {
     pub findings: Findings,
     /// Folder that relative paths start from.
     pub base: &'t Path,
+    /// Is told how far the files of sets are read.
+    pub told: &'t dyn Fn(Reading<'_>),
     /// The sets that `never_block` names, by index.
     pub in_protect: Vec<usize>,
 }

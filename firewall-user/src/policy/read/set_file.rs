@@ -26,17 +26,49 @@ pub struct SetFile {
     pub more: usize,
 }
 
-/// Reads the file of a set. The error is a file that cannot be read at all, and why.
-pub fn read_set_file(path: &Path) -> Result<SetFile, String> {
-    let bytes = read_text(path, MAX_SET_FILE_BYTES, "a list of addresses")?;
-    Ok(parse_set_file(&bytes, &path.display().to_string()))
+/// How far the reading of a set's file has come.
+#[derive(Clone, Copy, Debug)]
+pub struct Reading<'a> {
+    pub file: &'a Path,
+    /// Bytes that are done, of all.
+    pub done: u64,
+    pub total: u64,
 }
 
-fn parse_set_file(bytes: &[u8], name: &str) -> SetFile {
+/// Lines between two reports of how far it has come.
+const REPORTED_LINES: usize = 1 << 14;
+
+/// Reads the file of a set. The error is a file that cannot be read at all, and why.
+pub fn read_set_file(path: &Path) -> Result<SetFile, String> {
+    read_set_file_told(path, &|_| {})
+}
+
+/// The same, and says now and then how far it has come; once it is done, too.
+pub fn read_set_file_told(path: &Path, told: &dyn Fn(Reading<'_>)) -> Result<SetFile, String> {
+    let bytes = read_text(path, MAX_SET_FILE_BYTES, "a list of addresses")?;
+    let total = bytes.len() as u64;
+    let reading = |done| Reading {
+        file: path,
+        done,
+        total,
+    };
+    let file = parse_set_file(&bytes, &path.display().to_string(), |done| {
+        told(reading(done));
+    });
+    told(reading(total));
+    Ok(file)
+}
+
+fn parse_set_file(bytes: &[u8], name: &str, mut told: impl FnMut(u64)) -> SetFile {
+    let mut done = 0;
     let name: Arc<str> = name.into();
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let mut file = SetFile::default();
     for (index, line) in bytes.split(|byte| *byte == b'\n').enumerate() {
+        if index % REPORTED_LINES == 0 {
+            told(done);
+        }
+        done += line.len() as u64 + 1;
         match parse_line(line) {
             Ok(Some(prefix)) => file.prefixes.push(prefix),
             Ok(None) => {}
@@ -125,7 +157,7 @@ mod tests {
     #[test]
     fn comments_counts_line_ends_and_blanks_are_passed_over() {
         let text = b"\xef\xbb\xbf# list\r\n198.51.100.7\t9\r\n  2001:db8::/32   # office\n\n; x\n203.0.113.0/24 ; SBL1\n198.51.100.7\n198.51.100.8#x";
-        let file = parse_set_file(text, "f");
+        let file = parse_set_file(text, "f", |_| {});
         let read: Vec<String> = file.prefixes.iter().map(ToString::to_string).collect();
         assert_eq!(
             read,
@@ -162,7 +194,7 @@ mod tests {
             ),
         ] {
             let text = format!("# first\n{line}\n");
-            let file = parse_set_file(text.as_bytes(), "f.netset");
+            let file = parse_set_file(text.as_bytes(), "f.netset", |_| {});
             let place = file.bad[0].place.clone().unwrap();
             assert_eq!(file.bad[0].message, message);
             assert_eq!((place.line, place.column), (2, column), "{line}");
@@ -173,15 +205,31 @@ mod tests {
     fn a_million_bad_lines_are_counted_at_once_and_only_the_first_kept() {
         let text = "no address\n".repeat(1_000_000);
         let began = Instant::now();
-        let file = parse_set_file(text.as_bytes(), "f");
+        let file = parse_set_file(text.as_bytes(), "f", |_| {});
         assert_eq!((file.bad.len(), file.more), (SHOWN, 1_000_000 - SHOWN));
         assert!(began.elapsed().as_secs() < 5, "took {:?}", began.elapsed());
+    }
+
+    #[test]
+    fn how_far_it_has_come_grows_to_the_whole_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("f.netset");
+        let lines = 5 * REPORTED_LINES / 2;
+        std::fs::write(&path, "198.51.100.7\n".repeat(lines)).unwrap();
+        let told = std::cell::RefCell::new(Vec::new());
+        let file = read_set_file_told(&path, &|reading| {
+            assert_eq!(reading.total, 13 * lines as u64);
+            told.borrow_mut().push(reading.done / 13);
+        });
+        assert_eq!(file.unwrap().prefixes.len(), lines);
+        let reported = REPORTED_LINES as u64;
+        assert_eq!(*told.borrow(), [0, reported, 2 * reported, lines as u64]);
     }
 
     proptest! {
         #[test]
         fn any_bytes_are_read_without_panic(bytes: Vec<u8>) {
-            let file = parse_set_file(&bytes, "f");
+            let file = parse_set_file(&bytes, "f", |_| {});
             prop_assert!(file.bad.len() <= SHOWN);
         }
     }

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use toml::de::{DeTable, DeValue};
 
+use super::MAX_SETS;
 use super::reader::{At, Reader, Value, kind};
-use super::{MAX_SETS, read_set_file};
+use super::set_file::read_set_file_told;
 use crate::policy::address::parse_prefix;
 use crate::policy::model::Set;
 use crate::policy::names::{NAME_HELP, check_set_name};
@@ -114,7 +115,7 @@ impl<'t> Reader<'t> {
             return;
         }
         let path = self.base.join(Path::new(file));
-        match read_set_file(&path) {
+        match read_set_file_told(&path, self.told) {
             Ok(mut read) => {
                 set.prefixes = std::mem::take(&mut read.prefixes);
                 self.findings.more += read.more;
