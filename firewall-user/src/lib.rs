@@ -19,5 +19,6 @@ pub mod replay;
 pub mod respond;
 pub mod sandbox;
 pub mod settings;
+pub mod state;
 pub mod surface;
 pub mod terminal;

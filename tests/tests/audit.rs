@@ -98,6 +98,7 @@ fn a_viewer_looks_an_operator_bans_and_all_of_it_is_on_record() -> Result<()> {
     assert_eq!(
         told,
         [
+            ("policy.apply", None, "done"),
             ("ban", Some(65_534), "refused"),
             ("ban.add", Some(65_534), "done"),
             ("fence.detach", Some(65_534), "refused"),
@@ -106,13 +107,13 @@ fn a_viewer_looks_an_operator_bans_and_all_of_it_is_on_record() -> Result<()> {
         ],
         "{records:#?}"
     );
-    assert_eq!(records[1]["reason"], "credential stuffing");
-    assert_eq!(records[1]["target"], "203.0.113.7/32");
+    assert_eq!(records[2]["reason"], "credential stuffing");
+    assert_eq!(records[2]["target"], "203.0.113.7/32");
     assert_eq!(
-        records[3]["reason"],
+        records[4]["reason"],
         "plain HTTP for the redirect, ticket 12"
     );
-    assert_eq!(records[3]["detail"]["rules_changed"][0], "shop");
+    assert_eq!(records[4]["detail"]["rules_changed"][0], "shop");
     Ok(())
 }
 
@@ -126,7 +127,8 @@ fn a_line_that_somebody_changed_shows_also_to_the_next_daemon() -> Result<()> {
     for last in 1..=3 {
         daemon.palisade(&["ban", &format!("203.0.113.{last}")])?;
     }
-    assert_eq!(records(&daemon)?.len(), 3);
+    // And the start itself.
+    assert_eq!(records(&daemon)?.len(), 4);
     daemon.kill()?;
     let log = daemon.state_dir().join("audit.log");
     let text = fs::read_to_string(&log)?;
@@ -139,7 +141,7 @@ fn a_line_that_somebody_changed_shows_also_to_the_next_daemon() -> Result<()> {
         let found = daemon.try_palisade(&arguments)?;
         assert!(!found.success(), "{found}");
         assert!(
-            found.stderr.contains("line 2 of the audit log was changed"),
+            found.stderr.contains("line 3 of the audit log was changed"),
             "{found}"
         );
     }

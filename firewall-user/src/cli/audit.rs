@@ -7,6 +7,7 @@ use super::client::{Client, read};
 use super::output::{self, Table};
 use super::{EXIT_FAILED, Global};
 use crate::audit::{AuditLog, Outcome, Record, Verified};
+use crate::daemon::documents::actor;
 
 /// Arguments of `palisade audit`.
 #[derive(Debug, clap::Args)]
@@ -67,11 +68,6 @@ fn table(records: &[Record]) -> Table {
     ]);
     for record in records {
         let entry = &record.entry;
-        let who = match (entry.who.uid, &entry.who.program) {
-            (Some(uid), Some(program)) => format!("{uid} ({program})"),
-            (Some(uid), None) => uid.to_string(),
-            (None, _) => format!("{:?}", entry.from).to_lowercase(),
-        };
         let result = match &entry.outcome {
             Outcome::Done => "done".to_owned(),
             Outcome::Refused(error) => {
@@ -80,7 +76,7 @@ fn table(records: &[Record]) -> Table {
         };
         table.row(vec![
             output::whole_seconds(record.time),
-            who,
+            actor(&entry.who, entry.from),
             entry.action.clone(),
             output::optional(entry.target.as_deref()),
             result,

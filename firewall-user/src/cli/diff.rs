@@ -13,11 +13,11 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, counted};
 use super::progress::Audience;
-use super::{EXIT_FAILED, Global};
+use super::{EXIT_FAILED, Global, history};
 use crate::policy::difference::{
     Change, Decision, Difference, RuleChange, SetChange, compare, rule_changes, set_changes,
 };
-use crate::policy::{DefaultAction, Policy, address};
+use crate::policy::{DefaultAction, Policy, address, render};
 use crate::replay::Inside;
 use crate::replay::capture::CaptureReader;
 use crate::replay::compare::{self, Comparison, PacketChange, Said};
@@ -30,9 +30,9 @@ const NAMES: usize = 8;
 /// Arguments of `palisade diff`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The policy as it was
+    /// The policy as it was: a file, or @3 for entry 3 of the history
     pub old: PathBuf,
-    /// The policy as it would be
+    /// The policy as it would be: likewise
     pub new: PathBuf,
     /// A pcap or pcapng capture: tell which of its packets would be treated otherwise
     #[arg(long, value_name = "FILE")]
@@ -43,6 +43,19 @@ pub struct Args {
     /// The interface that the capture stands for, for rules that name one
     #[arg(long, value_name = "NAME", requires = "capture")]
     pub interface: Option<String>,
+}
+
+impl Args {
+    /// Two entries of the history.
+    pub fn of_entries(old: u64, new: u64) -> Self {
+        Self {
+            old: history::name(old),
+            new: history::name(new),
+            capture: None,
+            inside: Vec::new(),
+            interface: None,
+        }
+    }
 }
 
 /// Everything that was found.
@@ -59,8 +72,8 @@ struct Found {
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     let audience = Audience::new(global);
     let (old, new) = (
-        audience.policy(&arguments.old),
-        audience.policy(&arguments.new),
+        load(global, audience, &arguments.old)?,
+        load(global, audience, &arguments.new)?,
     );
     let (Some(old), Some(new)) = (old, new) else {
         return Ok(ExitCode::from(EXIT_FAILED));
@@ -94,6 +107,20 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::from(EXIT_FAILED));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// A policy of a file, or of an entry of the history; what is wrong with it is told.
+fn load(global: &Global, audience: Audience, path: &Path) -> anyhow::Result<Option<Policy>> {
+    let Some(number) = history::named(path) else {
+        return Ok(audience.policy(path));
+    };
+    Ok(match history::offered(global, number)? {
+        Ok(policy) => Some(policy),
+        Err(refused) => {
+            render::show(&refused.errors, refused.more);
+            None
+        }
+    })
 }
 
 fn over(
@@ -258,7 +285,7 @@ fn defaults(found: &Found) -> Vec<(&'static str, String, String)> {
         DefaultAction::Drop => "drop".to_owned(),
     };
     let mode = |policy: &Policy| policy.defaults.mode.name().to_owned();
-    let protected = |policy: &Policy| counted(policy.never_block.len(), "prefix");
+    let protected = |policy: &Policy| format!("{} prefixes", policy.never_block.len());
     let mut all = vec![
         (
             "defaults.inbound",

@@ -15,6 +15,7 @@ mod detach;
 mod diff;
 mod endpoint;
 mod explain;
+mod history;
 mod import;
 mod incidents;
 mod init;
@@ -25,6 +26,7 @@ pub mod output;
 mod policy_file;
 mod progress;
 mod replay;
+mod report;
 mod rollback;
 mod rule;
 mod score;
@@ -85,8 +87,10 @@ pub enum Command {
     Apply(apply::Args),
     /// Keep the policy that is on trial
     Confirm(confirm::Args),
-    /// Go back to the policy before
+    /// Go back to the policy before, or to an entry of the history
     Rollback(rollback::Args),
+    /// The policies that were in force: when, who, why, what changed
+    History(history::Args),
     /// Take the fence down (stopping the daemon leaves it up)
     Detach(detach::Args),
     /// List, show, add or remove rules
@@ -115,6 +119,8 @@ pub enum Command {
     Why(why::Args),
     /// Who changed what and why, and whether that record is whole
     Audit(audit::Args),
+    /// A review for auditors: rules, changes, refusals, incidents, and whether the record holds
+    Report(report::Args),
     /// The verdict on a packet, the rule and each step
     Explain(explain::Args),
     /// Run a capture through a policy
@@ -152,6 +158,7 @@ pub fn main() -> ExitCode {
         Command::Apply(arguments) => apply::run(&global, arguments),
         Command::Confirm(arguments) => confirm::run(&global, arguments),
         Command::Rollback(arguments) => rollback::run(&global, arguments),
+        Command::History(arguments) => history::run(&global, arguments),
         Command::Detach(arguments) => detach::run(&global, arguments),
         Command::Rule(arguments) => rule::run(&global, arguments),
         Command::Set(arguments) => set::run(&global, arguments),
@@ -166,6 +173,7 @@ pub fn main() -> ExitCode {
         Command::Incidents(arguments) => incidents::run(&global, arguments),
         Command::Why(arguments) => why::run(&global, arguments),
         Command::Audit(arguments) => audit::run(&global, arguments),
+        Command::Report(arguments) => report::run(&global, arguments),
         Command::Explain(arguments) => explain::run(&global, arguments),
         Command::Replay(arguments) => replay::run(&global, arguments),
         Command::Diff(arguments) => diff::run(&global, arguments),

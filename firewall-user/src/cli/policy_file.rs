@@ -38,6 +38,28 @@ pub struct Changing {
     /// Put the change in force even if it cuts an ssh session, the gateway or the name servers
     #[arg(long)]
     pub force: bool,
+    /// Why, for the audit log and the history.
+    #[arg(skip)]
+    pub reason: Option<String>,
+}
+
+/// The same for a verb that is told why; `rule add` has the rule's own reason instead.
+#[derive(Debug, clap::Args)]
+pub struct Explained {
+    #[command(flatten)]
+    changing: Changing,
+    /// Why, for the audit log and the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Explained {
+    pub fn changing(self) -> Changing {
+        Changing {
+            reason: self.reason,
+            ..self.changing
+        }
+    }
 }
 
 /// What became of a change.
@@ -257,7 +279,8 @@ impl Changing {
             ssh_connection: own_session(),
             ..ApplyRequest::default()
         };
-        match Client::new(&global.socket)?.post("/v1/apply", &request) {
+        let client = Client::new(&global.socket)?.because(self.reason.clone());
+        match client.post("/v1/apply", &request) {
             Ok(answer) => Ok(InForce::Generation(read::<ApplyReport>(answer)?.generation)),
             Err(error) if error.is::<NoDaemon>() => Ok(InForce::Not(format!("{error:#}"))),
             Err(error) => Err(error),
@@ -315,6 +338,7 @@ mod tests {
             },
             no_apply: false,
             force: false,
+            reason: None,
         };
         (folder, global, changing)
     }

@@ -3,12 +3,20 @@
 use std::process::ExitCode;
 
 use super::client::{Client, read};
+use super::history::{entry_number, summary};
+use super::session::own_session;
 use super::{Global, output};
-use crate::daemon::documents::RollbackReport;
+use crate::daemon::documents::{RollbackReport, RollbackRequest};
 
 /// Arguments of `palisade rollback`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Number of the entry of the history whose policy is put in force; the policy before without it
+    #[arg(value_name = "ENTRY", value_parser = entry_number)]
+    pub entry: Option<u64>,
+    /// Put it in force even if it cuts an ssh session, the gateway or the name servers
+    #[arg(long, requires = "entry")]
+    pub force: bool,
     /// Why, for the audit log
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -16,9 +24,14 @@ pub struct Args {
 
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+    let request = RollbackRequest {
+        to: arguments.entry,
+        force: arguments.force,
+        ssh_connection: arguments.entry.and_then(|_| own_session()),
+    };
     let document = Client::new(&global.socket)?
         .because(arguments.reason)
-        .post("/v1/rollback", &serde_json::json!({}))?;
+        .post("/v1/rollback", &request)?;
     let report: RollbackReport = read(document.clone())?;
     if global.json {
         output::json(&document)?;
@@ -26,6 +39,12 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     }
     if report.attached.is_empty() {
         output::line("the fence is down again, as it was before")?;
+    } else if let Some(entry) = report.entry {
+        output::line(&format!(
+            "the policy of entry {entry} is in force again, as generation {}: {}",
+            report.generation,
+            summary(&report.changes)
+        ))?;
     } else {
         output::line(&format!(
             "generation {} is in force again, from {}",

@@ -8,7 +8,7 @@ mod temporary;
 use std::process::ExitCode;
 
 use super::Global;
-use super::policy_file::{Changing, PolicyFile};
+use super::policy_file::{Explained, PolicyFile};
 use crate::policy::edit::remove_rule;
 
 /// Arguments of `palisade rule`.
@@ -39,21 +39,21 @@ enum Verb {
         /// The rule's name
         name: String,
         #[command(flatten)]
-        changing: Changing,
+        changing: Explained,
     },
     /// Have a rule only count what it would do, and put that in force
     Demote {
         /// The rule's name
         name: String,
         #[command(flatten)]
-        changing: Changing,
+        changing: Explained,
     },
     /// Remove a rule from the policy and put that in force
     Remove {
         /// The rule's name
         name: String,
         #[command(flatten)]
-        changing: Changing,
+        changing: Explained,
     },
 }
 
@@ -63,13 +63,14 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         Verb::List { file } => list::list(global, &file),
         Verb::Show { name, file } => list::show(global, &file, &name),
         Verb::Add(arguments) => add::run(global, *arguments),
-        Verb::Promote { name, changing } => mode::promote(global, &name, &changing),
-        Verb::Demote { name, changing } => mode::demote(global, &name, &changing),
-        Verb::Remove { name, .. } if temporary::ask(global).iter().any(|one| one.name == name) => {
-            temporary::remove(global, &name)?;
-            Ok(ExitCode::SUCCESS)
-        }
+        Verb::Promote { name, changing } => mode::promote(global, &name, &changing.changing()),
+        Verb::Demote { name, changing } => mode::demote(global, &name, &changing.changing()),
         Verb::Remove { name, changing } => {
+            let changing = changing.changing();
+            if temporary::ask(global).iter().any(|one| one.name == name) {
+                temporary::remove(global, &name, changing.reason)?;
+                return Ok(ExitCode::SUCCESS);
+            }
             let done = format!("rule \"{name}\" is removed");
             changing.change_policy(global, &done, |text, _| Ok(remove_rule(text, &name)?))
         }

@@ -59,6 +59,16 @@ struct Change {
     addresses: Vec<IpNet>,
     #[command(flatten)]
     changing: Changing,
+    /// Why, for the audit log and the history
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+impl Change {
+    fn explained(mut self) -> Self {
+        self.changing.reason = self.reason.take();
+        self
+    }
 }
 
 /// Runs the verb.
@@ -66,8 +76,8 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     match arguments.verb {
         Verb::List { file } => list(global, &file),
         Verb::Show { name, file } => show(global, &file, &name),
-        Verb::Add { change, create } => add(global, change, create),
-        Verb::Remove { change } => remove(global, &change),
+        Verb::Add { change, create } => add(global, change.explained(), create),
+        Verb::Remove { change } => remove(global, &change.explained()),
     }
 }
 
@@ -143,6 +153,7 @@ fn add(global: &Global, change: Change, create: bool) -> anyhow::Result<ExitCode
         name,
         addresses,
         changing,
+        ..
     } = change;
     let (_, policy) = match changing.file.load(global)? {
         Ok(loaded) => loaded,

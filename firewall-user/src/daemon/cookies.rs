@@ -2,11 +2,7 @@
 //! armed; when nobody does any more, the ports are disarmed, then the stack is set back.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use tracing::{error, info, warn};
 
@@ -20,8 +16,9 @@ use crate::respond::{
     Armed, BanDuration, CookieBook, CookieMode, CookieOrder, RespondSettings, SynTally, ports_of,
     tcp_services,
 };
+use crate::state::{Kind, Store};
 
-const FILE: &str = "syncookies.json";
+const PART: &str = "cookies";
 
 /// What outlives the daemon.
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -36,7 +33,7 @@ struct Saved {
 /// Looks after SYN cookies.
 #[derive(Debug)]
 pub struct Cookies {
-    file: PathBuf,
+    store: Store,
     mode: CookieMode,
     /// Alerts lead to cookies.
     automatic: bool,
@@ -70,14 +67,13 @@ const FEW: u64 = 50;
 impl Cookies {
     /// Reads what an earlier daemon left, and goes on where it was.
     pub fn load(
-        folder: &Path,
+        store: Store,
         settings: &RespondSettings,
         datapath: &mut Datapath,
         policy: &Policy,
         now: Time,
     ) -> anyhow::Result<Self> {
-        let file = folder.join(FILE);
-        let saved = read(&file)?;
+        let saved: Saved = store.part(PART).unwrap_or_default();
         let hold = settings.syn_cookies_hold;
         let nanoseconds = hold.0.map_or(Time::MAX, |hold| hold.as_nanos() as Time);
         let mut book = CookieBook::new(saved.orders, nanoseconds);
@@ -91,7 +87,7 @@ impl Cookies {
             book.inherit(services.map(|(name, _)| name.to_owned()), now);
         }
         Ok(Self {
-            file,
+            store,
             mode: settings.syn_cookies,
             automatic: settings.syn_cookies.answers_alerts(settings.mode),
             hold,
@@ -201,9 +197,9 @@ impl Cookies {
         let before = self.stack.kept().cloned();
         self.stack.note()?;
         if self.stack.kept() != before.as_ref() {
-            // First written down, then done: a daemon that is killed in between changes nothing for good.
-            self.write()
-                .map_err(|error| format!("what the stack is set to cannot be kept: {error:#}"))?;
+            // First written down, then done: a daemon that is killed in between changes nothing for good. A disk that
+            // takes nothing is no reason to leave the services alone.
+            self.save();
         }
         self.set = true;
         Ok(self.stack.prepare()?.plain)
@@ -383,57 +379,14 @@ impl Cookies {
         })
     }
 
+    /// Has the orders kept, and the settings of the stack before they are changed.
     fn save(&self) {
-        if let Err(error) = self.write() {
-            error!("orders about SYN cookies will not survive a restart: {error:#}");
-        }
-    }
-
-    /// Writes the file, whole or not at all; none is needed where there is nothing to say.
-    fn write(&self) -> anyhow::Result<()> {
         let saved = Saved {
             orders: self.book.orders().clone(),
             stack: self.stack.kept().cloned(),
         };
-        let put = || -> anyhow::Result<()> {
-            if saved.orders.is_empty() && saved.stack.is_none() {
-                return match fs::remove_file(&self.file) {
-                    Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
-                    _ => Ok(()),
-                };
-            }
-            let folder = self.file.parent().unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, &saved)?;
-            file.flush()?;
-            file.as_file().sync_all()?;
-            file.persist(&self.file)?;
-            Ok(())
-        };
-        put().with_context(|| format!("writing {}", self.file.display()))
-    }
-}
-
-/// Reads the file; one that is damaged is set aside.
-fn read(file: &Path) -> anyhow::Result<Saved> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Saved::default()),
-        Err(error) => return Err(error).with_context(|| file.display().to_string()),
-    };
-    match serde_json::from_str(&text) {
-        Ok(saved) => Ok(saved),
-        Err(error) => {
-            let aside = file.with_extension("json.corrupt");
-            error!(
-                file = %file.display(), set_aside = %aside.display(),
-                "orders about SYN cookies cannot be read, and net.ipv4.tcp_syncookies and tcp_timestamps \
-                 may have to be set back by hand: {error}"
-            );
-            fs::rename(file, &aside)
-                .with_context(|| format!("setting {} aside", file.display()))?;
-            Ok(Saved::default())
-        }
+        self.store.put_json(Kind::Part, PART, &saved);
+        self.store.flush();
     }
 }
 

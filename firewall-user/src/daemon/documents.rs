@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 mod alerts;
 mod bans;
 mod changes;
+mod history;
 mod packets;
+mod review;
 mod rules;
 mod services;
 mod signatures;
@@ -14,11 +16,18 @@ mod status;
 mod viewer;
 mod watch;
 
-pub use super::ledger::{Count, Observed};
+pub use super::ledger::{Count, Observed, Standing};
 pub use alerts::*;
 pub use bans::*;
 pub use changes::*;
+pub use history::{
+    By, HistoryDocument, HistoryEntry, HistoryList, How, ListDigest, RollbackRequest, Trial, actor,
+};
 pub use packets::*;
+pub use review::{
+    Finding, Findings, Report, ReportQuery, ReviewedAudit, ReviewedBans, ReviewedPolicy,
+    ReviewedRule,
+};
 pub use rules::*;
 pub use services::*;
 pub use signatures::{SignatureDocument, SignatureQuery, Signatures};

@@ -1,26 +1,22 @@
-//! What each rule matched while it was only observed: what it would have done.
+//! What each rule matched, since when it has stood, and when it was hit last.
 //!
 //! The kernel counts a rule by its name, whatever its mode. Here the counts are told apart by the mode that was
 //! in force when they grew, with the times of the first and the latest packet, and kept in the state
-//! folder: they outlive the daemon, a fence that was taken down, and a restart of the host.
+//! of the daemon: they outlive it, a fence that was taken down, and a restart of the host.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tracing::{error, warn};
 
 use crate::datapath::RuleHits;
-use crate::policy::{Mode, Policy};
+use crate::policy::{Changes, Mode, Policy};
+use crate::state::{Kind, Store};
 
-const FILE: &str = "rules.json";
+const PART: &str = "rules";
 const VERSION: u32 = 1;
-/// How often the file is written while counts grow. A daemon that is killed loses nothing: the kernel's
+/// How often the counts are kept while they grow. A daemon that is killed loses nothing: the kernel's
 /// counters stay, and the next start takes in what they grew by.
 const SAVE: Duration = Duration::from_secs(60);
 
@@ -41,6 +37,18 @@ pub struct Observed {
     pub latest: Option<Timestamp>,
 }
 
+/// Since when a rule has stood, and when it was hit last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Standing {
+    /// Since when a rule of this name has been in force without a break; for one that is older than this record, since
+    /// that was begun.
+    pub since: Option<Timestamp>,
+    /// When it was changed last.
+    pub changed: Option<Timestamp>,
+    /// When its latest packet was noticed, which is within seconds of its coming.
+    pub last_hit: Option<Timestamp>,
+}
+
 /// One rule's line.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct Line {
@@ -51,6 +59,13 @@ struct Line {
     /// What counters that are gone had come to.
     before: Count,
     observed: Observed,
+    /// What was over its limit: the counter, and counters that are gone.
+    #[serde(default)]
+    limited: Count,
+    #[serde(default)]
+    limited_before: Count,
+    #[serde(flatten)]
+    standing: Standing,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
@@ -59,44 +74,56 @@ struct Document {
     rules: BTreeMap<String, Line>,
 }
 
-/// The lines of all rules, and their file.
+/// The lines of all rules.
 #[derive(Debug)]
 pub struct Ledger {
-    path: PathBuf,
+    store: Store,
     lines: BTreeMap<String, Line>,
     changed: bool,
     saved: Instant,
 }
 
 impl Ledger {
-    /// Reads the ledger of a state folder. One that makes no sense is set aside: the counts start anew.
-    pub fn load(state_dir: &Path) -> anyhow::Result<Self> {
-        let path = state_dir.join(FILE);
-        let lines = match fs::read(&path) {
-            Ok(text) => match serde_json::from_slice::<Document>(&text) {
-                Ok(document) if document.version == VERSION => document.rules,
-                _ => {
-                    let aside = path.with_extension("json.corrupt");
-                    fs::rename(&path, &aside)
-                        .with_context(|| format!("{} cannot be set aside", path.display()))?;
-                    error!(
-                        file = %path.display(), set_aside = %aside.display(),
-                        "the counts of observed rules cannot be read; they start anew"
-                    );
-                    BTreeMap::new()
-                }
-            },
-            Err(error) if error.kind() == ErrorKind::NotFound => BTreeMap::new(),
-            Err(error) => {
-                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+    /// Reads what is kept.
+    pub fn load(store: Store) -> Self {
+        let lines = match store.part::<Document>(PART) {
+            Some(document) if document.version == VERSION => document.rules,
+            Some(document) => {
+                let text = store.get(Kind::Part, PART).unwrap_or_default();
+                store.not_understood(PART, text, &format!("version {}", document.version));
+                BTreeMap::new()
             }
+            None => BTreeMap::new(),
         };
-        Ok(Self {
-            path,
+        Self {
+            store,
             lines,
             changed: false,
             saved: Instant::now(),
-        })
+        }
+    }
+
+    /// Notes which rules stand now. `returned`: they are those that stood before a trial.
+    pub fn stand(&mut self, policy: &Policy, changes: &Changes, returned: bool, now: Timestamp) {
+        for rule in &policy.rules {
+            let line = self.lines.entry(rule.name.clone()).or_default();
+            let standing = &mut line.standing;
+            let added = changes.rules_added.contains(&rule.name) && !returned;
+            if added || standing.since.is_none() {
+                standing.since = Some(now);
+                standing.changed = None;
+            } else if changes.rules_changed.contains(&rule.name) {
+                standing.changed = Some(now);
+            }
+        }
+        self.changed = true;
+    }
+
+    /// Since when a rule has stood, and when it was hit last.
+    pub fn standing(&self, rule: &str) -> Standing {
+        self.lines
+            .get(rule)
+            .map_or_else(Standing::default, |line| line.standing)
     }
 
     /// Takes in what the kernel's counters grew by, and which rules `policy` observes from now on.
@@ -108,8 +135,15 @@ impl Ledger {
                 packets: hit.counter.packets,
                 bytes: hit.counter.bytes,
             };
+            let limited = Count {
+                packets: hit.limited.packets,
+                bytes: hit.limited.bytes,
+            };
             match self.lines.get_mut(&hit.rule) {
-                Some(line) => self.changed |= line.take_in(reading, observing, now),
+                Some(line) => {
+                    self.changed |= line.take_in(reading, observing, now);
+                    line.take_in_limited(limited);
+                }
                 None if observing || reading.packets > 0 => {
                     self.changed = true;
                     let mut line = Line {
@@ -117,6 +151,7 @@ impl Ledger {
                         ..Line::default()
                     };
                     line.take_in(reading, observing, now);
+                    line.take_in_limited(limited);
                     self.lines.insert(hit.rule.clone(), line);
                 }
                 None => {}
@@ -136,6 +171,13 @@ impl Ledger {
         }
     }
 
+    /// What was over a rule's limit in all, given what its counter says now.
+    pub fn limited(&self, rule: &str, reading: Count) -> Count {
+        let mut line = self.lines.get(rule).cloned().unwrap_or_default();
+        line.take_in_limited(reading);
+        line.limited_before.plus(line.limited)
+    }
+
     /// What a rule matched while it was observed, given what its counter says now; `None` if nothing.
     pub fn observed(&self, rule: &str, reading: Count, now: Timestamp) -> Option<Observed> {
         let mut line = self.lines.get(rule)?.clone();
@@ -143,39 +185,22 @@ impl Ledger {
         (line.observed.count.packets > 0).then_some(line.observed)
     }
 
-    /// Writes the file now and then.
+    /// Has the counts kept now and then.
     pub fn save_if_due(&mut self) {
         if self.changed && self.saved.elapsed() >= SAVE {
             self.save();
         }
     }
 
-    /// Writes the file. That it cannot be written is no reason to stop.
+    /// Has the counts kept.
     pub fn save(&mut self) {
         self.saved = Instant::now();
-        match self.write() {
-            Ok(()) => self.changed = false,
-            Err(error) => warn!(
-                file = %self.path.display(),
-                "the counts of observed rules cannot be kept: {error:#}"
-            ),
-        }
-    }
-
-    fn write(&self) -> anyhow::Result<()> {
-        let folder = self.path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new()
-            .prefix(".rules-")
-            .tempfile_in(folder)?;
+        self.changed = false;
         let document = Document {
             version: VERSION,
             rules: self.lines.clone(),
         };
-        serde_json::to_writer(&mut file, &document)?;
-        file.write_all(b"\n")?;
-        file.as_file().sync_all()?;
-        file.persist(&self.path)?;
-        Ok(())
+        self.store.put_json(Kind::Part, PART, &document);
     }
 }
 
@@ -194,10 +219,20 @@ impl Line {
             self.observed.first.get_or_insert(now);
             self.observed.latest = Some(now);
         }
+        if grown.packets > 0 {
+            self.standing.last_hit = Some(now);
+        }
         let news = grown.packets > 0 || self.observing != observing;
         self.reading = reading;
         self.observing = observing;
         news
+    }
+
+    fn take_in_limited(&mut self, reading: Count) {
+        if reading.packets < self.limited.packets {
+            self.limited_before = self.limited_before.plus(self.limited);
+        }
+        self.limited = reading;
     }
 }
 
@@ -232,7 +267,14 @@ fn observing(policy: &Policy) -> HashMap<&str, bool> {
 mod tests {
     use firewall_common::layout::Counter;
 
+    use std::path::Path;
+
     use super::*;
+    use crate::state::Health;
+
+    fn store(folder: &Path) -> Store {
+        Store::open(folder, Health::default()).unwrap()
+    }
 
     fn policy(mode: &str) -> Policy {
         let text = format!(
@@ -270,7 +312,7 @@ mod tests {
     #[test]
     fn packets_count_for_the_mode_in_which_they_came() {
         let folder = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::load(folder.path()).unwrap();
+        let mut ledger = Ledger::load(store(folder.path()));
         ledger.take_in(&hits(0), &policy("observe"), at(1));
         ledger.take_in(&hits(7), &policy("observe"), at(2));
         // Promoted: what came up to here was observed, what comes after is not.
@@ -288,17 +330,23 @@ mod tests {
     #[test]
     fn counts_outlive_the_daemon_and_counters_that_begin_anew() {
         let folder = tempfile::tempdir().unwrap();
-        let mut ledger = Ledger::load(folder.path()).unwrap();
+        let mut kept = store(folder.path());
+        let open = |kept: &mut Store| {
+            kept.close();
+            *kept = store(folder.path());
+            kept.clone()
+        };
+        let mut ledger = Ledger::load(open(&mut kept));
         ledger.take_in(&hits(0), &policy("observe"), at(1));
         ledger.take_in(&hits(7), &policy("observe"), at(2));
         ledger.save();
         // The next daemon finds the counter grown on.
-        let mut ledger = Ledger::load(folder.path()).unwrap();
+        let mut ledger = Ledger::load(open(&mut kept));
         ledger.take_in(&hits(10), &policy("observe"), at(9));
         assert_eq!(observed(&ledger, 11), count(11));
         ledger.save();
         // The host was restarted: the counter began at 0.
-        let mut ledger = Ledger::load(folder.path()).unwrap();
+        let mut ledger = Ledger::load(open(&mut kept));
         assert_eq!(ledger.total("r", count(4)), count(14));
         ledger.take_in(&hits(4), &policy("observe"), at(20));
         assert_eq!(observed(&ledger, 5), count(15));
@@ -306,11 +354,53 @@ mod tests {
     }
 
     #[test]
-    fn a_ledger_that_makes_no_sense_is_set_aside() {
+    fn a_ledger_that_makes_no_sense_begins_anew_and_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FILE), "{").unwrap();
-        let ledger = Ledger::load(folder.path()).unwrap();
-        assert!(ledger.observed("r", count(0), at(1)).is_none());
-        assert!(folder.path().join("rules.json.corrupt").exists());
+        for (text, why) in [("{", "EOF"), ("{\"version\":99,\"rules\":{}}", "99")] {
+            let store = store(folder.path());
+            store.put(Kind::Part, PART, text.as_bytes().to_vec());
+            let ledger = Ledger::load(store.clone());
+            assert!(ledger.observed("r", count(0), at(1)).is_none());
+            let aside = store.get(Kind::Part, "rules.not-understood").unwrap();
+            assert_eq!(aside, text.as_bytes());
+            let told = store.health().report().set_aside;
+            assert!(told[0].contains(why), "{told:?}");
+            store.close();
+        }
+    }
+
+    #[test]
+    fn how_long_a_rule_stands_and_when_it_was_hit_outlive_the_daemon() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = store(folder.path());
+        let mut ledger = Ledger::load(kept.clone());
+        let added = Changes {
+            rules_added: vec!["r".to_owned()],
+            ..Changes::default()
+        };
+        let changed = Changes {
+            rules_changed: vec!["r".to_owned()],
+            ..Changes::default()
+        };
+        ledger.stand(&policy("enforce"), &added, false, at(1));
+        ledger.take_in(&hits(0), &policy("enforce"), at(2));
+        assert_eq!(ledger.standing("r").last_hit, None);
+        ledger.take_in(&hits(7), &policy("enforce"), at(3));
+        ledger.take_in(&hits(7), &policy("enforce"), at(4));
+        ledger.stand(&policy("observe"), &changed, false, at(5));
+        ledger.save();
+        kept.close();
+        let mut ledger = Ledger::load(store(folder.path()));
+        let standing = Standing {
+            since: Some(at(1)),
+            changed: Some(at(5)),
+            last_hit: Some(at(3)),
+        };
+        assert_eq!(ledger.standing("r"), standing);
+        // A trial without it was given back: it never went.
+        ledger.stand(&policy("observe"), &added, true, at(6));
+        assert_eq!(ledger.standing("r"), standing);
+        ledger.stand(&policy("observe"), &added, false, at(7));
+        assert_eq!(ledger.standing("r").since, Some(at(7)));
     }
 }

@@ -1,12 +1,11 @@
-//! The policies that may be needed again, kept in a file of the state folder: the one in force, so
+//! The policies that may be needed again, kept in the state: the one in force, so
 //! that a trial that fails while nobody watches, or across a restart, ends at a known text; the one
 //! before it, for `rollback`; the one on trial; and one that was given back, for its author.
 //!
 //! The texts are kept, and where they came from. The lists of their sets are read from their own
 //! files whenever a text is.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -15,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::offer::Offer;
 use crate::policy::Policy;
+use crate::state::{Kind, Store};
 
-const FILE: &str = "policies.json";
+const PART: &str = "policies";
 const VERSION: u32 = 1;
 
 /// The text of a policy that was given back, to be mended.
@@ -47,15 +47,24 @@ pub struct GivenBack {
 }
 
 /// What is remembered.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug)]
 pub struct Memory {
-    #[serde(skip)]
     folder: PathBuf,
-    version: u32,
+    store: Store,
     pub in_force: Option<Remembered>,
     pub before: Option<Remembered>,
     pub trial: Option<Remembered>,
     pub given_back: Option<GivenBack>,
+}
+
+/// As it is kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct Document {
+    version: u32,
+    in_force: Option<Remembered>,
+    before: Option<Remembered>,
+    trial: Option<Remembered>,
+    given_back: Option<GivenBack>,
 }
 
 impl Remembered {
@@ -90,39 +99,29 @@ impl Remembered {
 }
 
 impl Memory {
-    /// Reads what is remembered. A damaged file is set aside: memory then starts anew.
-    pub fn load(folder: &Path) -> anyhow::Result<Self> {
-        let path = folder.join(FILE);
-        let fresh = Self {
-            folder: folder.to_owned(),
-            version: VERSION,
-            in_force: None,
-            before: None,
-            trial: None,
-            given_back: None,
-        };
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(fresh),
-            Err(error) => return Err(error).with_context(|| path.display().to_string()),
-        };
-        let why = match serde_json::from_str::<Self>(&text) {
-            Ok(memory) if memory.version == VERSION => {
-                return Ok(Self {
-                    folder: folder.to_owned(),
-                    ..memory
-                });
+    /// Reads what is remembered. `folder` gets texts that people may want to mend.
+    pub fn load(store: Store, folder: &Path) -> Self {
+        let kept = match store.part::<Document>(PART) {
+            Some(document) if document.version == VERSION => Some(document),
+            Some(document) => {
+                let text = store.get(Kind::Part, PART).unwrap_or_default();
+                store.not_understood(PART, text, &format!("version {}", document.version));
+                None
             }
-            Ok(memory) => format!("version {} is unknown", memory.version),
-            Err(error) => error.to_string(),
+            None => None,
         };
-        let aside = path.with_extension("json.corrupt");
-        tracing::error!(
-            file = %path.display(), set_aside = %aside.display(), why,
-            "the remembered policies cannot be read; there is none to go back to"
-        );
-        fs::rename(&path, &aside).with_context(|| format!("setting {} aside", path.display()))?;
-        Ok(fresh)
+        let (in_force, before, trial, given_back) = match kept {
+            Some(kept) => (kept.in_force, kept.before, kept.trial, kept.given_back),
+            None => (None, None, None, None),
+        };
+        Self {
+            folder: folder.to_owned(),
+            store,
+            in_force,
+            before,
+            trial,
+            given_back,
+        }
     }
 
     /// A policy is in force for good. The one before it is remembered, unless it is the same.
@@ -169,6 +168,25 @@ impl Memory {
         }
     }
 
+    /// The policy in force gives way to an earlier one.
+    pub fn go_back_to(&mut self, policy: Remembered, generation: u64, why: &str) {
+        if self
+            .before
+            .as_ref()
+            .is_some_and(|before| before.same(&policy))
+        {
+            self.before = None;
+        }
+        if let Some(given_back) = self.in_force.replace(policy) {
+            self.note(given_back, generation, why);
+        }
+    }
+
+    /// The one on trial, else the one in force.
+    pub fn current(&self) -> Option<&Remembered> {
+        self.trial.as_ref().or(self.in_force.as_ref())
+    }
+
     fn note(&mut self, policy: Remembered, generation: u64, why: &str) {
         let texts = [
             (GIVEN_BACK, Some(&policy)),
@@ -200,14 +218,16 @@ impl Memory {
         self.folder.join(IN_FORCE)
     }
 
-    /// Writes everything down. The fence does not depend on it: a full disk costs the memory.
+    /// Has everything kept. The fence does not depend on it: a full disk costs the memory.
     fn store(&self) {
-        let stored = serde_json::to_vec(self)
-            .map_err(anyhow::Error::from)
-            .and_then(|bytes| write(&self.folder, FILE, &bytes));
-        if let Err(error) = stored {
-            tracing::error!("the policies in force will not be remembered: {error:#}");
-        }
+        let document = Document {
+            version: VERSION,
+            in_force: self.in_force.clone(),
+            before: self.before.clone(),
+            trial: self.trial.clone(),
+            given_back: self.given_back.clone(),
+        };
+        self.store.put_json(Kind::Part, PART, &document);
     }
 }
 
@@ -226,7 +246,14 @@ fn write(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::state::Health;
+
+    fn load(folder: &Path) -> Memory {
+        Memory::load(Store::open(folder, Health::default()).unwrap(), folder)
+    }
 
     fn policy(text: &str) -> Remembered {
         Remembered {
@@ -252,7 +279,7 @@ mod tests {
     #[test]
     fn a_policy_that_was_given_back_is_never_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
-        let mut memory = Memory::load(folder.path()).unwrap();
+        let mut memory = load(folder.path());
         memory.take(policy("1"));
         memory.take(policy("2"));
         assert_eq!(texts(&memory), [Some("2"), Some("1"), None, None]);
@@ -268,7 +295,8 @@ mod tests {
         memory.take(policy("4"));
         assert_eq!(texts(&memory), [Some("4"), Some("1"), None, None]);
 
-        let read = Memory::load(folder.path()).unwrap();
+        memory.store.close();
+        let read = load(folder.path());
         assert_eq!(texts(&read), texts(&memory));
         let kept = fs::read_to_string(memory.given_back_file()).unwrap();
         assert_eq!(kept, "2");
@@ -276,11 +304,11 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_set_aside() {
+    fn what_an_earlier_version_remembered_is_remembered() {
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join(FILE), "{\"version\": 1, ").unwrap();
-        let memory = Memory::load(folder.path()).unwrap();
-        assert_eq!(texts(&memory), [None; 4]);
-        assert!(folder.path().join("policies.json.corrupt").exists());
+        let text = r##"{"version":1,"in_force":{"text":"2","source":"policy.toml","base":"/etc/palisade",
+            "own":true,"applied":"1970-01-01T00:00:00Z"},"before":null,"trial":null,"given_back":null}"##;
+        fs::write(folder.path().join("policies.json"), text).unwrap();
+        assert_eq!(texts(&load(folder.path())), [Some("2"), None, None, None]);
     }
 }

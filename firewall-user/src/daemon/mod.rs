@@ -11,6 +11,7 @@ mod cookies;
 mod events;
 mod failure;
 mod fence;
+mod history;
 mod incidents;
 mod keeper;
 mod ledger;
@@ -54,10 +55,12 @@ use crate::export;
 use crate::guard::lookout;
 use crate::sandbox::Confinement;
 use crate::settings::Settings;
+use crate::state::{Health, Store};
 use control::Control;
 pub use control::{Members, REASON, Roles};
 use events::EventRing;
 use fence::Fence;
+use history::By;
 use keeper::Keeper;
 use offer::{Offer, Origin};
 use reload::{Orders, Reloader};
@@ -98,6 +101,7 @@ async fn guard(
     let mut interrupt = signal(SignalKind::interrupt())?;
 
     let audit = Arc::new(AuditLog::open(&settings.state_dir)?);
+    let store = Store::open(&settings.state_dir, Health::default())?;
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
     let confined = confinement.enabled;
@@ -106,8 +110,17 @@ async fn guard(
     let beating = pulse.clone();
     let ring = EventRing::new(settings.events.keep);
     let filling = ring.clone();
+    let (keeping, auditing) = (store.clone(), audit.clone());
     let (fence, warden, thread) = Fence::start(move || {
-        let keeper = Keeper::start(building, confinement, offered, beating, filling)?;
+        let keeper = Keeper::start(
+            building,
+            confinement,
+            offered,
+            beating,
+            filling,
+            keeping,
+            auditing,
+        )?;
         let warden = keeper.warden().clone();
         Ok((keeper, warden))
     })
@@ -115,7 +128,6 @@ async fn guard(
     // Whoever can connect finds the fence up.
     let listener = control::bind(&settings.socket, settings.roles.are_set())?;
 
-    tokio::spawn(warden.clone().keep_saved());
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
     let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone(), confined)));
     let control = Control {
@@ -127,6 +139,7 @@ async fn guard(
         policy: settings.policy.clone(),
         roles: settings.roles.clone(),
         audit: audit.clone(),
+        store: store.clone(),
     };
     tokio::spawn(control.traffic.clone().keep(fence.clone()));
     if let Some(web) = settings.metrics.clone() {
@@ -160,6 +173,9 @@ async fn guard(
     warden.save();
     // A fence thread that has ended has nothing to keep.
     let _ = fence.call(Keeper::save_counts).await;
+    let closing = tokio::task::spawn_blocking(move || store.close());
+    // A thread that panicked has told so.
+    let _ = closing.await;
     info!("stopping; the fence stays up");
     drop((fence, reloader));
     // The thread ends once every task has let go of it; those still running go with the runtime.
@@ -172,7 +188,7 @@ async fn reload(reloader: &Mutex<Reloader>, settings: &Settings, audit: &AuditLo
     service::reloading();
     let origin = Origin::Own(settings.policy.clone());
     // What went wrong is in the log and in the status: the fence stays as it was.
-    let orders = Orders::default();
+    let orders = Orders::by(By::signal());
     let applied = reloader.lock().await.apply(origin, orders).await;
     if let Err(failure) = &applied {
         error!("reload failed: {failure}");

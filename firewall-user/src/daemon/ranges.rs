@@ -1,60 +1,44 @@
-//! What was learned of usual traffic, kept in a file of the state folder: a restart must not cost the weeks that it took.
+//! What was learned of usual traffic, kept in the state: a restart must not cost the weeks that it took.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use tracing::{error, warn};
+use tracing::warn;
 
-use crate::detect::{Detector, KeptRanges};
+use crate::detect::Detector;
+use crate::state::{Kind, Store};
 
-const FILE: &str = "ranges.json";
-/// How often the file is written. What was learned since then is lost with a daemon that is killed.
+const PART: &str = "ranges";
+/// How often it is kept. What was learned since then is lost with a daemon that is killed.
 const SAVE: Duration = Duration::from_secs(300);
 
-/// The file.
+/// Where it is kept.
 #[derive(Debug)]
 pub struct RangeFile {
-    path: PathBuf,
+    store: Store,
     saved: Instant,
-    /// Writing takes longer than a tick may.
+    /// Making a text of it takes longer than a tick may.
     writer: Option<JoinHandle<()>>,
 }
 
 impl RangeFile {
-    /// Has the detector take up what was kept. A file that makes no sense is set aside: the detector then learns
+    /// Has the detector take up what was kept. What makes no sense is put aside: the detector then learns
     /// anew.
-    pub fn load(state_dir: &Path, detector: &mut Detector) -> anyhow::Result<Self> {
-        let path = state_dir.join(FILE);
-        let file = Self {
-            path: path.clone(),
+    pub fn load(store: Store, detector: &mut Detector) -> Self {
+        if let Some(kept) = store.part(PART)
+            && let Err(why) = detector.restore_ranges(kept)
+        {
+            let text = store.get(Kind::Part, PART).unwrap_or_default();
+            store.not_understood(PART, text, &why);
+        }
+        Self {
+            store,
             saved: Instant::now(),
             writer: None,
-        };
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(file),
-            Err(error) => {
-                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
-            }
-        };
-        let kept = serde_json::from_slice(&text).map_err(|error| error.to_string());
-        if let Err(why) = kept.and_then(|kept| detector.restore_ranges(kept)) {
-            let aside = path.with_extension("json.corrupt");
-            fs::rename(&path, &aside)
-                .with_context(|| format!("{} cannot be set aside", path.display()))?;
-            error!(
-                file = %path.display(), set_aside = %aside.display(), why,
-                "what was learned of usual traffic cannot be read; it is learned anew"
-            );
         }
-        Ok(file)
     }
 
-    /// Writes the file now and then, beside the ticks.
+    /// Has it kept now and then, beside the ticks.
     pub fn save_if_due(&mut self, detector: &Detector) {
         let writing = self
             .writer
@@ -64,48 +48,39 @@ impl RangeFile {
             return;
         }
         self.saved = Instant::now();
-        let (path, kept) = (self.path.clone(), detector.kept_ranges());
+        let (store, kept) = (self.store.clone(), detector.kept_ranges());
         let writer = std::thread::Builder::new().name("ranges".to_owned());
-        match writer.spawn(move || write(&path, &kept)) {
+        match writer.spawn(move || {
+            store.put_json(Kind::Part, PART, &kept);
+        }) {
             Ok(writer) => self.writer = Some(writer),
             Err(error) => warn!("what was learned of usual traffic is not kept: {error}"),
         }
     }
 
-    /// Writes the file before the daemon stops.
+    /// Has it kept before the daemon stops.
     pub fn save(&mut self, detector: &Detector) {
         if let Some(writer) = self.writer.take() {
-            // It has said itself what went wrong.
+            // It panicked: what was kept before stands.
             let _ = writer.join();
         }
         self.saved = Instant::now();
-        write(&self.path, &detector.kept_ranges());
-    }
-}
-
-/// Writes the file, whole or not at all. That it cannot be written is no reason to stop.
-fn write(path: &Path, kept: &KeptRanges) {
-    let write = || -> anyhow::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        let bytes = serde_json::to_vec(kept)?;
-        file.write_all(&bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    if let Err(error) = write() {
-        warn!(
-            file = %path.display(),
-            "what was learned of usual traffic cannot be kept: {error:#}"
-        );
+        self.store
+            .put_json(Kind::Part, PART, &detector.kept_ranges());
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::detect::{Config, HostCounts, Snapshot};
+    use crate::state::Health;
+
+    fn open(folder: &Path) -> Store {
+        Store::open(folder, Health::default()).unwrap()
+    }
 
     const SECOND: u64 = 1_000_000_000;
 
@@ -134,11 +109,12 @@ mod tests {
     fn what_was_learned_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut before = Detector::new(Config::default());
-        let mut file = RangeFile::load(folder.path(), &mut before).unwrap();
+        let mut file = RangeFile::load(open(folder.path()), &mut before);
         live(&mut before, 0);
         file.save(&before);
+        file.store.close();
         let mut after = Detector::new(Config::default());
-        RangeFile::load(folder.path(), &mut after).unwrap();
+        RangeFile::load(open(folder.path()), &mut after);
         assert!(expected(&after).is_empty());
         live(&mut before, 3_600);
         live(&mut after, 3_600);
@@ -146,17 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_file_is_set_aside() {
+    fn what_makes_no_sense_is_put_aside() {
         let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
         for text in [
             "{\"learned\": ",
             "{\"learned\": {\"version\": 99, \"owners\": []}, \"peaks\": []}",
         ] {
-            fs::write(folder.path().join(FILE), text).unwrap();
+            store.put(Kind::Part, PART, text.as_bytes().to_vec());
             let mut detector = Detector::new(Config::default());
-            RangeFile::load(folder.path(), &mut detector).unwrap();
-            assert!(folder.path().join("ranges.json.corrupt").exists());
-            assert!(!folder.path().join(FILE).exists());
+            RangeFile::load(store.clone(), &mut detector);
+            let aside = store.get(Kind::Part, "ranges.not-understood").unwrap();
+            assert_eq!(aside, text.as_bytes());
+            assert!(store.get(Kind::Part, PART).is_none());
         }
     }
 }

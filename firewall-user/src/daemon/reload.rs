@@ -4,15 +4,20 @@
 use std::time::Duration;
 
 use super::documents::ApplyReport;
+use super::documents::RollbackReport;
 use super::failure::Failure;
 use super::fence::Fence;
+use super::history::By;
+use super::memory::Remembered;
 use super::offer::{Offer, Origin};
 use crate::guard::Session;
 use crate::policy::UNREADABLE;
 
 /// How a policy is to be put in force.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Orders {
+    /// Who asks, and why.
+    pub by: By,
     /// Say what would be, and change nothing.
     pub dry_run: bool,
     /// On trial: goes back by itself unless it is confirmed within this time.
@@ -23,6 +28,20 @@ pub struct Orders {
     pub tentative: bool,
     /// The ssh session of whoever asks.
     pub session: Option<Session>,
+}
+
+impl Orders {
+    /// At once, and held up by whatever there is to say against it.
+    pub fn by(by: By) -> Self {
+        Self {
+            by,
+            dry_run: false,
+            confirm: None,
+            force: false,
+            tentative: false,
+            session: None,
+        }
+    }
 }
 
 /// Applies policies; behind a lock, so that the one asked for last is the one in force.
@@ -77,12 +96,43 @@ impl Reloader {
     }
 
     /// Keeps the policy on trial.
-    pub async fn confirm(&self) -> Result<super::documents::ConfirmReport, Failure> {
-        self.fence.call(|keeper| keeper.confirm()).await?
+    pub async fn confirm(&self, by: By) -> Result<super::documents::ConfirmReport, Failure> {
+        self.fence.call(move |keeper| keeper.confirm(&by)).await?
     }
 
     /// Goes back to the policy before.
-    pub async fn roll_back(&self) -> Result<super::documents::RollbackReport, Failure> {
-        self.fence.call(|keeper| keeper.roll_back()).await?
+    pub async fn roll_back(&self, by: By) -> Result<RollbackReport, Failure> {
+        self.fence.call(move |keeper| keeper.roll_back(&by)).await?
+    }
+
+    /// Goes back to an entry of the history, with the lists of its sets as they are now.
+    pub async fn roll_back_to(
+        &self,
+        number: u64,
+        orders: Orders,
+    ) -> Result<RollbackReport, Failure> {
+        let asked = self.fence.call(move |keeper| keeper.history_entry(number));
+        let kept = asked.await??;
+        let read = tokio::task::spawn_blocking(move || {
+            let policy = Remembered {
+                text: kept.text,
+                source: kept.entry.source,
+                base: kept.entry.base,
+                own: kept.entry.own,
+                applied: kept.entry.time,
+            };
+            policy.offer()
+        });
+        let read = read
+            .await
+            .map_err(|error| Failure::Unavailable(error.to_string()))?;
+        let offer = read.map_err(|error| {
+            Failure::Refused(format!(
+                "entry {number} of the history cannot be read any more: {error}"
+            ))
+        })?;
+        self.fence
+            .call(move |keeper| keeper.roll_back_to(number, offer, &orders))
+            .await?
     }
 }

@@ -1,15 +1,10 @@
 //! The signatures in force: which place each has, for which alert, what it has dropped, and when it
 //! is over. The kernel ends one by its own clock soon after this daemon stops to prolong it.
 
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::path::{Path, PathBuf};
-
-use anyhow::Context;
 use firewall_common::signature::SLOTS;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::documents::{Count, SignatureDocument};
 use crate::datapath::{Datapath, clock};
@@ -17,8 +12,9 @@ use crate::detect::signature::{
     Condition, Signature, conditions, in_words, name, reason, rule_text,
 };
 use crate::detect::{Alert, AlertKind};
+use crate::state::{Kind, Store};
 
-const FILE: &str = "signatures.json";
+const PART: &str = "signatures";
 const SECOND: u64 = 1_000_000_000;
 /// The kernel ends a signature when nobody has prolonged it for so long.
 const HOLD: u64 = 30 * SECOND;
@@ -36,7 +32,7 @@ const REST: u64 = SECOND / 4;
 /// The places.
 #[derive(Debug)]
 pub struct Signing {
-    file: PathBuf,
+    store: Store,
     places: [Place; SLOTS],
 }
 
@@ -80,18 +76,14 @@ struct Course {
 }
 
 impl Signing {
-    /// Takes over what an earlier daemon left in the kernel and in its file; what only one of them
+    /// Takes over what an earlier daemon left in the kernel and in the state; what only one of them
     /// knows is over.
-    pub fn resume(state_dir: &Path, datapath: &mut Datapath, allowed: bool) -> Self {
-        let file = state_dir.join(FILE);
+    pub fn resume(store: Store, datapath: &mut Datapath, allowed: bool) -> Self {
+        let remembered: Vec<Signed> = store.part(PART).unwrap_or_default();
         let mut signing = Self {
             places: Default::default(),
-            file,
+            store,
         };
-        let remembered = signing.load().unwrap_or_else(|error| {
-            warn!("the signatures of the last run are not known: {error:#}");
-            Vec::new()
-        });
         let now = clock::monotonic();
         let table = datapath.signatures().read();
         for (slot, place) in table.slots.iter().enumerate() {
@@ -298,32 +290,10 @@ impl Signing {
         }
     }
 
-    fn load(&self) -> anyhow::Result<Vec<Signed>> {
-        match fs::read(&self.file) {
-            Ok(text) => serde_json::from_slice(&text)
-                .with_context(|| format!("{} makes no sense", self.file.display())),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(error) => Err(error).with_context(|| format!("reading {}", self.file.display())),
-        }
-    }
-
-    /// Writes the file. Without waiting for the disk: what is lost with the host's power is of no use
-    /// after it.
+    /// Has them kept.
     fn save(&self) {
-        let write = || -> anyhow::Result<()> {
-            let folder = self.file.parent().unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            let signed: Vec<&Signed> = self.signed().collect();
-            file.write_all(&serde_json::to_vec(&signed)?)?;
-            file.persist(&self.file)?;
-            Ok(())
-        };
-        if let Err(error) = write() {
-            warn!(
-                file = %self.file.display(),
-                "signatures are in force but will not be known after a restart: {error:#}"
-            );
-        }
+        let signed: Vec<&Signed> = self.signed().collect();
+        self.store.put_json(Kind::Part, PART, &signed);
     }
 }
 

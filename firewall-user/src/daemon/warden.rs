@@ -1,18 +1,18 @@
-//! Looks after the bans: in the kernel at once, in the file soon after. Shared rather than owned by
+//! Looks after the bans: in the kernel at once, in the state soon after. Shared rather than owned by
 //! the fence thread, since a ban must not wait for a policy that is being loaded.
 
 mod automatic;
 
 use std::collections::HashSet;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
+
+pub use automatic::Answered;
 
 use super::documents::{BanCounts, BanDocument, BanRequest, Bans};
 use super::failure::Failure;
@@ -20,27 +20,20 @@ use crate::datapath::BanTable;
 use crate::detect::{SourceSample, Subject};
 use crate::policy::address::parse_prefix;
 use crate::respond::{
-    BanBook, BanDuration, BanFile, BanRecord, Breaker, Change, Loaded, Measure, Origin, PacketRate,
-    Past, check_ban,
+    BanBook, BanDuration, BanRecord, Breaker, Change, Measure, Origin, PacketRate, Past, check_ban,
+    keep_bans, load_bans,
 };
+use crate::state::Store;
 
 /// Longest reason that is kept, in characters.
 const LONGEST_REASON: usize = 500;
-/// How long an answer waits for the file: a ban is in force before that.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Pause before a file that could not be written is tried again.
-const RETRY: Duration = Duration::from_secs(10);
+/// How often it is kept what was done about sources before.
+const SAVE_PAST: Duration = Duration::from_secs(2);
 
-/// The bans in force, their book and their file.
+/// The bans in force and their book.
 #[derive(Debug)]
 pub struct Warden {
     state: Mutex<State>,
-    file: BanFile,
-    folder: PathBuf,
-    /// Number of the latest change.
-    changed: watch::Sender<u64>,
-    /// Number of the change up to which the file is right, or was at least tried.
-    saved: watch::Sender<u64>,
 }
 
 #[derive(Debug)]
@@ -49,48 +42,41 @@ struct State {
     book: BanBook,
     /// `protect.never_block` of the policy in force.
     protected: Vec<IpNet>,
-    /// Changes of the book that are not in the file yet.
-    unsaved: Vec<Change>,
+    store: Store,
     /// What those may send that are held to the automatic limit.
     limit: PacketRate,
     past: Past,
-    /// The past is not in its file yet.
+    /// The past is not kept yet.
     past_changed: bool,
+    past_saved: Instant,
     breaker: Breaker,
+    /// What was done by itself and is not in the audit log yet.
+    deeds: Vec<Answered>,
 }
 
 /// Bans that are listed at a time, so that a new one need not wait for a long list.
 const LISTED_AT_ONCE: usize = 1_000;
 
 impl Warden {
-    /// Brings the file and the kernel's table together: what the file has is put in force for what is
-    /// left of it; what only the kernel has (the file was lost) goes on and is written down.
-    pub fn restore(table: BanTable, file: BanFile, protected: Vec<IpNet>) -> anyhow::Result<Self> {
-        let mut book = match file.load()? {
-            Loaded::Bans(book) => book,
-            Loaded::Corrupt { set_aside, error } => {
-                error!(
-                    file = %file.path().display(),
-                    set_aside = %set_aside.display(),
-                    "the bans of the last run cannot be read and were set aside: {error}"
-                );
-                BanBook::default()
-            }
-        };
-        let folder = file.path().parent().unwrap_or(Path::new(".")).to_owned();
+    /// Brings the state and the kernel's table together: what the state has is put in force for what is
+    /// left of it; what only the kernel has (the state was lost) goes on and is written down.
+    pub fn restore(table: BanTable, store: Store, protected: Vec<IpNet>) -> anyhow::Result<Self> {
+        let mut book = load_bans(&store);
         let now = Timestamp::now();
         let over = book.expire(now);
         for record in &over {
             table.unban(record.prefix);
         }
-        let mut outdated = file.has_journal() || !over.is_empty();
+        let mut changes: Vec<Change> = over
+            .iter()
+            .map(|record| Change::Lift(record.prefix))
+            .collect();
         for ban in table.bans() {
             if book.get(&ban.prefix).is_some() {
                 continue;
             }
-            warn!(prefix = %ban.prefix, "a ban in force that is in no file goes on");
-            outdated = true;
-            book.insert(BanRecord {
+            warn!(prefix = %ban.prefix, "a ban in force that is not in the state goes on");
+            let record = BanRecord {
                 prefix: ban.prefix,
                 origin: Origin::Manual,
                 measure: if ban.limited {
@@ -102,31 +88,29 @@ impl Warden {
                 reason: Some("found in force at start".to_owned()),
                 created: now,
                 expires: BanDuration(ban.remaining).end(now),
-            });
+            };
+            changes.push(Change::Ban(record.clone()));
+            book.insert(record);
+        }
+        if !changes.is_empty() {
+            keep_bans(&store, changes);
         }
         let warden = Self {
             state: Mutex::new(State {
                 table,
                 book,
                 protected: Vec::new(),
-                unsaved: Vec::new(),
+                past: Past::load(&store),
+                store,
                 limit: PacketRate::default(),
-                past: Past::load(&folder)?,
                 past_changed: false,
+                past_saved: Instant::now(),
                 breaker: Breaker::default(),
+                deeds: Vec::new(),
             }),
-            folder,
-            file,
-            changed: watch::Sender::new(0),
-            saved: watch::Sender::new(0),
         };
-        outdated |= !warden.protect(protected)?.is_empty();
+        warden.protect(protected)?;
         warden.enforce_all()?;
-        if outdated {
-            let mut state = warden.lock();
-            warden.file.save(&state.book)?;
-            state.unsaved.clear();
-        }
         Ok(warden)
     }
 
@@ -146,8 +130,8 @@ impl Warden {
         Ok(())
     }
 
-    /// Bans a source on request; it is in force on return, and the number is for [`Self::saved`].
-    pub fn ban(&self, request: BanRequest) -> Result<(BanDocument, u64), Failure> {
+    /// Bans a source on request; it is in force on return, and on the disk soon after.
+    pub fn ban(&self, request: BanRequest) -> Result<BanDocument, Failure> {
         let prefix = prefix(&request.prefix)?;
         check_reason(request.reason.as_deref())?;
         let mut state = self.lock();
@@ -165,11 +149,11 @@ impl Warden {
         };
         let document = BanDocument::new(&record, now);
         state.enforce(record, request.duration)?;
-        Ok((document, self.note_change()))
+        Ok(document)
     }
 
     /// Lifts a ban.
-    pub fn unban(&self, text: &str) -> Result<(BanDocument, u64), Failure> {
+    pub fn unban(&self, text: &str) -> Result<BanDocument, Failure> {
         let prefix = prefix(text)?;
         let mut state = self.lock();
         let Some(record) = state.book.get(&prefix).cloned() else {
@@ -183,13 +167,10 @@ impl Warden {
         };
         state.table.unban(prefix);
         state.book.remove(&prefix);
-        state.unsaved.push(Change::Lift(prefix));
+        keep_bans(&state.store, [Change::Lift(prefix)]);
         state.remember(&record, true);
         info!(%prefix, "ban lifted");
-        Ok((
-            BanDocument::new(&record, Timestamp::now()),
-            self.note_change(),
-        ))
+        Ok(BanDocument::new(&record, Timestamp::now()))
     }
 
     /// Takes in what the policy protects now, and lifts the bans of those sources.
@@ -201,9 +182,6 @@ impl Warden {
             .collect();
         state.protected = protected;
         state.lifted(&lifted, true);
-        if !lifted.is_empty() {
-            self.note_change();
-        }
         for record in &lifted {
             warn!(prefix = %record.prefix, "ban lifted: the policy protects this source now");
             state.table.unban(record.prefix);
@@ -221,8 +199,8 @@ impl Warden {
             // The wall clock may be ahead of the kernel's: then this ends it.
             state.table.unban(record.prefix);
         }
-        if !over.is_empty() {
-            self.note_change();
+        if state.past_changed && state.past_saved.elapsed() >= SAVE_PAST {
+            state.save_past();
         }
     }
 
@@ -243,6 +221,20 @@ impl Warden {
                 return Bans { bans };
             }
         }
+    }
+
+    /// Bans that people set and that never end.
+    pub fn without_end(&self) -> Vec<BanDocument> {
+        let now = Timestamp::now();
+        let state = self.lock();
+        let endless = state
+            .book
+            .iter()
+            .filter(|record| record.expires.is_none() && record.origin == Origin::Manual);
+        endless
+            .take(LISTED_AT_ONCE)
+            .map(|record| BanDocument::new(record, now))
+            .collect()
     }
 
     /// Which of these sources are banned; not those that are only limited.
@@ -274,65 +266,12 @@ impl Warden {
         }
     }
 
-    /// Waits until a change is in the file, but not for ever: a full disk must not hold up an answer.
-    pub async fn saved(&self, change: u64) {
-        let mut saved = self.saved.subscribe();
-        // Too late or never: the log says so, and the ban is in force all the same.
-        let _ = tokio::time::timeout(PATIENCE, saved.wait_for(|saved| *saved >= change)).await;
-    }
-
-    /// Writes the file after each change, several at once if they come fast.
-    pub async fn keep_saved(self: Arc<Self>) {
-        let mut changed = self.changed.subscribe();
-        loop {
-            let warden = self.clone();
-            let wrote = tokio::task::spawn_blocking(move || warden.save()).await;
-            if !matches!(wrote, Ok(true)) {
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-            if changed.changed().await.is_err() {
-                return;
-            }
+    /// Has everything kept that is not yet.
+    pub fn save(&self) {
+        let mut state = self.lock();
+        if state.past_changed {
+            state.save_past();
         }
-    }
-
-    /// Writes the file, if there is anything new; whether it is right now.
-    pub fn save(&self) -> bool {
-        let (change, unsaved, past) = {
-            let mut state = self.lock();
-            let change = *self.changed.borrow();
-            if change == *self.saved.borrow() {
-                return true;
-            }
-            let past = std::mem::take(&mut state.past_changed).then(|| state.past.document());
-            (change, std::mem::take(&mut state.unsaved), past)
-        };
-        if let Some(past) = past {
-            let wrote = past.and_then(|document| Past::save(&document, &self.folder));
-            if let Err(error) = wrote {
-                // The next offence tries again; nobody is let in or kept out by it.
-                warn!("who misbehaved is not kept: {error:#}");
-            }
-        }
-        let wrote = self.file.append(&unsaved);
-        if let Err(error) = &wrote {
-            error!("bans are in force but will not survive a restart: {error:#}");
-        }
-        self.saved.send_replace(change);
-        if wrote.is_err() {
-            // Nobody waits for this number: it makes the next attempt write.
-            let mut state = self.lock();
-            state.unsaved.splice(0..0, unsaved);
-            self.note_change();
-        }
-        wrote.is_ok()
-    }
-
-    /// Numbers a change; call with the state locked, so that no save misses it.
-    fn note_change(&self) -> u64 {
-        self.changed.send_modify(|change| *change += 1);
-        *self.changed.borrow()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -352,7 +291,7 @@ impl State {
             reason = record.reason,
             "banned"
         );
-        self.unsaved.push(Change::Ban(record.clone()));
+        keep_bans(&self.store, [Change::Ban(record.clone())]);
         self.book.insert(record);
         Ok(())
     }
@@ -367,11 +306,19 @@ impl State {
 
     /// Notes what left the book.
     fn lifted(&mut self, records: &[BanRecord], lifted: bool) {
-        let lifts = records.iter().map(|record| Change::Lift(record.prefix));
-        self.unsaved.extend(lifts);
+        if !records.is_empty() {
+            let lifts = records.iter().map(|record| Change::Lift(record.prefix));
+            keep_bans(&self.store, lifts);
+        }
         for record in records {
             self.remember(record, lifted);
         }
+    }
+
+    fn save_past(&mut self) {
+        self.past.save(&self.store);
+        self.past_changed = false;
+        self.past_saved = Instant::now();
     }
 
     fn remember(&mut self, record: &BanRecord, lifted: bool) {

@@ -4,8 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::describe::to_json;
 use super::{Policy, Rule, Set};
+
+/// What a rule says, key by key.
+type Said = Map<String, Value>;
 
 /// What differs; empty lists are left out of JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,14 +44,14 @@ pub struct SetChange {
 impl Changes {
     /// What `new` has that `old` has not, and the other way round.
     pub fn between(old: &Policy, new: &Policy) -> Self {
-        let by_name = |policy: &'_ Policy| -> BTreeMap<String, Rule> {
+        let by_name = |policy: &'_ Policy| -> BTreeMap<String, Said> {
             let rules = policy.rules.iter();
             rules
-                .map(|rule| (rule.name.clone(), unplaced(rule)))
+                .map(|rule| (rule.name.clone(), unplaced(policy, rule)))
                 .collect()
         };
         let (before, after) = (by_name(old), by_name(new));
-        let order = |policy: &Policy, others: &BTreeMap<String, Rule>| -> Vec<String> {
+        let order = |policy: &Policy, others: &BTreeMap<String, Said>| -> Vec<String> {
             let names = policy.rules.iter().map(|rule| rule.name.clone());
             names.filter(|name| others.contains_key(name)).collect()
         };
@@ -65,21 +70,36 @@ impl Changes {
         }
     }
 
+    /// What goes the other way.
+    pub fn turned(&self) -> Self {
+        let sets = self.sets.iter().map(|(name, change)| {
+            let turned = SetChange {
+                added: change.removed,
+                removed: change.added,
+            };
+            (name.clone(), turned)
+        });
+        Self {
+            rules_added: self.rules_removed.clone(),
+            rules_removed: self.rules_added.clone(),
+            sets: sets.collect(),
+            ..self.clone()
+        }
+    }
+
     pub fn is_nothing(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// A rule without its place in the file. Sets are told apart by their number in the policy, so a rule
-/// counts as changed when the sets before its own did.
-fn unplaced(rule: &Rule) -> Rule {
-    Rule {
-        line: 0,
-        ..rule.clone()
-    }
+/// What a rule says, with its sets by name and without its place in the file.
+fn unplaced(policy: &Policy, rule: &Rule) -> Map<String, Value> {
+    let mut keys = to_json(policy, rule);
+    keys.remove("line");
+    keys
 }
 
-fn missing(some: &BTreeMap<String, Rule>, others: &BTreeMap<String, Rule>) -> Vec<String> {
+fn missing(some: &BTreeMap<String, Said>, others: &BTreeMap<String, Said>) -> Vec<String> {
     let names = some.keys().filter(|name| !others.contains_key(*name));
     names.cloned().collect()
 }

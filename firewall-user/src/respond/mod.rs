@@ -27,4 +27,4 @@ pub use past::{Past, PastBan};
 pub use plan::{Act, Case, Response};
 pub use regulars::Regulars;
 pub use signature::{COLLATERAL, SignatureMode};
-pub use store::{BanFile, Change, Loaded};
+pub use store::{Change, keep_bans, load_bans};

@@ -1,20 +1,16 @@
-//! What was done about sources before: bans and limits that are over, and offences. Kept in one file
-//! in the state folder, so that a repeat offender is known as one after a restart.
+//! What was done about sources before: bans and limits that are over, and offences. Kept as a part of the
+//! state, so that a repeat offender is known as one after a restart.
 
 use std::collections::VecDeque;
-use std::fs;
-use std::io::{BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use tracing::error;
 
 use super::{BanRecord, Offender, Offenders};
+use crate::state::{Kind, Store};
 
-const FILE: &str = "offenders.json";
+const PART: &str = "offenders";
 const VERSION: u32 = 1;
 /// Bans that are over and remembered.
 const KEEP: usize = 4_096;
@@ -44,62 +40,30 @@ struct Document {
 }
 
 impl Past {
-    /// Reads what is remembered in a state folder. A file that makes no sense is set aside.
-    pub fn load(state_dir: &Path) -> anyhow::Result<Self> {
-        let path = path(state_dir);
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => {
-                return Err(error).with_context(|| format!("{} cannot be read", path.display()));
+    /// Reads what is remembered.
+    pub fn load(store: &Store) -> Self {
+        match store.part::<Document>(PART) {
+            Some(document) if document.version == VERSION => Self {
+                offenders: document.offenders.into_iter().collect(),
+                bans: document.bans.into(),
+            },
+            Some(document) => {
+                let text = store.get(Kind::Part, PART).unwrap_or_default();
+                store.not_understood(PART, text, &format!("version {}", document.version));
+                Self::default()
             }
-        };
-        let why = match serde_json::from_slice::<Document>(&text) {
-            Ok(document) if document.version == VERSION => {
-                return Ok(Self {
-                    offenders: document.offenders.into_iter().collect(),
-                    bans: document.bans.into(),
-                });
-            }
-            Ok(document) => format!("version {} is unknown", document.version),
-            Err(error) => error.to_string(),
-        };
-        let aside = path.with_extension("json.corrupt");
-        error!(
-            file = %path.display(), set_aside = %aside.display(), why,
-            "who misbehaved before cannot be read; everybody starts anew"
-        );
-        fs::rename(&path, &aside).with_context(|| format!("setting {} aside", path.display()))?;
-        Ok(Self::default())
+            None => Self::default(),
+        }
     }
 
-    /// Writes it so that a crash at any moment leaves the old file or the new one.
-    pub fn save(document: &[u8], state_dir: &Path) -> anyhow::Result<()> {
-        let path = path(state_dir);
-        let write = || -> anyhow::Result<()> {
-            let mut file = tempfile::Builder::new()
-                .prefix(".offenders-")
-                .tempfile_in(state_dir)?;
-            let mut writer = BufWriter::new(&mut file);
-            writer.write_all(document)?;
-            writer.flush()?;
-            drop(writer);
-            file.as_file().sync_all()?;
-            file.persist(&path)?;
-            Ok(())
-        };
-        write().with_context(|| format!("{} cannot be written", path.display()))
-    }
-
-    /// The file's text.
-    pub fn document(&self) -> anyhow::Result<Vec<u8>> {
-        let mut text = serde_json::to_vec(&Document {
+    /// Has it kept.
+    pub fn save(&self, store: &Store) {
+        let document = Document {
             version: VERSION,
             offenders: self.offenders.iter().copied().collect(),
             bans: self.bans.iter().cloned().collect(),
-        })?;
-        text.push(b'\n');
-        Ok(text)
+        };
+        store.put_json(Kind::Part, PART, &document);
     }
 
     /// Notes a ban or limit that is over.
@@ -125,15 +89,14 @@ impl Past {
     }
 }
 
-fn path(state_dir: &Path) -> PathBuf {
-    state_dir.join(FILE)
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::respond::BanDuration;
     use crate::respond::book::tests::record;
+    use crate::state::Health;
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(second).unwrap()
@@ -143,21 +106,23 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn save(past: &Past, folder: &Path) {
-        Past::save(&past.document().unwrap(), folder).unwrap();
+    fn open(folder: &Path) -> Store {
+        Store::open(folder, Health::default()).unwrap()
     }
 
     #[test]
     fn offences_and_bans_that_are_over_outlive_a_restart() {
         let folder = tempfile::tempdir().unwrap();
-        let mut past = Past::load(folder.path()).unwrap();
+        let store = open(folder.path());
+        let mut past = Past::load(&store);
         let never = BanDuration(None);
         past.offenders
             .note(net("203.0.113.7/32"), at(0), Some(at(600)), never);
         past.note(record("203.0.113.7/32", Some(600)), at(601), false);
         past.note(record("2001:db8:7::/48", None), at(700), true);
-        save(&past, folder.path());
-        let past = Past::load(folder.path()).unwrap();
+        past.save(&store);
+        store.close();
+        let past = Past::load(&open(folder.path()));
         assert_eq!(
             past.offenders
                 .offences(&net("203.0.113.7/32"), at(999), never),
@@ -176,17 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_makes_no_sense_is_set_aside() {
+    fn what_makes_no_sense_is_kept_for_people() {
         for text in [
-            "",
             "{\"version\":1,\"offen",
             "{\"version\":7,\"offenders\":[],\"bans\":[]}",
         ] {
             let folder = tempfile::tempdir().unwrap();
-            fs::write(path(folder.path()), text).unwrap();
-            assert_eq!(Past::load(folder.path()).unwrap().bans.len(), 0);
-            let aside = folder.path().join("offenders.json.corrupt");
-            assert_eq!(fs::read_to_string(aside).unwrap(), text);
+            let store = open(folder.path());
+            store.put(Kind::Part, PART, text.as_bytes().to_vec());
+            assert_eq!(Past::load(&store).bans.len(), 0);
+            let aside = store.get(Kind::Part, "offenders.not-understood").unwrap();
+            assert_eq!(aside, text.as_bytes());
         }
     }
 

@@ -92,7 +92,9 @@ pub struct Args {
 }
 
 /// Runs the verb.
-pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
+pub fn run(global: &Global, mut arguments: Args) -> anyhow::Result<ExitCode> {
+    // Why the rule exists is why it is added.
+    arguments.changing.reason = arguments.reason.clone();
     let done = format!("rule \"{}\" is added", arguments.name);
     let position = match (&arguments.before, arguments.first) {
         (Some(name), _) => Position::Before(name.clone()),

@@ -24,9 +24,9 @@ pub(super) fn ask(global: &Global) -> Vec<SignatureDocument> {
 }
 
 /// Ends one.
-pub(super) fn remove(global: &Global, name: &str) -> anyhow::Result<()> {
+pub(super) fn remove(global: &Global, name: &str, reason: Option<String>) -> anyhow::Result<()> {
     let path = format!("/v1/signatures?name={name}");
-    let document = Client::new(&global.socket)?.delete(&path)?;
+    let document = Client::new(&global.socket)?.because(reason).delete(&path)?;
     if global.json {
         output::json(&document)
     } else {

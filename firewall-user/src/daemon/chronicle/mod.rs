@@ -1,5 +1,5 @@
-//! What outlives the daemon of alerts and incidents: their journal, and slices of their traffic. Written
-//! by a thread of its own, as a disk may stall and the round that looks for attacks must not.
+//! What outlives the daemon of alerts and incidents: themselves, in the state, and slices of their traffic. Those are
+//! written by a thread of its own, as a disk may stall and the round that looks for attacks must not.
 
 mod journal;
 mod slices;
@@ -15,42 +15,46 @@ pub use journal::Told;
 pub use slices::EvidenceSettings;
 
 use crate::detect::{Alert, Frame, Incident};
+use crate::state::{Health, Store};
 use journal::Journal;
 use slices::Slices;
 
-/// Notes that may wait for a slow disk; what comes on top is left out and counted.
+/// Packets of so many moments may wait for a slow disk; what comes on top is left out and counted.
 const WAITING: usize = 4096;
+/// What faults of the slices are told under.
+const WHAT: &str = "packets of incidents";
 
-/// Hands notes to the thread that writes them.
+/// Keeps alerts and incidents, and hands their packets to the thread that writes them.
 #[derive(Debug)]
 pub struct Chronicle {
+    journal: Journal,
     notes: Option<SyncSender<Note>>,
     thread: Option<JoinHandle<()>>,
     folder: PathBuf,
     left_out: u64,
 }
 
-/// Something to be written.
-#[derive(Debug)]
-enum Note {
-    Alert(Box<Alert>),
-    Incident(Box<Incident>),
-    /// Packets of an incident.
-    Frames(u64, Vec<Frame>),
-}
+/// Packets of an incident.
+type Note = (u64, Vec<Frame>);
 
 impl Chronicle {
     /// Reads what an earlier daemon told, and starts the thread.
-    pub fn open(state_dir: &Path, settings: EvidenceSettings) -> anyhow::Result<(Self, Told)> {
-        let (journal, told) = Journal::open(state_dir)?;
+    pub fn open(
+        store: Store,
+        state_dir: &Path,
+        settings: EvidenceSettings,
+    ) -> anyhow::Result<(Self, Told)> {
+        let health = store.health().clone();
+        let (journal, told) = Journal::open(store);
         let folder = state_dir.join(slices::FOLDER);
-        let slices = Slices::open(&folder, settings)?;
+        let slices = Slices::open(&folder, settings);
         let (notes, waiting) = sync_channel(WAITING);
         let thread = std::thread::Builder::new()
             .name("chronicle".to_owned())
-            .spawn(move || write_all(&waiting, journal, slices))
+            .spawn(move || write_all(&waiting, slices, &health))
             .context("the thread that writes the chronicle cannot be started")?;
         let chronicle = Self {
+            journal,
             notes: Some(notes),
             thread: Some(thread),
             folder,
@@ -61,18 +65,18 @@ impl Chronicle {
 
     /// Keeps an alert as it is now.
     pub fn note_alert(&mut self, alert: &Alert) {
-        self.send(Note::Alert(Box::new(alert.clone())));
+        self.journal.alert(alert);
     }
 
     /// Keeps an incident as it is now.
     pub fn note_incident(&mut self, incident: &Incident) {
-        self.send(Note::Incident(Box::new(incident.clone())));
+        self.journal.incident(incident);
     }
 
     /// Adds packets to the slice of an incident.
     pub fn note_frames(&mut self, incident: u64, frames: Vec<Frame>) {
         if !frames.is_empty() {
-            self.send(Note::Frames(incident, frames));
+            self.send((incident, frames));
         }
     }
 
@@ -89,11 +93,11 @@ impl Chronicle {
             Err(TrySendError::Full(_)) => {
                 self.left_out += 1;
                 if self.left_out == 1 {
-                    warn!("the disk is too slow: alerts and their packets are not kept meanwhile");
+                    warn!("the disk is too slow: packets of incidents are not kept meanwhile");
                 }
             }
             Err(TrySendError::Disconnected(_)) => {
-                error!("the thread that keeps alerts has ended; they are kept in memory only");
+                error!("the thread that keeps packets of incidents has ended");
                 self.notes = None;
             }
         }
@@ -111,22 +115,12 @@ impl Chronicle {
     }
 }
 
-/// Writes notes until nobody sends any more. What fails is said once, until it goes well again.
-fn write_all(notes: &Receiver<Note>, mut journal: Journal, mut slices: Slices) {
-    let mut failing = false;
-    while let Ok(note) = notes.recv() {
-        let wrote = match note {
-            Note::Alert(alert) => journal.alert(&alert),
-            Note::Incident(incident) => journal.incident(&incident),
-            Note::Frames(incident, frames) => slices.add(incident, &frames),
-        };
-        match wrote {
-            Ok(()) => failing = false,
-            Err(error) if !failing => {
-                failing = true;
-                error!("what is known of alerts is not kept: {error:#}");
-            }
-            Err(_) => {}
+/// Writes packets until nobody sends any more.
+fn write_all(notes: &Receiver<Note>, mut slices: Slices, health: &Health) {
+    while let Ok((incident, frames)) = notes.recv() {
+        match slices.add(incident, &frames) {
+            Ok(()) => health.works(WHAT),
+            Err(error) => health.fails(WHAT, &format!("{error:#}")),
         }
     }
 }

@@ -39,8 +39,8 @@ impl Default for EvidenceSettings {
 pub(super) struct Slices {
     folder: PathBuf,
     settings: EvidenceSettings,
-    /// What all captures have come to, as far as known.
-    total: u64,
+    /// What all captures have come to; unknown before they were looked at.
+    total: Option<u64>,
 }
 
 /// The capture of an incident.
@@ -49,16 +49,13 @@ pub(super) fn path(folder: &Path, incident: u64) -> PathBuf {
 }
 
 impl Slices {
-    pub fn open(folder: &Path, settings: EvidenceSettings) -> anyhow::Result<Self> {
-        fs::create_dir_all(folder)
-            .with_context(|| format!("the folder {} cannot be made", folder.display()))?;
-        let mut slices = Self {
+    /// Nothing is done yet: a disk that is full when the daemon starts may not be later.
+    pub fn open(folder: &Path, settings: EvidenceSettings) -> Self {
+        Self {
             folder: folder.to_owned(),
             settings,
-            total: 0,
-        };
-        slices.make_room(0)?;
-        Ok(slices)
+            total: None,
+        }
     }
 
     /// Adds packets to an incident's capture, until that is full.
@@ -66,10 +63,15 @@ impl Slices {
         if self.settings.incident_bytes == 0 {
             return Ok(());
         }
+        fs::create_dir_all(&self.folder)
+            .with_context(|| format!("the folder {} cannot be made", self.folder.display()))?;
         let path = path(&self.folder, incident);
         self.append(&path, frames)
             .with_context(|| format!("{} cannot be written", path.display()))?;
-        if self.total > self.settings.total_bytes {
+        if self
+            .total
+            .is_none_or(|total| total > self.settings.total_bytes)
+        {
             self.make_room(incident)?;
         }
         Ok(())
@@ -99,7 +101,7 @@ impl Slices {
             file.set_len(before)?;
             return Err(error.into());
         }
-        self.total += length - before;
+        self.total = self.total.map(|total| total + length - before);
         Ok(())
     }
 
@@ -120,18 +122,19 @@ impl Slices {
             }
         }
         captures.sort();
-        self.total = captures.iter().map(|(_, _, length)| length).sum();
+        let mut total: u64 = captures.iter().map(|(_, _, length)| length).sum();
         let kept = path(&self.folder, writing);
         for (_, path, length) in captures {
-            if self.total <= self.settings.total_bytes {
+            if total <= self.settings.total_bytes {
                 break;
             }
             if path != kept {
                 fs::remove_file(&path)
                     .with_context(|| format!("{} cannot be removed", path.display()))?;
-                self.total -= length;
+                total -= length;
             }
         }
+        self.total = Some(total);
         Ok(())
     }
 }
@@ -154,7 +157,7 @@ mod tests {
             incident_bytes,
             total_bytes,
         };
-        Slices::open(folder, settings).unwrap()
+        Slices::open(folder, settings)
     }
 
     #[test]
@@ -205,7 +208,8 @@ mod tests {
         assert_eq!(left, [4, 5]);
         // What an earlier daemon left counts, too.
         drop(slices);
-        self::slices(folder.path(), 1_000, 1_000);
+        let mut slices = self::slices(folder.path(), 1_000, 1_000);
+        slices.add(5, &[frame(9, 160, 160)]).unwrap();
         assert!(!path(folder.path(), 4).exists());
     }
 

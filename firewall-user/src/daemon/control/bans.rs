@@ -19,8 +19,8 @@ pub async fn add(
     State(control): State<Control>,
     Body(request): Body<BanRequest>,
 ) -> Result<Response, Failure> {
-    let (ban, change) = control.warden.ban(request)?;
-    control.warden.saved(change).await;
+    let ban = control.warden.ban(request)?;
+    control.store.settle().await;
     Ok(told("ban.add", ban))
 }
 
@@ -39,7 +39,7 @@ pub async fn remove(
     State(control): State<Control>,
     Asked(query): Asked<UnbanQuery>,
 ) -> Result<Response, Failure> {
-    let (lifted, change) = control.warden.unban(&query.prefix)?;
-    control.warden.saved(change).await;
+    let lifted = control.warden.unban(&query.prefix)?;
+    control.store.settle().await;
     Ok(told("ban.remove", lifted))
 }

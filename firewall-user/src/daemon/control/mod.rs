@@ -4,6 +4,7 @@
 mod bans;
 mod body;
 mod cookies;
+mod history;
 mod listener;
 mod peer;
 mod policy;
@@ -38,6 +39,7 @@ use super::reload::Reloader;
 use super::traffic::History;
 use super::warden::Warden;
 use crate::audit::AuditLog;
+use crate::state::Store;
 
 /// Largest request: a policy as text.
 const LARGEST_BODY: usize = 16 << 20;
@@ -54,6 +56,7 @@ pub struct Control {
     pub policy: PathBuf,
     pub roles: Arc<Roles>,
     pub audit: Arc<AuditLog>,
+    pub store: Store,
 }
 
 /// All endpoints.
@@ -75,6 +78,9 @@ pub fn router(control: Control) -> Router {
         .route("/v1/why", get(reports::why))
         .route("/v1/connection", get(reports::connection))
         .route("/v1/audit", get(reports::audit))
+        .route("/v1/report", get(reports::review))
+        .route("/v1/history", get(history::list))
+        .route("/v1/history/{number}", get(history::entry))
         .route("/v1/apply", post(policy::apply))
         .route("/v1/confirm", post(policy::confirm))
         .route("/v1/rollback", post(policy::roll_back))

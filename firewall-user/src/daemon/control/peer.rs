@@ -18,6 +18,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tracing::warn;
 
 use super::super::failure::{Failure, Told};
+use super::super::history::By;
 use super::Control;
 use super::role::{self, Role};
 use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
@@ -94,7 +95,7 @@ pub struct Unchanged;
 pub async fn authorize(
     State(control): State<Control>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
@@ -103,6 +104,11 @@ pub async fn authorize(
     let reason = reason(request.headers());
     let changes = needed > Role::Viewer;
     let mut response = if role.is_some_and(|role| role >= needed) {
+        request.extensions_mut().insert(By {
+            who: author(&peer, role),
+            from: Channel::Socket,
+            reason: reason.clone(),
+        });
         next.run(request).await
     } else {
         warn!(

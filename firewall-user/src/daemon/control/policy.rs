@@ -9,8 +9,11 @@ use axum::{Extension, Json};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::super::documents::{ApplyRequest, DetachRequest, LONGEST_TRIAL_SECONDS, changes};
+use super::super::documents::{
+    ApplyRequest, DetachRequest, LONGEST_TRIAL_SECONDS, RollbackRequest, changes,
+};
 use super::super::failure::Failure;
+use super::super::history::By;
 use super::super::offer::{Origin, base_of};
 use super::super::reload::Orders;
 use super::Control;
@@ -20,6 +23,7 @@ use crate::guard::{Session, SessionError};
 
 pub async fn apply(
     State(control): State<Control>,
+    Extension(by): Extension<By>,
     Body(request): Body<ApplyRequest>,
 ) -> Result<Response, Failure> {
     let dry_run = request.dry_run;
@@ -46,6 +50,7 @@ pub async fn apply(
         (None, None) => Origin::Own(control.policy.clone()),
     };
     let orders = Orders {
+        by,
         dry_run: request.dry_run,
         confirm: trial(request.confirm_seconds)?,
         force: request.force,
@@ -54,6 +59,7 @@ pub async fn apply(
     };
     let reloader = control.reloader.lock().await;
     let report = reloader.apply(origin, orders).await?;
+    control.store.settle().await;
     if dry_run {
         return Ok((Extension(Unchanged), Json(report)).into_response());
     }
@@ -108,10 +114,12 @@ fn same_file(one: &Path, other: &Path) -> bool {
 
 pub async fn confirm(
     State(control): State<Control>,
+    Extension(by): Extension<By>,
     Body(Nothing {}): Body<Nothing>,
 ) -> Result<Response, Failure> {
     let reloader = control.reloader.lock().await;
-    let report = reloader.confirm().await?;
+    let report = reloader.confirm(by).await?;
+    control.store.settle().await;
     let detail = json!({ "generation": report.generation });
     Ok(done(
         "policy.confirm",
@@ -123,11 +131,26 @@ pub async fn confirm(
 
 pub async fn roll_back(
     State(control): State<Control>,
-    Body(Nothing {}): Body<Nothing>,
+    Extension(by): Extension<By>,
+    Body(request): Body<RollbackRequest>,
 ) -> Result<Response, Failure> {
+    let orders = Orders {
+        force: request.force,
+        session: session(request.ssh_connection.as_deref())?,
+        ..Orders::by(by)
+    };
     let reloader = control.reloader.lock().await;
-    let report = reloader.roll_back().await?;
-    let detail = json!({ "from": report.from_generation, "generation": report.generation });
+    let report = match request.to {
+        Some(number) => reloader.roll_back_to(number, orders).await?,
+        None => reloader.roll_back(orders.by).await?,
+    };
+    control.store.settle().await;
+    let mut detail = changes(&report.changes);
+    detail["from"] = report.from_generation.into();
+    detail["generation"] = report.generation.into();
+    if let Some(number) = report.entry {
+        detail["entry"] = number.into();
+    }
     Ok(done(
         "policy.rollback",
         Some(report.source.clone()),

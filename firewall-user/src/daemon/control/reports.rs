@@ -6,8 +6,8 @@ use axum::response::{IntoResponse, Response};
 
 use super::super::documents::{
     AlertReport, Alerts, AlertsQuery, ConnectionQuery, ConnectionReport, Events, EventsQuery,
-    IncidentList, PolicyDocument, Rules, Services, Sources, SourcesQuery, Status, WhyQuery,
-    WhyReport,
+    IncidentList, PolicyDocument, Report, ReportQuery, Rules, Services, Sources, SourcesQuery,
+    Status, WhyQuery, WhyReport,
 };
 use super::super::failure::Failure;
 use super::body::Asked;
@@ -139,4 +139,18 @@ pub async fn audit(State(control): State<Control>) -> Result<Json<Verified>, Fai
     let verified = tokio::task::spawn_blocking(move || audit.verify()).await;
     let verified = verified.map_err(|error| Failure::Unavailable(error.to_string()))?;
     Ok(Json(verified?))
+}
+
+/// A review of the policy and of a period.
+pub async fn review(
+    State(control): State<Control>,
+    Asked(query): Asked<ReportQuery>,
+) -> Result<Json<Report>, Failure> {
+    let audit = control.audit.clone();
+    let verified = tokio::task::spawn_blocking(move || audit.verify()).await;
+    let verified = verified.map_err(|error| Failure::Unavailable(error.to_string()))??;
+    let report = control
+        .fence
+        .call(move |keeper| keeper.review(query.since, verified));
+    Ok(Json(report.await??))
 }

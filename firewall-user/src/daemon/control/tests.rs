@@ -10,6 +10,7 @@ use tower::ServiceExt;
 use super::super::documents::ErrorDocument;
 use super::super::warden::tests::warden;
 use super::*;
+use crate::state::Health;
 
 fn root() -> Peer {
     Peer {
@@ -20,7 +21,8 @@ fn root() -> Peer {
 
 fn control() -> Control {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, _) = warden(folder.path(), &["198.51.100.0/24"]);
+    let store = Store::open(folder.path(), Health::default()).expect("a store");
+    let (warden, _) = warden(store.clone(), &["198.51.100.0/24"]);
     let fence = Fence::ended();
     Control {
         warden: Arc::new(warden),
@@ -31,6 +33,7 @@ fn control() -> Control {
         policy: PathBuf::from("/nonexistent/policy.toml"),
         roles: Arc::default(),
         audit: Arc::new(AuditLog::open(folder.path()).expect("a log")),
+        store,
     }
 }
 

@@ -94,6 +94,11 @@ pub struct RollbackReport {
     pub text: PathBuf,
     /// The interfaces that are protected now.
     pub attached: Vec<String>,
+    /// The entry of the history that was gone back to, if one was named, and what differs from the policy that is gone.
+    #[serde(default)]
+    pub entry: Option<u64>,
+    #[serde(default)]
+    pub changes: Changes,
 }
 
 /// `POST /v1/detach`.

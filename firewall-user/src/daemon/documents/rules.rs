@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::daemon::ledger::{Count, Observed};
+use crate::daemon::ledger::{Count, Observed, Standing};
 
 /// `GET /v1/rules`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,4 +39,7 @@ pub struct RuleDocument {
     /// What was over the rule's limit, dropped or only counted; of rules that have one.
     #[serde(default)]
     pub limited: Option<Count>,
+    /// Since when it has stood, when it was changed, and when it was hit last.
+    #[serde(flatten)]
+    pub standing: Standing,
 }

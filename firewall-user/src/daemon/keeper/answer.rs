@@ -1,8 +1,13 @@
 //! What is done about an alert. Every means of defence has its line here and its code elsewhere, so
 //! that one look tells what an alert leads to, and in which order.
 
+use serde_json::json;
+
 use super::Keeper;
+use crate::daemon::history::By;
+use crate::daemon::warden::Answered;
 use crate::detect::{Alert, Time};
+use crate::respond::Measure;
 
 impl Keeper {
     /// Answers an alert that fired or grew. Gives what was done about it or why nothing was, in
@@ -10,7 +15,9 @@ impl Keeper {
     pub(super) fn answer(&mut self, alert: &Alert) -> Vec<String> {
         let mut said = Vec::new();
         said.extend(self.answer_source(alert));
-        said.extend(self.answer_with_cookies(alert));
+        let cookies: Vec<String> = self.answer_with_cookies(alert).into_iter().collect();
+        self.note_answer("cookies.answer", alert, &cookies);
+        said.extend(cookies);
         self.watch.fired(alert);
         said
     }
@@ -19,14 +26,44 @@ impl Keeper {
     /// end by themselves.
     pub(super) fn stand_down(&mut self, alert: &Alert) -> Vec<String> {
         let mut said = self.end_signatures(alert);
-        said.extend(self.cookies.stand_down(alert, super::tick::now()));
+        self.note_answer("signature.end", alert, &said);
+        let cookies: Vec<String> = self
+            .cookies
+            .stand_down(alert, super::tick::now())
+            .into_iter()
+            .collect();
+        self.note_answer("cookies.stand_down", alert, &cookies);
+        said.extend(cookies);
         said
     }
 
     /// A ban or limit of the source that it names, if the settings ask for it.
     fn answer_source(&mut self, alert: &Alert) -> Option<String> {
         let settings = &self.settings.respond;
-        self.warden.respond(settings, &self.regulars, alert)
+        let said = self.warden.respond(settings, &self.regulars, alert);
+        for Answered { record, alert, why } in self.warden.take_deeds() {
+            let action = match record.measure {
+                Measure::Ban => "ban.add",
+                Measure::Limit => "limit.add",
+            };
+            let until = record.expires.map(|end| end.to_string());
+            let detail = json!({ "alert": alert, "kind": record.kind, "until": until });
+            let target = Some(record.prefix.to_string());
+            self.note_deed(&By::daemon(Some(why)), action, target, detail);
+        }
+        said
+    }
+
+    /// Puts what an alert led to on record, unless it is what was said of it before.
+    pub(super) fn note_answer(&self, action: &str, alert: &Alert, what: &[String]) {
+        for what in what {
+            if !alert.response.contains(what) {
+                let detail =
+                    json!({ "alert": alert.id, "kind": alert.kind.to_string(), "what": what });
+                let target = Some(alert.subject.to_string());
+                self.note_deed(&By::daemon(Some(alert.why.clone())), action, target, detail);
+            }
+        }
     }
 
     /// Keeps up the alert that answers are off, as long as they are.

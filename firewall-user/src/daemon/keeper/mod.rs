@@ -6,7 +6,9 @@ mod begin;
 mod cookies;
 mod counts;
 mod guard;
+mod history;
 mod report;
+mod review;
 mod services;
 mod signatures;
 mod tick;
@@ -30,6 +32,7 @@ use super::cookies::Cookies;
 use super::documents::{ApplyReport, DetachReport};
 use super::events::EventRing;
 use super::failure::Failure;
+use super::history::{By, History, How};
 use super::incidents::IncidentLog;
 use super::ledger::Ledger;
 use super::memory::{Memory, Remembered};
@@ -42,14 +45,16 @@ use super::signing::Signing;
 use super::sockets::SocketWatch;
 use super::stopwatch::Stopwatch;
 use super::warden::Warden;
+use crate::audit::AuditLog;
 use crate::datapath::{Applied, Datapath, clock};
 use crate::detect::signature::{Limits, Watch};
 use crate::detect::{Detector, Glance, ServiceCounts};
 use crate::guard::Threat;
 use crate::policy::{Changes, Policy};
-use crate::respond::{BanFile, Regulars, SignatureMode};
+use crate::respond::{Regulars, SignatureMode};
 use crate::sandbox::Confinement;
 use crate::settings::Settings;
+use crate::state::Store;
 use begin::Up;
 use counts::Chores;
 use signatures::Flooded;
@@ -74,6 +79,9 @@ pub struct Keeper {
     /// What is in force again when the policy on trial fails.
     behind: Option<Behind>,
     memory: Memory,
+    history: History,
+    store: Store,
+    audit: Arc<AuditLog>,
     warden: Arc<Warden>,
     cookies: Cookies,
     pulse: Arc<Pulse>,
@@ -119,8 +127,10 @@ impl Keeper {
         offered: Result<Offer, String>,
         pulse: Arc<Pulse>,
         events: EventRing,
+        store: Store,
+        audit: Arc<AuditLog>,
     ) -> anyhow::Result<Self> {
-        let mut memory = Memory::load(&settings.state_dir)?;
+        let mut memory = Memory::load(store.clone(), &settings.state_dir);
         let Up {
             mut datapath,
             offer,
@@ -140,27 +150,28 @@ impl Keeper {
         }
         let warden = Warden::restore(
             datapath.ban_table(),
-            BanFile::in_state_dir(&settings.state_dir),
+            store.clone(),
             offer.policy.never_block.clone(),
         )?;
         let cookies = Cookies::load(
-            &settings.state_dir,
+            store.clone(),
             &settings.respond,
             &mut datapath,
             &offer.policy,
             tick::now(),
         )?;
         warden.set_limit(settings.respond.limit);
-        let ledger = Ledger::load(&settings.state_dir)?;
-        let (chronicle, told) = Chronicle::open(&settings.state_dir, settings.evidence)?;
+        let ledger = Ledger::load(store.clone());
+        let (chronicle, told) =
+            Chronicle::open(store.clone(), &settings.state_dir, settings.evidence)?;
         let incidents = IncidentLog::resume(told.incidents, settings.evidence.incident_bytes);
         let enforces = settings.respond.signature == SignatureMode::Enforce;
-        let signing = Signing::resume(&settings.state_dir, &mut datapath, enforces);
+        let signing = Signing::resume(store.clone(), &mut datapath, enforces);
         let watch = Watch::new(Limits {
             collateral: settings.respond.signature_collateral,
         });
         let mut detector = Detector::new(settings.detect.clone());
-        let ranges = RangeFile::load(&settings.state_dir, &mut detector)?;
+        let ranges = RangeFile::load(store.clone(), &mut detector);
         let mut keeper = Self {
             detector,
             sockets: SocketWatch::start(),
@@ -185,6 +196,9 @@ impl Keeper {
                 cuts: Vec::new(),
             }),
             memory,
+            history: History::load(store.clone()),
+            store,
+            audit,
             warden: Arc::new(warden),
             cookies,
             pulse,
@@ -206,11 +220,13 @@ impl Keeper {
             services: (Instant::now(), Vec::new()),
             looked: Instant::now(),
         };
+        keeper.enter_start();
         keeper.settle_counts();
         keeper.pulse.attached(keeper.attached());
         if keeper.datapath.is_confirmed() {
             // The daemon before was ended between the word and what follows from it.
-            let confirmed = keeper.confirm();
+            let by = By::daemon(Some("it was confirmed before the daemon ended".to_owned()));
+            let confirmed = keeper.confirm(&by);
             confirmed.map_err(|failure| anyhow::anyhow!("{failure}"))?;
         }
         Ok(keeper)
@@ -297,6 +313,7 @@ impl Keeper {
             self.source = offer.source;
         }
         self.compiled_now();
+        self.enter_history(How::Apply, orders.by.clone(), report.changes.clone());
         report.bans_lifted = self.warden.protect(self.policy.never_block.clone())?;
         self.restore_state(&applied)?;
         Ok(report)

@@ -201,10 +201,14 @@ impl Keeper {
             let total = self.ledger.total(&hits.rule, reading);
             RuleDocument {
                 built_in: rule.is_none(),
-                limited: rule.and_then(|rule| rule.limit).map(|_| Count {
-                    packets: hits.limited.packets,
-                    bytes: hits.limited.bytes,
+                limited: rule.and_then(|rule| rule.limit).map(|_| {
+                    let reading = Count {
+                        packets: hits.limited.packets,
+                        bytes: hits.limited.bytes,
+                    };
+                    self.ledger.limited(&hits.rule, reading)
                 }),
+                standing: self.ledger.standing(&hits.rule),
                 mode: mode_of(observed).to_owned(),
                 packets: total.packets,
                 bytes: total.bytes,

@@ -167,7 +167,10 @@ impl Keeper {
                 Ok(name) if self.policy.defaults.mode == Mode::Observe => {
                     format!("counted as {name}, as the policy only observes")
                 }
-                Ok(name) => format!("in force as {name}"),
+                Ok(name) => {
+                    self.note_answer("signature.put", alert, std::slice::from_ref(&name));
+                    format!("in force as {name}")
+                }
                 Err(why) => format!("not put in force: {why}"),
             }
         };

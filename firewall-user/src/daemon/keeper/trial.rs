@@ -2,16 +2,19 @@
 //! rest agree with it.
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tracing::{error, info, warn};
 
 use super::Keeper;
+use crate::audit::Channel;
 use crate::daemon::documents::{ConfirmReport, GivenBackStatus, RollbackReport, TrialStatus};
 use crate::daemon::failure::Failure;
+use crate::daemon::history::{By, How, Trial};
 use crate::daemon::memory::Remembered;
 use crate::daemon::offer::Offer;
 use crate::daemon::reload::Orders;
 use crate::guard::Threat;
-use crate::policy::Policy;
+use crate::policy::{Changes, Policy};
 
 /// The policy that is in force again when a trial fails.
 #[derive(Debug)]
@@ -26,7 +29,7 @@ pub(super) struct Behind {
 
 impl Keeper {
     /// Keeps the policy on trial.
-    pub fn confirm(&mut self) -> Result<ConfirmReport, Failure> {
+    pub fn confirm(&mut self, by: &By) -> Result<ConfirmReport, Failure> {
         let Some(trial) = self.datapath.trial() else {
             return Err(Failure::Refused(self.no_trial()));
         };
@@ -37,6 +40,11 @@ impl Keeper {
         }
         self.behind = None;
         self.memory.keep();
+        self.history.note_trial(Trial::Confirmed);
+        if by.from == Channel::Daemon {
+            let generation = json!({ "generation": trial.generation });
+            self.note_deed(by, "policy.confirm", Some(self.source.clone()), generation);
+        }
         info!(
             generation = trial.generation,
             policy = self.source,
@@ -49,12 +57,12 @@ impl Keeper {
     }
 
     /// Goes back: from a trial to what was in force before it, without one to the policy before.
-    pub fn roll_back(&mut self) -> Result<RollbackReport, Failure> {
+    pub fn roll_back(&mut self, by: &By) -> Result<RollbackReport, Failure> {
         let from_generation = self.datapath.generation();
         if self.datapath.trial().is_some() {
             self.end_trial("it was rolled back")?;
         } else {
-            self.put_before_in_force()?;
+            self.put_before_in_force(by)?;
         }
         Ok(RollbackReport {
             from_generation,
@@ -62,6 +70,8 @@ impl Keeper {
             source: self.source.clone(),
             text: self.memory.given_back_file(),
             attached: self.attached_names(),
+            entry: None,
+            changes: Changes::default(),
         })
     }
 
@@ -107,12 +117,13 @@ impl Keeper {
             self.cuts = behind.cuts;
         }
         self.settle_counts();
+        self.history_gives_back(why);
         self.warden.protect(self.policy.never_block.clone())?;
         Ok(())
     }
 
     /// Without a trial: compiles the policy before anew.
-    fn put_before_in_force(&mut self) -> Result<(), Failure> {
+    fn put_before_in_force(&mut self, by: &By) -> Result<(), Failure> {
         let Some(before) = self.memory.before.clone() else {
             return Err(Failure::Refused(
                 "no policy is on trial, and none before the one in force is remembered".to_owned(),
@@ -125,6 +136,7 @@ impl Keeper {
             ))
         })?;
         let generation = self.datapath.generation();
+        let changes = Changes::between(&self.policy, &offer.policy);
         let applied = self.datapath.apply(&offer.policy)?;
         self.pulse.attached(self.attached());
         let own = self
@@ -146,6 +158,7 @@ impl Keeper {
         self.applied = Timestamp::now();
         self.cuts = Vec::new();
         self.compiled_now();
+        self.enter_history(How::Rollback, by.clone(), changes);
         self.warden.protect(self.policy.never_block.clone())?;
         self.restore_state(&applied)?;
         Ok(())

@@ -9,7 +9,7 @@ use crate::daemon::documents::BanDocument;
 use crate::detect::{Alert, Withheld};
 use crate::respond::{
     Act, BanRecord, Case, Change, Measure, Off, PacketRate, PastBan, Regulars, RespondSettings,
-    Response, Wanted, is_protected,
+    Response, Wanted, is_protected, keep_bans,
 };
 
 /// What was and is done about a source.
@@ -22,7 +22,20 @@ pub struct Dealings {
     pub offences: u32,
 }
 
+/// A ban or limit that answered an alert.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    pub record: BanRecord,
+    pub alert: u64,
+    pub why: String,
+}
+
 impl Warden {
+    /// What was done since this was asked last.
+    pub fn take_deeds(&self) -> Vec<Answered> {
+        std::mem::take(&mut self.lock().deeds)
+    }
+
     /// What those may send from now on that are held to the automatic limit.
     pub fn set_limit(&self, limit: PacketRate) {
         let mut state = self.lock();
@@ -55,10 +68,7 @@ impl Warden {
             Response::Nothing => return None,
             Response::Spared(why) => format!("not banned: {why}"),
             Response::Renew(record) => match state.renew(record, now) {
-                Ok(()) => {
-                    self.note_change();
-                    return None;
-                }
+                Ok(()) => return None,
                 Err(error) => format!("ban could not be extended: {error:#}"),
             },
             Response::Act(act) => {
@@ -71,7 +81,11 @@ impl Warden {
                 }
                 match state.act(settings, &act, now) {
                     Ok(()) => {
-                        self.note_change();
+                        state.deeds.push(Answered {
+                            record: act.record.clone(),
+                            alert: alert.id,
+                            why: alert.why.clone(),
+                        });
                         in_words(&act, settings)
                     }
                     Err(error) => {
@@ -131,7 +145,7 @@ impl State {
         self.put(&record, remaining)?;
         self.past.offenders.extend(&record.prefix, record.expires);
         self.past_changed = true;
-        self.unsaved.push(Change::Ban(record.clone()));
+        keep_bans(&self.store, [Change::Ban(record.clone())]);
         self.book.insert(record);
         Ok(())
     }

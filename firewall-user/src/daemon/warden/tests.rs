@@ -1,20 +1,32 @@
 use super::*;
 use crate::detect::Alert;
-use crate::respond::{Regulars, RespondMode, RespondSettings};
+use std::path::Path;
 
-/// A warden over a table that no program reads.
-pub fn warden(folder: &Path, protected: &[&str]) -> (Warden, BanTable) {
-    let table = BanTable::unread();
-    (restored(&table, folder, protected), table)
+use crate::respond::{Regulars, RespondMode, RespondSettings};
+use crate::state::{FILE, Health};
+
+/// As when the daemon stops.
+fn stopped(warden: Warden) {
+    warden.save();
+    warden.lock().store.close();
 }
 
-fn restored(table: &BanTable, folder: &Path, protected: &[&str]) -> Warden {
-    let file = BanFile::in_state_dir(folder);
+/// A warden over a table that no program reads.
+pub fn warden(store: Store, protected: &[&str]) -> (Warden, BanTable) {
+    let table = BanTable::unread();
+    (restored(&table, store, protected), table)
+}
+
+fn open(folder: &Path) -> Store {
+    Store::open(folder, Health::default()).expect("a store")
+}
+
+fn restored(table: &BanTable, store: Store, protected: &[&str]) -> Warden {
     let protected = protected
         .iter()
         .map(|text| text.parse().expect("a prefix"))
         .collect();
-    Warden::restore(table.clone(), file, protected).expect("restored")
+    Warden::restore(table.clone(), store, protected).expect("restored")
 }
 
 fn request(prefix: &str, duration: &str) -> BanRequest {
@@ -38,14 +50,14 @@ fn in_kernel(table: &BanTable) -> Vec<String> {
 #[test]
 fn a_ban_is_in_the_kernel_on_return_and_comes_back_from_the_file_in_an_empty_one() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, table) = warden(folder.path(), &[]);
+    let (warden, table) = warden(open(folder.path()), &[]);
     for prefix in ["203.0.113.7", "2001:db8:bad::/48"] {
         warden.ban(request(prefix, "1h")).expect("banned");
     }
     assert_eq!(in_kernel(&table), ["2001:db8:bad::/48", "203.0.113.7/32"]);
-    assert!(warden.save());
+    stopped(warden);
     let rebooted = BanTable::unread();
-    let warden = restored(&rebooted, folder.path(), &[]);
+    let warden = restored(&rebooted, open(folder.path()), &[]);
     assert_eq!(in_kernel(&rebooted), in_kernel(&table));
     warden.unban("203.0.113.7").expect("lifted");
     assert_eq!(in_kernel(&rebooted), ["2001:db8:bad::/48"]);
@@ -55,20 +67,21 @@ fn a_ban_is_in_the_kernel_on_return_and_comes_back_from_the_file_in_an_empty_one
 #[test]
 fn bans_whose_file_was_lost_go_on() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, table) = warden(folder.path(), &[]);
+    let (warden, table) = warden(open(folder.path()), &[]);
     warden.ban(request("203.0.113.7", "1h")).expect("banned");
-    std::fs::write(folder.path().join("bans.json"), "no JSON").expect("written");
-    let warden = restored(&table, folder.path(), &[]);
+    stopped(warden);
+    std::fs::write(folder.path().join(FILE), "no database").expect("written");
+    let warden = restored(&table, open(folder.path()), &[]);
     assert_eq!(in_kernel(&table), ["203.0.113.7/32"]);
     let left = warden.list().bans[0].remaining_seconds.expect("it ends");
     assert!((3500..=3600).contains(&left), "{left}");
-    assert!(folder.path().join("bans.json.corrupt-1").exists());
+    assert!(folder.path().join("state.db.damaged-1").exists());
 }
 
 #[test]
 fn a_source_that_comes_under_protection_is_let_in_again() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, table) = warden(folder.path(), &["198.51.100.0/24"]);
+    let (warden, table) = warden(open(folder.path()), &["198.51.100.0/24"]);
     let refused = warden.ban(request("198.51.100.7", "1h"));
     assert!(matches!(refused, Err(Failure::Refused(_))), "{refused:?}");
     for prefix in ["203.0.113.7", "203.0.112.0/22", "203.0.100.1"] {
@@ -94,7 +107,7 @@ fn answer(warden: &Warden, settings: &RespondSettings, source: &str) -> String {
 #[test]
 fn an_alert_bans_when_the_settings_say_so_and_says_what_was_done() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, table) = warden(folder.path(), &["198.51.100.0/24"]);
+    let (warden, table) = warden(open(folder.path()), &["198.51.100.0/24"]);
     let settings = RespondSettings {
         mode: RespondMode::Ban,
         ..RespondSettings::default()
@@ -123,15 +136,15 @@ fn a_repeat_offender_is_known_as_one_after_a_restart() {
     ] {
         for duration in ["10m", "20m", "40m"] {
             let table = BanTable::unread();
-            let warden = restored(&table, folder.path(), &[]);
+            let warden = restored(&table, open(folder.path()), &[]);
             let said = answer(&warden, &settings, prefix);
             assert_eq!(said, format!("{expected} {duration}"));
             assert!(table.bans()[0].limited);
             warden.unban(prefix).expect("lifted");
-            assert!(warden.save());
+            stopped(warden);
         }
     }
-    let warden = restored(&BanTable::unread(), folder.path(), &[]);
+    let warden = restored(&BanTable::unread(), open(folder.path()), &[]);
     let source = "203.0.113.7/32".parse().expect("a prefix");
     let dealings = warden.dealings(source, &settings);
     assert_eq!((dealings.bans.len(), dealings.past.len()), (0, 3));
@@ -141,7 +154,7 @@ fn a_repeat_offender_is_known_as_one_after_a_restart() {
 #[test]
 fn beyond_the_cap_answers_are_off_and_it_is_said() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, table) = warden(folder.path(), &[]);
+    let (warden, table) = warden(open(folder.path()), &[]);
     let settings = RespondSettings {
         mode: RespondMode::Ban,
         bans_per_minute: 2,
@@ -163,22 +176,25 @@ fn beyond_the_cap_answers_are_off_and_it_is_said() {
 }
 
 #[tokio::test]
-async fn an_answer_waits_until_the_ban_is_in_the_file() {
+async fn an_answer_waits_until_the_ban_is_on_the_disk() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, _) = warden(folder.path(), &[]);
-    let warden = Arc::new(warden);
-    let saver = tokio::spawn(warden.clone().keep_saved());
-    let (_, change) = warden.ban(request("203.0.113.7", "1h")).expect("banned");
-    warden.saved(change).await;
-    let text = std::fs::read_to_string(folder.path().join("bans.journal")).expect("read");
-    assert!(text.contains("203.0.113.7/32"), "{text}");
-    saver.abort();
+    let store = open(folder.path());
+    let (warden, _) = warden(store.clone(), &[]);
+    warden.ban(request("203.0.113.7", "1h")).expect("banned");
+    store.settle().await;
+    // What another daemon would find if this one was killed now.
+    let killed = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(folder.path()).expect("listed") {
+        let entry = entry.expect("an entry");
+        std::fs::copy(entry.path(), killed.path().join(entry.file_name())).expect("copied");
+    }
+    assert_eq!(load_bans(&open(killed.path())).len(), 1);
 }
 
 #[test]
 fn reasons_that_would_drive_a_terminal_are_refused() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (warden, table) = warden(folder.path(), &[]);
+    let (warden, table) = warden(open(folder.path()), &[]);
     for reason in ["\u{1b}[31m", "two\nlines", &"x".repeat(501)] {
         let mut request = request("203.0.113.7", "1h");
         request.reason = Some(reason.to_owned());

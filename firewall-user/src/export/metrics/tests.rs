@@ -5,7 +5,7 @@ use firewall_common::layout::Counter;
 use firewall_common::{Direction, Reason, Verdict};
 
 use super::*;
-use crate::daemon::documents::{ArmedDocument, Observed};
+use crate::daemon::documents::{ArmedDocument, Observed, Standing};
 
 fn reading() -> Reading {
     Reading {
@@ -36,6 +36,7 @@ fn reading() -> Reading {
                 },
                 ..Observed::default()
             }),
+            standing: Standing::default(),
         }],
         bans: [("manual", 1), ("automatic", 0)],
         sources_tracked: 7,
