@@ -188,10 +188,10 @@ fn going_back_is_guarded_and_wants_an_admin_and_sense() -> Result<()> {
         ["history", "--at"],
     ] {
         let refused = daemon.try_palisade(&arguments)?;
-        assert_eq!(refused.status.code(), Some(2), "{refused}");
+        assert_eq!(refused.code(), 2, "{refused}");
     }
     let missing = daemon.try_palisade(&["diff", "@1", "@9"])?;
-    assert_eq!(missing.status.code(), Some(1), "{missing}");
+    assert_eq!(missing.code(), 1, "{missing}");
     assert!(missing.stderr.contains("no entry 9"), "{missing}");
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! The log's files: lines are added and forced to the disk, one at a time.
 
+use std::collections::VecDeque;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use anyhow::Context;
 use jiff::Timestamp;
@@ -13,6 +14,7 @@ use tracing::{error, info};
 
 use super::chain::{self, Head, Verified};
 use super::{Author, Channel, Entry, Outcome, Record};
+use crate::state::Health;
 
 const FILE: &str = "audit.log";
 const HEAD: &str = "audit.head";
@@ -23,13 +25,23 @@ pub struct AuditLog {
     path: PathBuf,
     head_path: PathBuf,
     state: Mutex<State>,
+    health: Health,
 }
 
 #[derive(Debug)]
 struct State {
     file: File,
     head: Head,
+    /// The end that is noted beside the log is not this one.
+    head_due: bool,
+    /// Lines that the disk did not take, with the times of what they tell.
+    waiting: VecDeque<(Timestamp, Entry)>,
 }
+
+/// Lines that wait in memory; what comes on top is told in the log of the system only.
+const WAITING: usize = 10_000;
+/// What faults of the log are told under.
+const WHAT: &str = "the audit log";
 
 impl AuditLog {
     /// Opens the log of a state folder. A last line that was only written in part, as when the power
@@ -63,7 +75,13 @@ impl AuditLog {
         let log = Self {
             head_path: state_dir.join(HEAD),
             path: path.clone(),
-            state: Mutex::new(State { file, head }),
+            state: Mutex::new(State {
+                file,
+                head,
+                head_due: false,
+                waiting: VecDeque::new(),
+            }),
+            health: Health::default(),
         };
         if !torn.is_empty() {
             log.append(Entry {
@@ -79,25 +97,71 @@ impl AuditLog {
         Ok(log)
     }
 
-    /// Adds a line and waits until the disk has it. One that cannot be written is told in the log of the
-    /// system: what was done has been done.
+    /// Has faults told there.
+    pub fn telling(self, health: Health) -> Self {
+        Self { health, ..self }
+    }
+
+    /// Adds a line and waits until the disk has it. One that the disk does not take waits in memory: what was done has
+    /// been done.
     pub fn append(&self, entry: Entry) {
-        if let Err(why) = self.write(&entry) {
+        let mut state = self.lock();
+        if state.waiting.len() >= WAITING {
             error!(
                 action = entry.action,
                 target = entry.target,
                 uid = entry.who.uid,
-                "the audit log has no line of this: {why:#}"
+                "the audit log has no line of this: too many wait already"
             );
+            return;
+        }
+        state.waiting.push_back((Timestamp::now(), entry));
+        self.write_waiting(&mut state);
+    }
+
+    /// Tries again what the disk did not take.
+    pub fn retry(&self) {
+        let mut state = self.lock();
+        if state.head_due || !state.waiting.is_empty() {
+            self.write_waiting(&mut state);
         }
     }
 
-    fn write(&self, entry: &Entry) -> anyhow::Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Whether something waits.
+    pub fn waits(&self) -> bool {
+        let state = self.lock();
+        state.head_due || !state.waiting.is_empty()
+    }
+
+    fn write_waiting(&self, state: &mut State) {
+        while let Some((time, entry)) = state.waiting.front().cloned() {
+            if let Err(why) = self.write(state, time, &entry) {
+                error!(
+                    action = entry.action,
+                    target = entry.target,
+                    uid = entry.who.uid,
+                    "the audit log has no line of this yet: {why:#}"
+                );
+                self.health.fails(WHAT, &format!("{why:#}"));
+                return;
+            }
+            state.waiting.pop_front();
+        }
+        match self.note_head(&state.head) {
+            Ok(()) => {
+                state.head_due = false;
+                self.health.works(WHAT);
+            }
+            Err(why) => self.health.fails(WHAT, &format!("{why:#}")),
+        }
+    }
+
+    /// Writes one line.
+    fn write(&self, state: &mut State, time: Timestamp, entry: &Entry) -> anyhow::Result<()> {
         let record = Record {
             version: chain::VERSION,
             sequence: state.head.sequence + 1,
-            time: Timestamp::now(),
+            time,
             entry: entry.clone(),
             previous: state.head.hash.clone(),
         };
@@ -119,7 +183,13 @@ impl AuditLog {
             "audited"
         );
         state.head = head;
-        self.note_head(&state.head)
+        state.head_due = true;
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each line is whole.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note_head(&self, head: &Head) -> anyhow::Result<()> {
@@ -135,7 +205,7 @@ impl AuditLog {
     /// Reads the log and checks it.
     pub fn verify(&self) -> anyhow::Result<Verified> {
         // No line is added meanwhile.
-        let _state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let _state = self.lock();
         Self::verify_files(&self.path, Some(&self.head_path))
     }
 
@@ -273,6 +343,30 @@ mod tests {
         assert_eq!(actions, ["ban.add", "ban.remove", "audit.mend", "ban.add"]);
         let aside = fs::read_to_string(path.with_extension("log.torn")).expect("kept");
         assert!(aside.contains("policy.apply"), "{aside}");
+    }
+
+    #[test]
+    fn lines_that_the_disk_does_not_take_wait_and_are_written_with_their_times() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let health = Health::default();
+        let log = three(folder.path()).telling(health.clone());
+        // A handle that takes no writes, as a full disk.
+        let whole = {
+            let read_only = File::open(folder.path().join(FILE)).expect("opened");
+            std::mem::replace(&mut log.lock().file, read_only)
+        };
+        log.append(entry("ban.add"));
+        let done = Timestamp::now();
+        log.append(entry("ban.remove"));
+        assert!(log.waits() && !health.report().healthy);
+        assert_eq!(log.verify().expect("read").records.len(), 3);
+        log.lock().file = whole;
+        log.retry();
+        assert!(!log.waits() && health.report().healthy);
+        let verified = log.verify().expect("read");
+        assert!(verified.is_whole(), "{:?}", verified.faults);
+        assert_eq!(verified.records.len(), 5);
+        assert!(verified.records[3].time <= done);
     }
 
     #[test]

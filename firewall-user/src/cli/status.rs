@@ -96,6 +96,10 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
         status.health.events_lost,
         status.health.events_throttled,
     ))?;
+    let state = &status.state;
+    for fault in state.faults.iter().chain(&state.set_aside) {
+        output::line(&format!("state: {fault}"))?;
+    }
     output::line(&cookies::summary(&status.syn_cookies))?;
     output::line(&confinement(&status.confinement))?;
     for signature in &status.signatures {

@@ -410,7 +410,7 @@ mod tests {
         for port in 1..=KEEP + 5 {
             enter(
                 &mut history,
-                &text(if port % 2 == 0 { 7 } else { port }),
+                &text(if port % 2 == 0 { 2_000 } else { port }),
                 false,
             );
         }

@@ -43,9 +43,14 @@ impl Locks {
                 state_dir.display()
             );
         }
-        state.set_len(0)?;
-        state.rewind()?;
-        writeln!(state, "{}", std::process::id())?;
+        // That courtesy, too, is nothing that a full disk may keep a daemon from starting for.
+        let told = state
+            .set_len(0)
+            .and_then(|()| state.rewind())
+            .and_then(|()| writeln!(state, "{}", std::process::id()));
+        if let Err(error) = told {
+            tracing::warn!(file = %path.display(), "the lock does not tell whose it is: {error}");
+        }
         fs::create_dir_all(pin_dir).with_context(|| {
             format!(
                 "the pin folder {} cannot be created: it must be on a BPF file system \

@@ -100,8 +100,9 @@ async fn guard(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
 
-    let audit = Arc::new(AuditLog::open(&settings.state_dir)?);
-    let store = Store::open(&settings.state_dir, Health::default())?;
+    let health = Health::default();
+    let audit = Arc::new(AuditLog::open(&settings.state_dir)?.telling(health.clone()));
+    let store = Store::open(&settings.state_dir, health)?;
     // A second daemon on this socket is told so before it touches the fence.
     control::claim(&settings.socket)?;
     let confined = confinement.enabled;

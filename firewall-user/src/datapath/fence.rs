@@ -245,7 +245,9 @@ impl Datapath {
                 );
             }
         }
-        self.state.store()
+        // That the disk is full is no reason to leave the host open.
+        self.state.note();
+        Ok(())
     }
 
     pub fn attachments(&self) -> &[Attachment] {

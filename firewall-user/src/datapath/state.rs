@@ -81,12 +81,12 @@ impl State {
             source_seed: seed(),
             ..Self::default()
         };
-        let text = match std::fs::read_to_string(&path) {
+        let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(fresh()),
             Err(error) => return Err(error).with_context(|| path.display().to_string()),
         };
-        match serde_json::from_str::<Self>(&text) {
+        match serde_json::from_slice::<Self>(&text) {
             Ok(state) if state.version == 1 => Ok(Self {
                 path,
                 issued: state.issued.max(state.generation),

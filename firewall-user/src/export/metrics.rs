@@ -19,6 +19,7 @@ use crate::daemon::documents::{CookieReport, Count, RuleDocument};
 use crate::daemon::stopwatch::Stopwatch;
 use crate::datapath::{MapUse, Standing, Total};
 use crate::detect::{AlertKind, Severity, Subject};
+use crate::state::HealthReport;
 
 /// Subjects of active alerts that are named; the rest only counts in the totals.
 const MOST_SUBJECTS: usize = 100;
@@ -55,6 +56,8 @@ pub struct Reading {
     pub valid: bool,
     /// When the policy in force goes away unless it is confirmed.
     pub trial_deadline: Option<Timestamp>,
+    /// Whether what should outlive the daemon is on the disk.
+    pub state: HealthReport,
 }
 
 /// The text of a scrape.
@@ -73,6 +76,7 @@ fn fill(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
     super::ranges::ranges(registry, &reading.ranges)?;
     super::cookies::cookies(registry, &reading.syn_cookies)?;
     super::standing::standing(registry, &reading.standing)?;
+    super::state::state(registry, &reading.state)?;
     policy(registry, reading)?;
     machinery(registry, reading)
 }

@@ -4,6 +4,7 @@ mod cookies;
 mod metrics;
 mod ranges;
 mod standing;
+mod state;
 mod web;
 
 pub use metrics::{Reading, render};

@@ -5,6 +5,7 @@ mod error;
 mod interface;
 mod metrics;
 mod roles;
+mod version;
 
 use std::fs;
 use std::ops::Range;
@@ -71,6 +72,9 @@ pub const RESOLV_CONF: &str = "/etc/resolv.conf";
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Document {
+    #[serde(default)]
+    #[expect(dead_code, reason = "looked at before the rest is")]
+    version: Option<Spanned<u32>>,
     interfaces: Spanned<Vec<Spanned<InterfaceEntry>>>,
     #[serde(default = "default_policy")]
     policy: PathBuf,
@@ -128,6 +132,7 @@ impl Settings {
 
     /// Checks the text of a settings file; `file` is for messages and relative paths.
     pub fn parse(file: &Path, text: &str) -> Result<Self, SettingsError> {
+        version::check(file, text)?;
         let document: Document =
             toml::from_str(text).map_err(|error| SettingsError::from_toml(file, text, &error))?;
         let at = |span: Range<usize>, message: String| SettingsError::at(file, text, span, message);

@@ -20,6 +20,8 @@ pub(super) type Job = Box<dyn FnOnce(&mut Writer) + Send>;
 
 /// What may wait is written together with what comes within this time.
 const SOON: Duration = Duration::from_millis(250);
+/// What an earlier version left is written a while after the start: the fence comes first.
+const TAKEN_OVER: Duration = Duration::from_secs(5);
 /// How long an answer waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -86,7 +88,7 @@ impl Store {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue {
                 number: u64::from(!changes.is_empty()),
-                due: Some(Instant::now()).filter(|_| !changes.is_empty()),
+                due: Some(Instant::now() + TAKEN_OVER).filter(|_| !changes.is_empty()),
                 changes,
                 ..Queue::default()
             }),
@@ -206,9 +208,8 @@ impl Store {
 
     /// The same for a thread that may wait.
     pub fn flush(&self) {
-        self.shared.queue().due = Some(Instant::now());
-        // What the thread does for others it does after it has written.
-        let _ = self.call(|_| ());
+        // A thread that has ended has told so.
+        let _ = self.call(Writer::write);
     }
 
     pub fn health(&self) -> &Health {

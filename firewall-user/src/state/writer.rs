@@ -64,10 +64,11 @@ impl Writer {
             };
             let jobs = std::mem::take(&mut queue.jobs);
             drop(queue);
-            self.write_if_due(closing);
+            // Whoever waits goes first.
             for job in jobs {
                 job(self);
             }
+            self.write_if_due(closing);
             if closing {
                 return;
             }
@@ -75,20 +76,22 @@ impl Writer {
     }
 
     fn write_if_due(&mut self, closing: bool) {
-        let waits = self.failed.is_some_and(|when| when.elapsed() < RETRY);
-        if !waits || closing {
+        let due = self.shared.queue().due;
+        let due = due.max(self.failed.map(|when| when + RETRY));
+        if closing || due.is_some_and(|due| due <= Instant::now()) {
             self.write();
         }
     }
 
     /// Writes what waits.
-    fn write(&mut self) {
+    pub fn write(&mut self) {
         let (changes, number) = {
             let mut queue = self.shared.queue();
             queue.due = None;
             (std::mem::take(&mut queue.changes), queue.number)
         };
         if changes.is_empty() {
+            self.failed = None;
             return;
         }
         let mut wrote = self.opened().map(|database| database.write(&changes));

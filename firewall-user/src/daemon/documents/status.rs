@@ -10,6 +10,7 @@ use super::SignatureDocument;
 use crate::guard::Threat;
 use crate::respond::CookieOrder;
 use crate::sandbox::Confinement;
+use crate::state::HealthReport;
 
 /// `GET /v1/status`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,6 +33,9 @@ pub struct Status {
     pub sources_tracked: usize,
     pub maps: Vec<MapDocument>,
     pub health: HealthDocument,
+    /// Whether what should outlive the daemon is on the disk.
+    #[serde(default)]
+    pub state: HealthReport,
     pub syn_cookies: CookieReport,
     /// What the daemon has taken from its own process.
     #[serde(default)]

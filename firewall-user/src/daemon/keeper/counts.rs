@@ -38,6 +38,10 @@ impl Keeper {
             return Ok(());
         }
         self.settle_counts();
+        if self.audit.waits() {
+            let audit = self.audit.clone();
+            drop(tokio::runtime::Handle::current().spawn_blocking(move || audit.retry()));
+        }
         self.ledger.save_if_due();
         self.ranges.save_if_due(&self.detector);
         self.follow_clock()

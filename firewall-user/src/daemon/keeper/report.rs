@@ -100,6 +100,7 @@ impl Keeper {
             },
             syn_cookies: self.cookies()?,
             confinement: self.confinement.clone(),
+            state: self.store.health().report(),
         })
     }
 
@@ -266,6 +267,7 @@ impl Keeper {
             applied: self.applied,
             valid: self.policy_error.is_none(),
             trial_deadline: self.trial_status().map(|trial| trial.deadline),
+            state: self.store.health().report(),
         })
     }
 

@@ -76,6 +76,11 @@ fn reading() -> Reading {
         applied: Timestamp::from_second(1_700_000_000).expect("a time"),
         valid: true,
         trial_deadline: Timestamp::from_second(1_700_000_060).ok(),
+        state: HealthReport {
+            errors: 4,
+            damaged: 1,
+            ..HealthReport::default()
+        },
     }
 }
 
@@ -113,6 +118,9 @@ fn every_family_is_there_with_its_type_and_value() {
         "palisade_policy_valid 1",
         "palisade_trial_pending 1",
         "palisade_trial_deadline_timestamp_seconds 1700000060",
+        "palisade_state_healthy 0",
+        "palisade_state_errors_total 4",
+        "palisade_state_damaged_total 1",
         "# TYPE palisade_packets_total counter",
         "# TYPE palisade_bans gauge",
         "# TYPE process_resident_memory_bytes gauge",
