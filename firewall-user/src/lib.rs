@@ -7,6 +7,7 @@ pub mod cli;
 pub mod daemon;
 pub mod datapath;
 pub mod detect;
+pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod guard;

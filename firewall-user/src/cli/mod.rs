@@ -13,6 +13,7 @@ mod cookies;
 mod daemon;
 mod detach;
 mod diff;
+mod doctor;
 mod endpoint;
 mod explain;
 mod history;
@@ -77,6 +78,8 @@ pub struct Global {
 pub enum Command {
     /// Propose a first policy for this host, from what it serves and whom it talks to
     Init(init::Args),
+    /// Whether this host can carry the fence, and what to do about what is in its way
+    Doctor(doctor::Args),
     /// Read, validate and lint a policy
     Check(check::Args),
     /// Run in the foreground (systemd starts this)
@@ -152,6 +155,7 @@ pub fn main() -> ExitCode {
     }
     let result = match command {
         Command::Init(arguments) => init::run(&global, arguments),
+        Command::Doctor(arguments) => doctor::run(&global, arguments),
         Command::Check(arguments) => check::run(&global, arguments),
         Command::Daemon(arguments) => daemon::run(&global, arguments),
         Command::Status(arguments) => status::run(&global, arguments),

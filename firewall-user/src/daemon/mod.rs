@@ -46,6 +46,7 @@ use tracing::{error, info, warn};
 
 pub use chronicle::EvidenceSettings;
 pub use logs::LogFormat;
+pub(crate) use privilege::missing as missing_privileges;
 pub use pulse::Pulse;
 pub use stopped::{check, take_down};
 pub use watch::{protocol as watch_protocol, reason as watch_reason};

@@ -19,19 +19,24 @@ const NEEDED: [(CapabilitySet, &str, &str); 3] = [
     ),
 ];
 
-/// Fails with the names of the capabilities that are missing.
-pub fn check() -> anyhow::Result<()> {
+/// The capabilities that this process lacks, with what for.
+pub fn missing() -> anyhow::Result<Vec<String>> {
     let effective = capabilities(None)?.effective;
     // CAP_SYS_ADMIN stands for CAP_BPF and CAP_PERFMON.
     let covered = |needed: CapabilitySet| {
         effective.contains(needed)
             || (needed != CapabilitySet::NET_ADMIN && effective.contains(CapabilitySet::SYS_ADMIN))
     };
-    let missing: Vec<String> = NEEDED
+    Ok(NEEDED
         .iter()
         .filter(|(needed, _, _)| !covered(*needed))
         .map(|(_, name, purpose)| format!("{name} (to {purpose})"))
-        .collect();
+        .collect())
+}
+
+/// Fails with the names of the capabilities that are missing.
+pub fn check() -> anyhow::Result<()> {
+    let missing = missing()?;
     if !missing.is_empty() {
         bail!(
             "the daemon may not do its work; missing: {}: run it as root or from its systemd unit",

@@ -38,6 +38,7 @@ pub use bans::BanTable;
 pub use cookies::{Ports, unsupported as cookies_unsupported};
 pub use fence::Datapath;
 pub(crate) use interface::Query;
+pub(crate) use pins::is_bpf_filesystem;
 pub use signatures::SignatureSlots;
 pub use standing::Standing;
 pub use test_run::{Cannot, TestRun};

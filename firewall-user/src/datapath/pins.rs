@@ -303,7 +303,8 @@ fn remove_folder(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn is_bpf_filesystem(path: &Path) -> anyhow::Result<bool> {
+/// Whether a folder is on a BPF file system.
+pub(crate) fn is_bpf_filesystem(path: &Path) -> anyhow::Result<bool> {
     const BPF_FS_MAGIC: u64 = 0xcafe_4a11;
     let statistics = rustix::fs::statfs(path).with_context(|| path.display().to_string())?;
     Ok(statistics.f_type as u64 & 0xffff_ffff == BPF_FS_MAGIC)

@@ -3,7 +3,9 @@
 
 mod card;
 mod interfaces;
+mod netlink;
 mod processes;
+pub mod programs;
 pub mod sock_diag;
 mod sockets;
 

@@ -1,16 +1,10 @@
 //! Asks the kernel for its sockets (`sock_diag(7)`).
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::time::Duration;
 
-use anyhow::Context;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink};
+use rustix::net::netlink;
 
-/// The kernel answers at once.
-const PATIENCE: Duration = Duration::from_secs(2);
+use super::netlink::{Netlink, attribute, word};
 
 // States of include/net/tcp_states.h; UDP uses the first and the third.
 pub const ESTABLISHED: u8 = 1;
@@ -24,19 +18,15 @@ pub const LISTEN: u8 = 10;
 pub const TCP_INFO: u16 = 2;
 const ONLY_V6: u16 = 11;
 
-// linux/netlink.h, linux/sock_diag.h.
-const HEADER: usize = 16;
+// linux/sock_diag.h, linux/inet_diag.h.
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const REQUEST_DUMP: u16 = 0x301;
-const DONE: u16 = 3;
-const ERROR: u16 = 2;
-const REQUEST: usize = HEADER + 56;
+const QUESTION: usize = 56;
 const MESSAGE: usize = 72;
 
 /// A line to the kernel's tables of sockets, of the network namespace in which it was opened.
 #[derive(Debug)]
 pub struct SockDiag {
-    socket: OwnedFd,
+    netlink: Netlink,
 }
 
 /// Which sockets are asked for.
@@ -51,15 +41,9 @@ pub struct Request<'a> {
 
 impl SockDiag {
     pub fn open() -> anyhow::Result<Self> {
-        let socket = rustix::net::socket_with(
-            AddressFamily::NETLINK,
-            SocketType::DGRAM,
-            SocketFlags::CLOEXEC,
-            Some(netlink::SOCK_DIAG),
-        )
-        .context("no socket for sock_diag")?;
-        set_socket_timeout(&socket, Timeout::Recv, Some(PATIENCE)).context("no timeout")?;
-        Ok(Self { socket })
+        Ok(Self {
+            netlink: Netlink::open(Some(netlink::SOCK_DIAG))?,
+        })
     }
 
     /// Hands on each socket of both families.
@@ -68,62 +52,22 @@ impl SockDiag {
         request: Request<'_>,
         mut each: impl FnMut(Message<'_>),
     ) -> anyhow::Result<()> {
+        let bits = |states: u32, state: &u8| states | 1 << state;
+        let asked = |asked: u8, attribute: &u16| asked | 1 << (attribute - 1);
+        let mut question = [0_u8; QUESTION];
+        question[1] = request.protocol as u8;
+        question[2] = request.attributes.iter().fold(0, asked);
+        let states = request.states.iter().fold(0_u32, bits);
+        question[4..8].copy_from_slice(&states.to_ne_bytes());
         for family in [libc::AF_INET, libc::AF_INET6] {
-            self.ask(family as u8, request, &mut each)?;
+            question[0] = family as u8;
+            self.netlink
+                .list(SOCK_DIAG_BY_FAMILY, &question, &mut |message| {
+                    each(Message(message));
+                })?;
         }
         Ok(())
     }
-
-    fn ask(
-        &self,
-        family: u8,
-        request: Request<'_>,
-        each: &mut impl FnMut(Message<'_>),
-    ) -> anyhow::Result<()> {
-        let bits = |states: u32, state: &u8| states | 1 << state;
-        let states = request.states.iter().fold(0_u32, bits);
-        let asked = |asked: u8, attribute: &u16| asked | 1 << (attribute - 1);
-        let mut message = [0_u8; REQUEST];
-        message[0..4].copy_from_slice(&(REQUEST as u32).to_ne_bytes());
-        message[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-        message[6..8].copy_from_slice(&REQUEST_DUMP.to_ne_bytes());
-        message[HEADER] = family;
-        message[HEADER + 1] = request.protocol as u8;
-        message[HEADER + 2] = request.attributes.iter().fold(0, asked);
-        message[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
-        rustix::net::send(&self.socket, &message, SendFlags::empty())
-            .context("the kernel was not asked")?;
-        let mut buffer = vec![0_u8; 1 << 16];
-        loop {
-            let (_, length) = rustix::net::recv(&self.socket, &mut buffer[..], RecvFlags::empty())
-                .context("the kernel does not answer")?;
-            if messages(&buffer[..length.min(buffer.len())], each)? {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Hands on the messages of a datagram; whether they were the last.
-fn messages(mut datagram: &[u8], each: &mut impl FnMut(Message<'_>)) -> anyhow::Result<bool> {
-    while let (Some(length), Some(kind)) = (word(datagram, 0), half(datagram, 4)) {
-        let length = length as usize;
-        match kind {
-            DONE => return Ok(true),
-            ERROR => {
-                let number = word(datagram, HEADER).unwrap_or(0).cast_signed();
-                let error = io::Error::from_raw_os_error(number.wrapping_neg());
-                return Err(error).context("the kernel refuses");
-            }
-            _ => {}
-        }
-        if let Some(message) = datagram.get(HEADER..length) {
-            each(Message(message));
-        }
-        let next = length.max(HEADER).next_multiple_of(4);
-        datagram = datagram.get(next..).unwrap_or_default();
-    }
-    Ok(false)
 }
 
 /// One socket, as the kernel tells it; `None` where the message is too short.
@@ -176,14 +120,7 @@ impl<'a> Message<'a> {
     }
 
     pub fn attribute(self, kind: u16) -> Option<&'a [u8]> {
-        let mut attributes = self.0.get(MESSAGE..)?;
-        loop {
-            let length = usize::from(half(attributes, 0)?);
-            if half(attributes, 2)? == kind {
-                return attributes.get(4..length);
-            }
-            attributes = attributes.get(length.max(4).next_multiple_of(4)..)?;
-        }
+        attribute(self.0.get(MESSAGE..)?, kind)
     }
 
     fn port(self, at: usize) -> Option<u16> {
@@ -197,31 +134,6 @@ impl<'a> Message<'a> {
         } else {
             let bytes: [u8; 16] = self.0.get(at..at + 16)?.try_into().ok()?;
             Some(IpAddr::from(bytes).to_canonical())
-        }
-    }
-}
-
-fn half(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_ne_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_the_kernel_never_sends_is_no_danger() {
-        for length in 0..200 {
-            for byte in [0, 1, 4, 20, 72, 255] {
-                let _ = messages(&vec![byte; length], &mut |message| {
-                    let _ = (message.local(), message.peer(), message.inode());
-                    let _ = (message.only_v6(), message.attribute(TCP_INFO));
-                });
-            }
         }
     }
 }
