@@ -106,7 +106,12 @@ fn however_it_ends_the_terminal_is_as_it_was() -> Result<()> {
     }
     let world = Topology::untagged()?;
     let daemon = Daemon::start(&world.inside, PING)?;
-    for ending in [Some(Signal::TERM), Some(Signal::INT), None] {
+    for ending in [
+        Some(Signal::TERM),
+        Some(Signal::INT),
+        Some(Signal::HUP),
+        None,
+    ] {
         let mut terminal = Terminal::start(&top(&daemon)?, 24, 80)?;
         terminal.wait_for("Sources")?;
         assert!(!terminal.is_restored()?, "it has the terminal to itself");

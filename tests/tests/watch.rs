@@ -7,13 +7,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use palisade_tests::clients::UdpStream;
 use palisade_tests::daemon::palisade;
 use palisade_tests::policies::SHOP;
 use palisade_tests::process::{succeed, wait_until};
-use palisade_tests::topology::{CLIENT, INSIDE, LISTED};
+use palisade_tests::topology::{CLIENT, INSIDE, LISTED, OTHER};
 use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root, stretched};
 use serde_json::Value;
 
@@ -137,6 +138,33 @@ fn one_dropped_packet_is_told_with_its_reason_and_rule_and_counted_at_the_end() 
         assert!(watch.line()?.contains(&from));
         assert_eq!(watch.end()?.0, Some(0));
     }
+    Ok(())
+}
+
+#[test]
+fn one_packet_among_a_thousand_dropped_a_second_is_told() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let world = Topology::untagged()?;
+    let daemon = Daemon::start(&world.inside, SHOP)?;
+    let noise = UdpStream::start(
+        &world.outside,
+        SocketAddr::new(OTHER[0], 0),
+        SocketAddr::new(INSIDE[0], 8_124),
+        Duration::from_millis(1),
+    )?;
+    let from = CLIENT[0].to_string();
+    let watch = Watch::start(&daemon, &["--from", &from, "--port", "8123"])?;
+    let mut delays = Vec::new();
+    for _ in 0..5 {
+        let sent = Instant::now();
+        send(&world, CLIENT[0], INSIDE[0], 10)?;
+        assert!(watch.line()?.contains(&from));
+        delays.push(sent.elapsed());
+    }
+    println!("from the packet to its line: {delays:?}");
+    assert!(noise.stop()? > 0);
     Ok(())
 }
 

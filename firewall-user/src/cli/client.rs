@@ -69,11 +69,6 @@ impl Client {
         })
     }
 
-    /// Where the daemon is.
-    pub fn socket(&self) -> &Path {
-        &self.socket
-    }
-
     /// Says why, for the audit log, in what is asked from now on.
     pub fn because(mut self, reason: Option<String>) -> Self {
         self.reason = reason;

@@ -169,6 +169,7 @@ impl Entry {
             drops: self.drops,
             failed: self.failed.into(),
             last_seen: Timestamp::from_nanosecond(self.last_seen.into()).unwrap_or_default(),
+            ban: None,
         }
     }
 }

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 pub use automatic::Answered;
 
-use super::documents::{BanCounts, BanDocument, BanRequest, Bans};
+use super::documents::{BanCounts, BanDocument, BanRequest, Bans, SourceDocument};
 use super::failure::Failure;
 use crate::datapath::BanTable;
 use crate::detect::{SourceSample, Subject};
@@ -204,8 +204,8 @@ impl Warden {
         }
     }
 
-    /// The bans in force.
-    pub fn list(&self) -> Bans {
+    /// The bans in force, at most so many.
+    pub fn list(&self, most: usize) -> Bans {
         self.expire();
         let now = Timestamp::now();
         let mut bans: Vec<BanDocument> = Vec::new();
@@ -213,7 +213,8 @@ impl Warden {
         loop {
             let state = self.lock();
             let from = bans.len();
-            for record in state.book.after(last).take(LISTED_AT_ONCE) {
+            let listed = LISTED_AT_ONCE.min(most - from);
+            for record in state.book.after(last).take(listed) {
                 bans.push(BanDocument::new(record, now));
                 last = Some(record.prefix);
             }
@@ -235,6 +236,23 @@ impl Warden {
             .take(LISTED_AT_ONCE)
             .map(|record| BanDocument::new(record, now))
             .collect()
+    }
+
+    /// Puts to each source the ban or limit that covers it.
+    pub fn mark(&self, sources: &mut [SourceDocument]) {
+        let now = Timestamp::now();
+        let state = self.lock();
+        if state.book.is_empty() {
+            return;
+        }
+        for source in sources {
+            let prefix = Subject::source(source.source).prefix();
+            let record = prefix.and_then(|prefix| {
+                let own = state.book.get(&prefix);
+                own.or_else(|| state.book.covering(&prefix))
+            });
+            source.ban = record.map(|record| Box::new(BanDocument::new(record, now)));
+        }
     }
 
     /// Which of these sources are banned; not those that are only limited.

@@ -12,7 +12,7 @@ use ratatui::crossterm::event::{self, Event, KeyEventKind};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::draw::{Theme, draw};
-use super::feed::{self, News};
+use super::feed::{Feed, News};
 use super::view::{Command, Message, View};
 use crate::cli::client::Client;
 use crate::daemon::documents::SourceOrder;
@@ -25,15 +25,14 @@ const GLANCE: Duration = Duration::from_millis(50);
 pub fn run(client: Client, by: SourceOrder) -> anyhow::Result<ExitCode> {
     // Whoever has no daemon, or may not ask it, is told so on a terminal as it was.
     let started = Instant::now();
-    let first = feed::documents(&client, by)?;
-    let socket = client.socket().to_owned();
-    drop(client);
+    let mut feed = Feed::new(client, by);
+    let first = feed.documents()?;
     let mut view = View::new(by);
     view.take(0.0, first);
     let (news, heard) = channel();
     let (orders, given) = channel();
     end_on_signals(news.clone())?;
-    thread::spawn(move || feed::run(socket, by, &given, &news));
+    thread::spawn(move || feed.run(&given, &news));
     let theme = Theme {
         colour: colours_wanted(),
     };
@@ -52,10 +51,14 @@ fn watch(
     heard: &Receiver<News>,
     orders: &Sender<Command>,
 ) -> anyhow::Result<()> {
+    let mut changed = true;
     while !view.is_over {
-        terminal.draw(|frame| draw(frame, view, theme))?;
+        if std::mem::take(&mut changed) {
+            terminal.draw(|frame| draw(frame, view, theme))?;
+        }
         if event::poll(GLANCE)? {
-            // A terminal that was resized is drawn anew anyway.
+            // A terminal that was resized is drawn anew, too.
+            changed = true;
             if let Event::Key(key) = event::read()?
                 && key.kind != KeyEventKind::Release
                 && let Some(order) = view.key(key)
@@ -64,6 +67,7 @@ fn watch(
             }
         }
         while let Ok(news) = heard.try_recv() {
+            changed = true;
             match news {
                 News::Read(at, documents) => {
                     let at = at.saturating_duration_since(started).as_secs_f64();

@@ -261,7 +261,7 @@ pub fn rows(tab: Tab, snapshot: &Snapshot) -> Vec<Row> {
 
 fn of_source(source: &SourceDocument, snapshot: &Snapshot) -> Row {
     let prefix = accounted(source.source);
-    let ban = covering(&snapshot.documents.bans, &prefix);
+    let ban = source.ban.as_deref();
     let incident = snapshot.documents.incidents.iter().find(|incident| {
         incident.state == AlertState::Firing
             && incident.subjects.iter().any(

@@ -51,10 +51,17 @@ fn documents(seconds: u64) -> Documents {
             "orders": {}, "sent": 0, "accepted": 0, "rejected": 0, "bytes_received": 0, "bytes_sent": 0,
         },
     });
+    let ban = json!({
+        "prefix": "203.0.113.7/32", "measure": "ban", "origin": "manual", "kind": null,
+        "reason": "credential stuffing", "created": "2026-05-01T09:10:00Z",
+        "expires": "2026-05-01T10:10:00Z", "remaining_seconds": 3_000,
+    });
+    let mut banned = source("203.0.113.7", 700.0, 690.0, seconds * 700, 69_000);
+    banned.ban = Some(read(ban.clone()));
     Documents {
         status: read(status),
         sources: vec![
-            source("203.0.113.7", 700.0, 690.0, seconds * 700, 69_000),
+            banned,
             source("198.51.100.23", 412.0, 3.1, 91_000, 0),
             source("2001:db8:40:12::", 95.5, 0.8, 20_400, 3),
             source("203.0.113.66", 22.4, 22.4, 2_200, 2_180),
@@ -99,11 +106,7 @@ fn documents(seconds: u64) -> Documents {
                 "8109 SYNs came in 2.00 s."
             ),
         ])),
-        bans: read(json!([{
-            "prefix": "203.0.113.7/32", "measure": "ban", "origin": "manual", "kind": null,
-            "reason": "credential stuffing", "created": "2026-05-01T09:10:00Z",
-            "expires": "2026-05-01T10:10:00Z", "remaining_seconds": 3_000,
-        }])),
+        bans: read(json!([ban])),
     }
 }
 

@@ -5,14 +5,14 @@ use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use serde_json::json;
 
-use super::super::documents::{BanDocument, BanRequest, Bans, UnbanQuery};
+use super::super::documents::{BanDocument, BanRequest, Bans, BansQuery, UnbanQuery};
 use super::super::failure::Failure;
 use super::Control;
 use super::body::{Asked, Body};
 use super::peer::Deed;
 
-pub async fn list(State(control): State<Control>) -> Json<Bans> {
-    Json(control.warden.list())
+pub async fn list(State(control): State<Control>, Asked(query): Asked<BansQuery>) -> Json<Bans> {
+    Json(control.warden.list(query.limit.unwrap_or(usize::MAX)))
 }
 
 pub async fn add(

@@ -59,7 +59,9 @@ pub async fn sources(
             prefixes,
         }
     });
-    Ok(Json(sources.await?))
+    let mut sources = sources.await?;
+    control.warden.mark(&mut sources.sources);
+    Ok(Json(sources))
 }
 
 pub async fn events(

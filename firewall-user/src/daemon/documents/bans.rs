@@ -23,6 +23,14 @@ pub fn default_ban_duration() -> BanDuration {
     BanDuration(Some(std::time::Duration::from_secs(3600)))
 }
 
+/// The query of `GET /v1/bans`.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct BansQuery {
+    /// Most that are listed; all without it.
+    pub limit: Option<usize>,
+}
+
 /// `GET /v1/bans`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Bans {
@@ -30,7 +38,7 @@ pub struct Bans {
 }
 
 /// One ban in force.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BanDocument {
     pub prefix: IpNet,
     /// `ban`, or `limit`: a trickle of packets is let through.

@@ -6,6 +6,8 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::BanDocument;
+
 /// `GET /v1/sources`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,6 +75,9 @@ pub struct SourceDocument {
     pub drops: u64,
     pub failed: u64,
     pub last_seen: Timestamp,
+    /// The ban or limit in force that covers it, in the answer to `/v1/sources`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ban: Option<Box<BanDocument>>,
 }
 
 /// The sources of an IPv4 /24 or an IPv6 /48, summed up: those that sent something lately.

@@ -73,9 +73,55 @@ fn bans_whose_file_was_lost_go_on() {
     std::fs::write(folder.path().join(FILE), "no database").expect("written");
     let warden = restored(&table, open(folder.path()), &[]);
     assert_eq!(in_kernel(&table), ["203.0.113.7/32"]);
-    let left = warden.list().bans[0].remaining_seconds.expect("it ends");
+    let left = warden.list(usize::MAX).bans[0]
+        .remaining_seconds
+        .expect("it ends");
     assert!((3500..=3600).contains(&left), "{left}");
     assert!(folder.path().join("state.db.damaged-1").exists());
+}
+
+#[test]
+fn sources_are_marked_with_the_narrowest_ban_that_covers_them_and_a_list_has_a_limit() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, _) = warden(open(folder.path()), &[]);
+    for prefix in ["203.0.113.0/24", "203.0.113.7", "2001:db8:bad::/48"] {
+        warden.ban(request(prefix, "1h")).expect("banned");
+    }
+    let mut sources = [
+        "203.0.113.7",
+        "203.0.113.8",
+        "203.0.114.7",
+        "2001:db8:bad:5::",
+    ]
+    .map(|source| SourceDocument {
+        source: source.parse().expect("an address"),
+        packets_per_second: 0.0,
+        bytes_per_second: 0.0,
+        syns_per_second: 0.0,
+        requests_per_second: 0.0,
+        packets: 1,
+        bytes: 60,
+        syns: 0,
+        requests: 0,
+        drops: 0,
+        failed: 0,
+        last_seen: Timestamp::UNIX_EPOCH,
+        ban: None,
+    });
+    warden.mark(&mut sources);
+    let covered = sources.map(|source| source.ban.map(|ban| ban.prefix.to_string()));
+    let covered: Vec<Option<&str>> = covered.iter().map(Option::as_deref).collect();
+    assert_eq!(
+        covered,
+        [
+            Some("203.0.113.7/32"),
+            Some("203.0.113.0/24"),
+            None,
+            Some("2001:db8:bad::/48")
+        ]
+    );
+    let listed = |most| warden.list(most).bans.len();
+    assert_eq!([0, 2, 3, 99].map(listed), [0, 2, 3, 3]);
 }
 
 #[test]
