@@ -36,10 +36,16 @@ async function fast() {
 }
 
 async function slow() {
-  const [rules, policy, services] = await Promise.all([ask("rules"), ask("policy/rules"), ask("services")]);
+  const [rules, policy, services, surface] = await Promise.all([
+    ask("rules"),
+    ask("policy/rules"),
+    ask("services"),
+    // A host that cannot be looked at is no reason to show nothing of the rest.
+    ask("surface").catch(() => null),
+  ]);
   return () => {
     showRules(rules.rules, policy);
-    showExposure(policy, rules.rules);
+    showExposure(policy, rules.rules, surface);
     showServices(services.ranges);
   };
 }

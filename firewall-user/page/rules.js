@@ -3,13 +3,16 @@
 import { badge, byId, cell, heading, make, number, rows } from "./dom.js";
 import { short, timeText, whole } from "./format.js";
 
-let latest = [[], []];
+let latest = [[], { rules: [] }];
 
 export function showRules(rules, policy) {
   latest = [rules, policy];
-  const known = new Map((policy.rules ?? []).map((rule) => [rule.rule, rule]));
+  const known = new Map(policy.rules.map((rule, place) => [rule.rule, { ...rule, place }]));
   const builtIn = byId("rules-built-in").checked;
-  const shown = rules.filter((rule) => builtIn || !rule.built_in).map((rule) => ({ ...rule, about: known.get(rule.rule) ?? null }));
+  const shown = rules
+    .filter((rule) => builtIn || !rule.built_in)
+    .map((rule) => ({ ...rule, about: known.get(rule.rule) ?? null }))
+    .sort((one, other) => (one.about?.place ?? Infinity) - (other.about?.place ?? Infinity) || 0);
   rows(byId("rule-table"), shown, row, "The policy has no rules: its defaults decide.");
 }
 

@@ -219,12 +219,18 @@ impl Browser {
         Ok(())
     }
 
-    /// Keeps a picture of the page, its whole length, as PNG.
-    pub fn picture(&mut self, file: &Path) -> Result<()> {
+    /// Keeps a picture of the page as PNG: its whole length, or of a phone's what fits in.
+    pub fn picture(&mut self, file: &Path, view: View) -> Result<()> {
         let size = self.call("Page.getLayoutMetrics", json!({}))?;
-        let size = &size["cssContentSize"];
+        let whole = &size["cssContentSize"];
+        let height = if view.phone {
+            json!(view.height)
+        } else {
+            whole["height"].clone()
+        };
         let clip = json!({
-            "x": 0, "y": 0, "scale": 1, "width": size["width"], "height": size["height"],
+            "x": 0, "y": 0, "width": whole["width"], "height": height,
+            "scale": if view.phone { 0.75 } else { 1.0 },
         });
         let picture = self.call(
             "Page.captureScreenshot",

@@ -31,6 +31,7 @@ mod sockets;
 mod stack;
 mod stopped;
 pub mod stopwatch;
+mod surface;
 mod traffic;
 mod warden;
 mod watch;
@@ -138,6 +139,7 @@ async fn guard(
         events: ring,
         reloader: reloader.clone(),
         traffic: History::default(),
+        lookout: surface::Lookout::default(),
         policy: settings.policy.clone(),
         roles: settings.roles.clone(),
         audit: audit.clone(),

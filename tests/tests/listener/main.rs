@@ -359,6 +359,30 @@ fn on_loopback_a_foreign_name_and_what_is_malformed_get_a_clear_answer() -> Resu
     let missing = ask(&["http://127.0.0.1:9477/nowhere"])?;
     assert!(missing.ends_with("404"), "{missing}");
 
+    // Nothing can be changed here, by whatever method; and what is asked wrongly is told.
+    for (method, path, status, says) in [
+        ("POST", "bans", "405", "bans"),
+        ("DELETE", "bans?prefix=203.0.113.7", "405", "bans"),
+        ("POST", "apply", "404", "apply"),
+        ("POST", "detach", "404", "detach"),
+        ("GET", "audit", "404", "audit"),
+        ("GET", "sources?limit=many", "400", "invalid digit"),
+        ("GET", "sources?by=shoes", "400", "shoes"),
+        ("GET", "traffic?since=x", "400", "invalid float"),
+        ("GET", "traffic?until=1", "400", "unknown field"),
+    ] {
+        let answer = ask(&[
+            "--request",
+            method,
+            &format!("http://127.0.0.1:9477/api/v1/{path}"),
+        ])?;
+        assert!(answer.ends_with(status), "{method} {path}: {answer}");
+        assert!(
+            answer.contains("\"error\"") && answer.contains(says),
+            "{method} {path}: {answer}"
+        );
+    }
+
     // A listener that is wanted on the network without a lock is refused before anything is touched.
     let settings = fs::read_to_string(daemon.settings())?.replace("127.0.0.1:9477", "0.0.0.0:9477");
     let open = daemon.folder().join("open.toml");

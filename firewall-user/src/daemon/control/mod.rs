@@ -36,6 +36,7 @@ use super::events::EventRing;
 use super::failure::answer;
 use super::fence::Fence;
 use super::reload::Reloader;
+use super::surface::Lookout;
 use super::traffic::History;
 use super::warden::Warden;
 use crate::audit::AuditLog;
@@ -52,6 +53,7 @@ pub struct Control {
     pub events: EventRing,
     pub reloader: Arc<Mutex<Reloader>>,
     pub traffic: History,
+    pub lookout: Lookout,
     /// The daemon's own policy file.
     pub policy: PathBuf,
     pub roles: Arc<Roles>,
@@ -75,6 +77,7 @@ pub fn router(control: Control) -> Router {
         .route("/v1/incidents", get(reports::incidents))
         .route("/v1/policy/rules", get(viewer::policy))
         .route("/v1/traffic", get(viewer::traffic))
+        .route("/v1/surface", get(viewer::surface))
         .route("/v1/why", get(reports::why))
         .route("/v1/connection", get(reports::connection))
         .route("/v1/audit", get(reports::audit))

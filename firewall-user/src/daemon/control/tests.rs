@@ -30,6 +30,7 @@ fn control() -> Control {
         fence,
         events: EventRing::new(1),
         traffic: History::default(),
+        lookout: Lookout::default(),
         policy: PathBuf::from("/nonexistent/policy.toml"),
         roles: Arc::default(),
         audit: Arc::new(AuditLog::open(folder.path()).expect("a log")),

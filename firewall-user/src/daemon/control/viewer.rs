@@ -2,6 +2,7 @@
 //! `/api/v1`. Nothing here changes anything or streams, and the audit log with the host's users is not among them.
 
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 
@@ -17,6 +18,7 @@ pub fn viewer(control: Control) -> Router {
         .route("/policy/rules", get(policy))
         .route("/rules", get(reports::rules))
         .route("/traffic", get(traffic))
+        .route("/surface", get(surface))
         .route("/services", get(reports::services))
         .route("/sources", get(reports::sources))
         .route("/alerts", get(alerts))
@@ -38,6 +40,11 @@ pub async fn traffic(
     Asked(query): Asked<TrafficQuery>,
 ) -> Result<Json<Traffic>, Failure> {
     Ok(Json(control.traffic.after(query.since)))
+}
+
+pub async fn surface(State(control): State<Control>) -> Result<Response, Failure> {
+    let looked = control.lookout.surface(&control.fence, &control.events);
+    Ok(Json(&*looked.await?).into_response())
 }
 
 async fn alerts(State(control): State<Control>) -> Result<Json<Alerts>, Failure> {

@@ -2,6 +2,8 @@
 
 use super::Keeper;
 use crate::daemon::documents::{PolicyReport, PolicyRule};
+use crate::daemon::failure::Failure;
+use crate::daemon::surface::Grounds;
 use crate::daemon::traffic::Counts;
 use crate::policy::describe::summary;
 use crate::policy::{DefaultAction, Mode};
@@ -35,6 +37,29 @@ impl Keeper {
             mode: policy.defaults.mode.name().to_owned(),
             rules: rules.collect(),
         }
+    }
+
+    /// The number of the policy in force.
+    pub fn generation(&self) -> u64 {
+        self.datapath.generation()
+    }
+
+    /// What a look at the host's surface needs.
+    pub fn grounds(&self) -> Result<Grounds, Failure> {
+        let watched = jiff::Timestamp::now().duration_since(self.started);
+        let attachments = self.datapath.attachments().iter();
+        Ok(Grounds {
+            generation: self.datapath.generation(),
+            policy: self.policy.clone(),
+            interfaces: attachments.map(|one| one.interface.clone()).collect(),
+            rules: self
+                .rules()?
+                .rules
+                .into_iter()
+                .map(|rule| (rule.rule, rule.packets))
+                .collect(),
+            watched_seconds: u64::try_from(watched.as_secs()).unwrap_or(0),
+        })
     }
 
     /// What was judged since the fence was put up.
