@@ -49,7 +49,13 @@ pub struct Grounds {
 /// The latest look, shared by all who ask.
 #[derive(Clone, Debug, Default)]
 pub struct Lookout {
-    latest: Arc<Mutex<Option<(Instant, Arc<SurfaceReport>)>>>,
+    latest: Arc<Mutex<Option<Look>>>,
+}
+
+#[derive(Debug)]
+struct Look {
+    time: Instant,
+    report: Arc<SurfaceReport>,
 }
 
 impl Lookout {
@@ -61,18 +67,21 @@ impl Lookout {
     ) -> Result<Arc<SurfaceReport>, Failure> {
         let mut latest = self.latest.lock().await;
         let generation = fence.call(|keeper| keeper.generation()).await?;
-        if let Some((looked, report)) = &*latest
-            && looked.elapsed() < FRESH
-            && report.generation == generation
+        if let Some(look) = &*latest
+            && look.time.elapsed() < FRESH
+            && look.report.generation == generation
         {
-            return Ok(report.clone());
+            return Ok(look.report.clone());
         }
         let grounds = fence.call(|keeper| keeper.grounds()).await??;
         let seen = events.latest(usize::MAX);
         let looking = tokio::task::spawn_blocking(move || look(grounds, &seen)).await;
         let report = looking.map_err(|error| Failure::Unavailable(error.to_string()))??;
         let report = Arc::new(report);
-        *latest = Some((Instant::now(), report.clone()));
+        *latest = Some(Look {
+            time: Instant::now(),
+            report: report.clone(),
+        });
         Ok(report)
     }
 }
