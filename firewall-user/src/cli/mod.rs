@@ -23,6 +23,7 @@ mod init;
 mod lifelines;
 mod man;
 mod new_file;
+mod notify;
 pub mod output;
 mod policy_file;
 mod progress;
@@ -120,6 +121,8 @@ pub enum Command {
     Incidents(incidents::Args),
     /// All that is known and was done about a source
     Why(why::Args),
+    /// Who is told of alerts, and whether that works
+    Notify(notify::Args),
     /// Who changed what and why, and whether that record is whole
     Audit(audit::Args),
     /// A review for auditors: rules, changes, refusals, incidents, and whether the record holds
@@ -176,6 +179,7 @@ pub fn main() -> ExitCode {
         Command::Alerts(arguments) => alerts::run(&global, arguments),
         Command::Incidents(arguments) => incidents::run(&global, arguments),
         Command::Why(arguments) => why::run(&global, arguments),
+        Command::Notify(arguments) => notify::run(&global, arguments),
         Command::Audit(arguments) => audit::run(&global, arguments),
         Command::Report(arguments) => report::run(&global, arguments),
         Command::Explain(arguments) => explain::run(&global, arguments),

@@ -6,6 +6,7 @@ mod alerts;
 mod bans;
 mod changes;
 mod history;
+mod notify;
 mod packets;
 mod review;
 mod rules;
@@ -23,6 +24,7 @@ pub use changes::*;
 pub use history::{
     By, HistoryDocument, HistoryEntry, HistoryList, How, ListDigest, RollbackRequest, Trial, actor,
 };
+pub use notify::*;
 pub use packets::*;
 pub use review::{
     Finding, Findings, Report, ReportQuery, ReviewedAudit, ReviewedBans, ReviewedPolicy,

@@ -54,6 +54,7 @@ pub use watch::{protocol as watch_protocol, reason as watch_reason};
 
 use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
 use crate::export;
+use crate::export::notify::{Notifiers, Way};
 use crate::guard::lookout;
 use crate::sandbox::Confinement;
 use crate::settings::Settings;
@@ -76,6 +77,7 @@ pub fn run(config: &Path, format: LogFormat) -> anyhow::Result<()> {
     if settings.hardening.sandbox {
         lookout::start(&settings.resolv_conf)?;
     }
+    let ways = Notifiers::open_ways(&settings.notify);
     let _locks = lock::Locks::take(&settings.state_dir, &settings.pin_dir)?;
     let offered = Offer::read(&Origin::Own(settings.policy.clone()));
     // While this is the only thread: the runtime's inherit it.
@@ -85,7 +87,7 @@ pub fn run(config: &Path, format: LogFormat) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("the runtime cannot be started")?;
-    let result = runtime.block_on(guard(settings, offered, confinement));
+    let result = runtime.block_on(guard(settings, offered, confinement, ways));
     // Whatever still runs on other threads must not keep the process.
     runtime.shutdown_background();
     result
@@ -96,6 +98,7 @@ async fn guard(
     settings: Arc<Settings>,
     offered: Result<Offer, String>,
     confinement: Confinement,
+    ways: Vec<Way>,
 ) -> anyhow::Result<()> {
     // Taken before anything is announced, so that an early SIGHUP cannot kill.
     let mut hangup = signal(SignalKind::hangup())?;
@@ -131,6 +134,7 @@ async fn guard(
     // Whoever can connect finds the fence up.
     let listener = control::bind(&settings.socket, settings.roles.are_set())?;
 
+    let notifiers = notify(&settings, ways, &fence).await?;
     tokio::spawn(rounds::tick(fence.clone(), pulse.clone()));
     let reloader = Arc::new(Mutex::new(Reloader::new(fence.clone(), confined)));
     let control = Control {
@@ -142,6 +146,7 @@ async fn guard(
         lookout: surface::Lookout::default(),
         policy: settings.policy.clone(),
         roles: settings.roles.clone(),
+        notifiers,
         audit: audit.clone(),
         store: store.clone(),
     };
@@ -185,6 +190,24 @@ async fn guard(
     // The thread ends once every task has let go of it; those still running go with the runtime.
     drop(thread);
     result
+}
+
+/// Has those told who want to know, from the first alert on.
+async fn notify(
+    settings: &Arc<Settings>,
+    ways: Vec<Way>,
+    fence: &Fence,
+) -> anyhow::Result<Notifiers> {
+    let reading = settings.clone();
+    let prepare = move || Notifiers::prepare(&reading.notify, ways, &reading.state_dir);
+    let notifiers = tokio::task::spawn_blocking(prepare).await?;
+    let told = notifiers.clone();
+    let changes = fence.call(move |keeper| {
+        keeper.report_on(told);
+        keeper.alerts().follow()
+    });
+    notifiers.start(&changes.await?);
+    Ok(notifiers)
 }
 
 /// Reads the daemon's own policy file again.

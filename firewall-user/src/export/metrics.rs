@@ -13,6 +13,7 @@ use prometheus::{
     GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::notify::NotifierDocument;
 use super::ranges::Range;
 use super::{REVISION, VERSION};
 use crate::daemon::documents::{CookieReport, Count, RuleDocument};
@@ -47,6 +48,7 @@ pub struct Reading {
     pub active_incidents: Vec<(Option<AlertKind>, Severity)>,
     pub events_lost: u64,
     pub syn_cookies: CookieReport,
+    pub notifications: Vec<NotifierDocument>,
     /// Where the fence should stand, and whether it does.
     pub standing: Vec<Standing>,
     pub maps: Vec<MapUse>,
@@ -75,6 +77,7 @@ fn fill(registry: &Registry, reading: &Reading) -> prometheus::Result<()> {
     responses(registry, reading)?;
     super::ranges::ranges(registry, &reading.ranges)?;
     super::cookies::cookies(registry, &reading.syn_cookies)?;
+    super::notifications::notifications(registry, &reading.notifications)?;
     super::standing::standing(registry, &reading.standing)?;
     super::state::state(registry, &reading.state)?;
     policy(registry, reading)?;

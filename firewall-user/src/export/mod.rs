@@ -2,6 +2,8 @@
 
 mod cookies;
 mod metrics;
+mod notifications;
+pub mod notify;
 mod ranges;
 mod standing;
 mod state;

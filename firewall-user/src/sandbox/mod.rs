@@ -126,6 +126,13 @@ impl Sandbox {
     }
 }
 
+/// Confines a process that runs a program for the daemon ([`crate::export::notify`]): what it starts has no
+/// capabilities, and no way to get any.
+pub fn enter_as_runner() -> anyhow::Result<()> {
+    set_no_new_privs(true).context("new privileges cannot be renounced")?;
+    capabilities::keep(CapabilitySet::empty())
+}
+
 /// Confines the process that looks at others for the daemon ([`crate::guard::lookout`]): it reads, and
 /// answers.
 pub fn enter_as_lookout() -> anyhow::Result<()> {

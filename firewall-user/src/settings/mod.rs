@@ -21,6 +21,7 @@ use crate::daemon::{EvidenceSettings, Roles};
 use crate::datapath::{DatapathSettings, InterfaceSettings};
 use crate::detect;
 use crate::export::WebSettings;
+use crate::export::notify::{self, NotifyDocument, NotifySettings};
 use crate::respond::{CookieMode, RespondSettings, SignatureMode};
 use crate::sandbox::Hardening;
 use interface::InterfaceEntry;
@@ -46,6 +47,7 @@ pub struct Settings {
     pub events: EventSettings,
     pub roles: Arc<Roles>,
     pub hardening: Hardening,
+    pub notify: Vec<NotifySettings>,
 }
 
 /// `[events]`: the sampled packets that the daemon keeps.
@@ -100,6 +102,8 @@ struct Document {
     roles: roles::RolesDocument,
     #[serde(default)]
     hardening: Hardening,
+    #[serde(default)]
+    notify: Vec<NotifyDocument>,
 }
 
 fn default_policy() -> PathBuf {
@@ -168,6 +172,7 @@ impl Settings {
                 sandbox,
                 read: read.into_iter().map(|path| folder.join(path)).collect(),
             },
+            notify: notify::check(document.notify, folder, at)?,
         })
     }
 

@@ -65,7 +65,7 @@ fn every_query_of_the_dashboard_is_answered_and_an_attack_arrives_at_alertmanage
     let mut daemon = Daemon::prepare(&world.inside, POLICY, EDGE, Mode::Auto)?;
     daemon.write_settings(
         &format!("interfaces = [\"{EDGE}\"]"),
-        "[detect]\nquiet = \"2m\"\n",
+        "[detect]\nquiet = \"2m\"\n[[notify]]\nname = \"journal\"\nkind = \"journald\"\nsocket = \"none\"\n",
     )?;
     daemon.launch()?;
     let alertmanager = Alertmanager::start(&world.inside)?;

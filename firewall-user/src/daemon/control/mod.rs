@@ -6,6 +6,7 @@ mod body;
 mod cookies;
 mod history;
 mod listener;
+mod notify;
 mod peer;
 mod policy;
 mod reports;
@@ -40,6 +41,7 @@ use super::surface::Lookout;
 use super::traffic::History;
 use super::warden::Warden;
 use crate::audit::AuditLog;
+use crate::export::notify::Notifiers;
 use crate::state::Store;
 
 /// Largest request: a policy as text.
@@ -59,6 +61,7 @@ pub struct Control {
     pub roles: Arc<Roles>,
     pub audit: Arc<AuditLog>,
     pub store: Store,
+    pub notifiers: Notifiers,
 }
 
 /// All endpoints.
@@ -97,6 +100,8 @@ pub fn router(control: Control) -> Router {
             "/v1/signatures",
             get(signatures::list).delete(signatures::remove),
         )
+        .route("/v1/notify", get(notify::list))
+        .route("/v1/notify/test", post(notify::test))
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(

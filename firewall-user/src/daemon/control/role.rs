@@ -86,7 +86,7 @@ pub fn needed(method: &Method, path: &str) -> Role {
         return Role::Viewer;
     }
     match path {
-        "/v1/bans" | "/v1/cookies" | "/v1/signatures" => Role::Operator,
+        "/v1/bans" | "/v1/cookies" | "/v1/signatures" | "/v1/notify/test" => Role::Operator,
         _ => Role::Admin,
     }
 }

@@ -35,6 +35,7 @@ fn control() -> Control {
         roles: Arc::default(),
         audit: Arc::new(AuditLog::open(folder.path()).expect("a log")),
         store,
+        notifiers: Notifiers::default(),
     }
 }
 

@@ -49,6 +49,7 @@ use crate::audit::AuditLog;
 use crate::datapath::{Applied, Datapath, clock};
 use crate::detect::signature::{Limits, Watch};
 use crate::detect::{Detector, Glance, ServiceCounts};
+use crate::export::notify::Notifiers;
 use crate::guard::Threat;
 use crate::policy::{Changes, Policy};
 use crate::respond::{Regulars, SignatureMode};
@@ -113,6 +114,8 @@ pub struct Keeper {
     services: (Instant, Vec<ServiceCounts>),
     /// When the attachments were looked at last.
     looked: Instant,
+    /// Who is told of alerts, for reports.
+    notifiers: Notifiers,
 }
 
 /// How often the attachments are looked at.
@@ -219,6 +222,7 @@ impl Keeper {
             flooded: Flooded::default(),
             services: (Instant::now(), Vec::new()),
             looked: Instant::now(),
+            notifiers: Notifiers::default(),
         };
         keeper.enter_start();
         keeper.settle_counts();
@@ -422,6 +426,11 @@ impl Keeper {
 
     pub fn warden(&self) -> &Arc<Warden> {
         &self.warden
+    }
+
+    /// Tells of these notifiers from now on.
+    pub fn report_on(&mut self, notifiers: Notifiers) {
+        self.notifiers = notifiers;
     }
 
     pub fn rates(&self) -> &Rates {

@@ -261,6 +261,7 @@ impl Keeper {
                 .collect(),
             events_lost: self.datapath.health()?.events_lost,
             syn_cookies: self.cookies()?,
+            notifications: self.notifiers.documents(),
             standing: self.datapath.standing(),
             maps: self.datapath.map_use()?,
             generation: self.datapath.generation(),

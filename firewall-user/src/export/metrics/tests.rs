@@ -66,6 +66,7 @@ fn reading() -> Reading {
             bytes_received: 66_600,
             bytes_sent: 66_600,
         },
+        notifications: Vec::new(),
         standing: Vec::new(),
         maps: vec![MapUse {
             map: "bans",
