@@ -7,12 +7,14 @@
 pub mod chromium;
 pub mod clients;
 pub mod daemon;
+pub mod debian_root;
 pub mod document;
 pub mod evaluation;
 pub mod frames;
 pub mod inject;
 pub mod kernel;
 pub mod leftovers;
+pub mod machine;
 pub mod monitoring;
 pub mod namespace;
 pub mod patience;
@@ -29,6 +31,7 @@ pub mod topology;
 pub mod xdp;
 
 pub use daemon::Daemon;
+pub use machine::Machine;
 pub use namespace::Namespace;
 pub use patience::stretched;
 pub use process::Background;

@@ -32,9 +32,18 @@ pub struct Arguments {
     /// Added to the version, such as `+1` for a build of one's own
     #[arg(long, value_name = "TEXT", default_value = "")]
     version_suffix: String,
+    /// Make only this kind of package
+    #[arg(long, value_name = "KIND")]
+    only: Option<Kind>,
     /// Where the packages go, instead of target/package
     #[arg(long, value_name = "FOLDER")]
     output: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Debian,
+    Tarball,
 }
 
 /// What is packaged, and as what.
@@ -70,10 +79,15 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     // Its files are packed with their modes, and the folder with the rest.
     fs::set_permissions(work.path(), Permissions::from_mode(0o755))?;
     let tree = Tree::make(&work.path().join("tree"), &binary)?;
-    let archive = tarball::make(&tree, &release, work.path(), &output)?;
-    let package = debian::make(&tree, &release, work.path(), &output)?;
-    println!("{}", package.display());
-    println!("{}", archive.display());
+    // The Debian package adds files of its own to the tree, so it comes last.
+    if arguments.only != Some(Kind::Debian) {
+        let archive = tarball::make(&tree, &release, work.path(), &output)?;
+        println!("{}", archive.display());
+    }
+    if arguments.only != Some(Kind::Tarball) {
+        let package = debian::make(&tree, &release, work.path(), &output)?;
+        println!("{}", package.display());
+    }
     Ok(())
 }
 

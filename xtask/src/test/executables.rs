@@ -25,6 +25,8 @@ const SYSTEM_PACKAGE: &str = "tests";
 /// The program under test, and the variable that tells tests where it is.
 const PROGRAM: &str = "palisade";
 const PROGRAM_VARIABLE: &str = "PALISADE_BIN";
+/// The variable that tells tests where this program is: some make packages with it.
+const XTASK_VARIABLE: &str = "PALISADE_XTASK";
 /// How many whole-system tests run at once, unless this variable says otherwise.
 const THREADS_VARIABLE: &str = "PALISADE_TEST_THREADS";
 /// No test program may take longer; one that hangs shall not hang everything.
@@ -147,7 +149,8 @@ impl Executables {
                 .current_dir(&test.folder)
                 .stdin(Stdio::null())
                 .env("CARGO_MANIFEST_DIR", &test.folder)
-                .env(PROGRAM_VARIABLE, program);
+                .env(PROGRAM_VARIABLE, program)
+                .env(XTASK_VARIABLE, env::current_exe()?);
             if let Err(error) = run_counted(&mut command, counts) {
                 println!("--- {}: {error:#}", test.name());
                 failed.push(test.name());
