@@ -8,6 +8,7 @@ pub mod chromium;
 pub mod clients;
 pub mod daemon;
 pub mod debian_root;
+pub mod disk;
 pub mod document;
 pub mod evaluation;
 pub mod frames;

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::disk::Disk;
 use crate::process::{Background, Finished, finish, succeed, wait_until};
 use crate::{Namespace, need_tools, stretched};
 
@@ -48,9 +49,28 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Boots over `root`, which is not written to. `shared` is seen in there as /shared, read-only.
-    /// `Err` inside says why machines do not boot here.
+    /// Boots over `root`, which is not written to; what is changed is gone when it is turned off.
     pub fn boot(root: &Path, network: &Namespace, shared: &Path) -> Result<Result<Self, String>> {
+        Self::start(root, &["--volatile=overlay"], network, shared)
+    }
+
+    /// Boots from a disk, which keeps what is changed.
+    pub fn boot_from(
+        disk: &Disk,
+        network: &Namespace,
+        shared: &Path,
+    ) -> Result<Result<Self, String>> {
+        Self::start(&disk.mounted, &[], network, shared)
+    }
+
+    /// `shared` is seen in there as /shared, read-only.
+    /// `Err` inside says why machines do not boot here.
+    fn start(
+        root: &Path,
+        options: &[&str],
+        network: &Namespace,
+        shared: &Path,
+    ) -> Result<Result<Self, String>> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         need_tools(&["systemd-nspawn", "nsenter", "unshare", "mount", "umount"])?;
         let folder = tempfile::Builder::new()
@@ -79,7 +99,7 @@ impl Machine {
             .args(["--mount", "--", "sh", "-c", ENTER, "sh", &machine.name])
             .arg(&cgroups)
             .args(["--quiet", "--boot", "--register=no", "--keep-unit"])
-            .arg("--volatile=overlay")
+            .args(options)
             .arg(format!(
                 "--machine=palisade-{}-{number}",
                 std::process::id()

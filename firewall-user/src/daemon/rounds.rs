@@ -42,8 +42,19 @@ pub async fn tick(fence: Fence, pulse: Arc<Pulse>) {
                 pulse.beat();
                 service::alive();
             }
+            Ok(Err(error)) if is_read_only(&error) => {
+                // A sandbox is bound to the folder that was there when it was made. The next start
+                // makes folder and sandbox anew; this one could never put the fence up again.
+                error!("the pins are gone and cannot be made anew from here: {error:#}");
+                std::process::exit(1);
+            }
             Ok(Err(error)) => error!("a round failed: {error:#}"),
             Err(_) => return,
         }
     }
+}
+
+fn is_read_only(error: &anyhow::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::ReadOnlyFilesystem)
 }

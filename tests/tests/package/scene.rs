@@ -28,8 +28,8 @@ impl Packages {
     fn make() -> Result<Self> {
         need_tools(&["dpkg-deb", "dpkg-shlibdeps", "strip"])?;
         let folder = tempfile::Builder::new()
-            .prefix("palisade-packages-")
-            .tempdir()?;
+            .prefix("packages-")
+            .tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
         for suffix in ["+1", "+2"] {
             let mut command = match std::env::var_os("PALISADE_XTASK") {
                 Some(xtask) => Command::new(xtask),
@@ -80,6 +80,20 @@ pub struct Scene {
 impl Scene {
     /// `None`, having said why, where machines cannot be had.
     pub fn set() -> Result<Option<Self>> {
+        let Some((root, packages)) = Self::parts()? else {
+            return Ok(None);
+        };
+        let world = Topology::untagged()?;
+        let machine = Machine::boot(&root, &world.inside, packages.folder())?;
+        Ok(up(machine).map(|machine| Self {
+            machine,
+            world,
+            packages,
+        }))
+    }
+
+    /// A clean root and the packages; `None`, having said why, where they cannot be had.
+    pub fn parts() -> Result<Option<(PathBuf, &'static Packages)>> {
         if skip_unless_root() {
             return Ok(None);
         }
@@ -91,21 +105,7 @@ impl Scene {
                 return Ok(None);
             }
         };
-        let packages = Packages::get()?;
-        let world = Topology::untagged()?;
-        Ok(
-            match Machine::boot(&root, &world.inside, packages.folder())? {
-                Ok(machine) => Some(Self {
-                    machine,
-                    world,
-                    packages,
-                }),
-                Err(why) => {
-                    skipped(&why);
-                    None
-                }
-            },
-        )
+        Ok(Some((root, Packages::get()?)))
     }
 
     /// Installs a version of the Debian package; what dpkg said.
@@ -120,4 +120,9 @@ impl Scene {
         self.machine.run("palisade apply")?;
         Ok(())
     }
+}
+
+/// The machine, or nothing, having said why.
+pub fn up(machine: Result<Machine, String>) -> Option<Machine> {
+    machine.inspect_err(|why| skipped(why)).ok()
 }

@@ -9,9 +9,9 @@ use palisade_tests::servers::UdpSink;
 use palisade_tests::topology::{INSIDE, OTHER};
 use palisade_tests::{Machine, Topology};
 
-const OPEN: u16 = 5000;
-const CLOSED: u16 = 5001;
-const PACE: Duration = Duration::from_millis(2);
+pub const OPEN: u16 = 5000;
+pub const CLOSED: u16 = 5001;
+pub const PACE: Duration = Duration::from_millis(2);
 
 /// Lets the open port in. Nothing else matches a rule, so what the rules count is the streams.
 pub const POLICY: &str = r#"

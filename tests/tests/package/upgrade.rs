@@ -92,8 +92,26 @@ fn an_upgrade_that_lays_the_maps_out_anew_leaves_no_old_ones_behind() -> Result<
     assert_eq!(folder_of_maps(&pins)?, ours);
     let status = machine.palisade("status")?;
     assert_eq!(status["interfaces"][0]["taken_over"], true, "{status:#}");
-    Traffic::start(&scene.world, machine)?;
+    let link = machine.run("ip link show edge")?;
+    assert!(link.contains("xdp"), "{link}");
     Ok(())
+}
+
+#[test]
+fn pins_that_somebody_removes_come_back_though_the_daemon_may_not_make_their_folder() -> Result<()>
+{
+    let Some(scene) = Scene::set()? else {
+        return Ok(());
+    };
+    let machine = &scene.machine;
+    scene.install("+1")?;
+    scene.enforce(POLICY)?;
+    let before = machine.process_of(SERVICE)?.unwrap_or_default();
+    machine.run("rm -r /sys/fs/bpf/palisade")?;
+    machine.wait_for_another(SERVICE, before)?;
+    let traffic = Traffic::start(&scene.world, machine)?;
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    traffic.all_was_judged(machine)
 }
 
 fn folder_of_maps(pins: &std::path::Path) -> Result<std::path::PathBuf> {
