@@ -349,7 +349,7 @@ fn a_viewer_may_watch_but_only_an_operator_looks_into_packets() -> Result<()> {
             "curl",
             "--silent",
             "--max-time",
-            "1",
+            "3",
             "--output",
             "/dev/null",
         ]);

@@ -36,11 +36,16 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     if global.json {
         output::json(&document)?;
     } else {
-        let end = match ban.remaining_seconds {
-            None => "until it is lifted".to_owned(),
-            Some(seconds) => format!("for {}", output::seconds(seconds)),
-        };
-        output::line(&format!("{} is banned {end}", ban.prefix))?;
+        output::line(&sentence(&ban))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who is banned, and for how long.
+pub fn sentence(ban: &BanDocument) -> String {
+    let end = match ban.remaining_seconds {
+        None => "until it is lifted".to_owned(),
+        Some(seconds) => format!("for {}", output::seconds(seconds)),
+    };
+    format!("{} is banned {end}", ban.prefix)
 }

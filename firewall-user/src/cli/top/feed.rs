@@ -8,8 +8,8 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::snapshot::Documents;
 use super::view::Command;
+use crate::cli::ban::sentence;
 use crate::cli::client::{Client, read};
-use crate::cli::output::seconds;
 use crate::daemon::documents::{
     BanDocument, BanRequest, Bans, IncidentList, RuleDocument, Rules, Services, SourceDocument,
     SourceOrder, Sources, Status,
@@ -168,11 +168,7 @@ fn carry_out(client: &Client, order: Command) -> anyhow::Result<String> {
                 reason: Some(reason),
             };
             let ban: BanDocument = read(client.post("/v1/bans", &request)?)?;
-            let end = match ban.remaining_seconds {
-                None => "until it is lifted".to_owned(),
-                Some(left) => format!("for {}", seconds(left)),
-            };
-            Ok(format!("{} is banned {end}", ban.prefix))
+            Ok(sentence(&ban))
         }
         Command::Unban(prefix) => {
             let text = prefix.to_string();
