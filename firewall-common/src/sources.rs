@@ -113,10 +113,11 @@ pub(crate) fn is_first_contact(packet: &Packet, syn: bool) -> bool {
         protocol::TCP => {
             syn || (packet.is(mark::PORTS) && packet.tcp_flags & (flag::ACK | flag::RST) == 0)
         }
-        // From a service's port to a client's it is an answer.
+        // From a service's port to a client's it is an answer, asked for or not.
         protocol::UDP | protocol::UDPLITE => {
             packet.is(mark::PORTS)
-                && !(packet.source_port < 1024 && packet.destination_port >= 1024)
+                && !(packet.destination_port >= 1024
+                    && (packet.source_port < 1024 || is_amplifier(packet.source_port)))
         }
         protocol::ICMP | protocol::ICMPV6 | protocol::IGMP => false,
         _ => true,

@@ -2,8 +2,11 @@
 //! folders of pinned maps. Nothing of a process that lives is touched.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use crate::namespace::{FOLDER, PREFIX};
 use crate::process::succeed;
@@ -33,6 +36,48 @@ pub fn clear() {
     for name in names_of_the_dead(BPF_FOLDER, PIN_PREFIX) {
         remove_pins(&Path::new(BPF_FOLDER).join(name));
     }
+}
+
+/// The network namespaces that this process made, by inode.
+static MADE: Mutex<Vec<u64>> = Mutex::new(Vec::new());
+
+/// Notes that this process made a network namespace.
+pub(crate) fn remember(namespace: &Path) {
+    if let Ok(metadata) = fs::metadata(namespace) {
+        let mut made = MADE.lock().unwrap_or_else(PoisonError::into_inner);
+        made.push(metadata.ino());
+    }
+}
+
+/// The programs that still run in network namespaces that this process made, although all that it knows of has
+/// ended. What was just killed is given a moment.
+pub fn own() -> Vec<String> {
+    let made = MADE.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let mut left = Vec::new();
+    for _ in 0..50 {
+        left = running_in(&made);
+        if left.is_empty() {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    left
+}
+
+/// Processes in these network namespaces: number and name.
+fn running_in(namespaces: &[u64]) -> Vec<String> {
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let there = entries.flatten().filter_map(|entry| {
+        let pid: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let inode = fs::metadata(entry.path().join("ns/net")).ok()?.ino();
+        namespaces.contains(&inode).then(|| {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            format!("{pid} {}", name.trim())
+        })
+    });
+    there.collect()
 }
 
 /// Unpins everything under `folder`, which takes down what only pins hold up.

@@ -31,12 +31,13 @@ impl Namespace {
     pub fn create(role: &str) -> Result<Self> {
         static CLEAR: Once = Once::new();
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        need_tools(&["ip", "nsenter"])?;
+        need_tools(&["ip", "nsenter", "unshare"])?;
         CLEAR.call_once(leftovers::clear);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{count}-{role}", std::process::id());
         succeed(Command::new("ip").args(["netns", "add", &name]))?;
         let namespace = Self { name };
+        leftovers::remember(&namespace.path());
         for interfaces in ["all", "default"] {
             namespace.sysctl(&format!("ipv6/conf/{interfaces}/accept_dad"), "0")?;
         }
@@ -63,6 +64,16 @@ impl Namespace {
         command
     }
 
+    /// As [`Self::command`], for a program that starts others: they have a process namespace of their own, and
+    /// when the command is killed, none of them is left.
+    pub fn household(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.command("unshare");
+        command
+            .args(["--pid", "--fork", "--kill-child=KILL", "--"])
+            .arg(program);
+        command
+    }
+
     /// Runs a line of words, split at spaces, to success.
     pub fn run(&self, line: &str) -> Result<String> {
         succeed(&mut self.words(line)?)
@@ -73,10 +84,13 @@ impl Namespace {
         finish(&mut self.words(line)?)
     }
 
-    /// Starts a line of words, split at spaces, in the background. What it says is lost.
+    /// Starts a line of words, split at spaces, in the background, and ends it with all that it starts. What it
+    /// says is lost.
     pub fn spawn(&self, line: &str) -> Result<Background> {
-        let mut command = self.words(line)?;
+        let mut words = line.split_whitespace();
+        let mut command = self.household(words.next().context("an empty command line")?);
         command
+            .args(words)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

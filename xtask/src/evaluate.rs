@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use palisade_tests::{
     daemon, document,
     evaluation::{captures, live, report::Report, series},
+    leftovers,
 };
 
 use crate::{
@@ -106,6 +107,13 @@ pub fn main(arguments: &Arguments) -> Result<()> {
         None => folder.join("detection.md"),
     };
     document::write(&document, &report.sections())?;
+    let left = leftovers::own();
+    if !left.is_empty() {
+        bail!(
+            "programs of the live attacks still run: {}",
+            left.join(", ")
+        );
+    }
     eprintln!(
         "the tables are in {}, all alerts in {}",
         document.display(),

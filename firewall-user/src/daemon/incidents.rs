@@ -65,6 +65,7 @@ impl IncidentLog {
 
     /// Puts those away that nothing belongs to any more.
     pub fn settle(&mut self, now: Time) {
+        self.current.refresh(now);
         let ended: Vec<Incident> = self
             .current
             .iter()

@@ -1,16 +1,44 @@
-//! What was learned of usual traffic, kept in the state: a restart must not cost the weeks that it took.
+//! What was learned of usual traffic, and a sample of ordinary packets, kept in the state: a restart must not cost
+//! the weeks that it took.
 
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use serde::{Deserialize, Serialize};
 use tracing::warn;
 
-use crate::detect::Detector;
+use crate::detect::signature::{KeptOrdinary, Watch};
+use crate::detect::{Detector, KeptRanges, Time};
 use crate::state::{Kind, Store};
 
 const PART: &str = "ranges";
 /// How often it is kept. What was learned since then is lost with a daemon that is killed.
 const SAVE: Duration = Duration::from_secs(300);
+
+/// What is kept.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    #[serde(flatten)]
+    ranges: KeptRanges,
+    /// Which packets are ordinary, for signatures.
+    #[serde(default)]
+    ordinary: KeptOrdinary,
+}
+
+impl Kept {
+    fn of(detector: &Detector, watch: &Watch, now: Time) -> Self {
+        Self {
+            ranges: detector.kept_ranges(),
+            ordinary: watch.kept(now),
+        }
+    }
+
+    fn take_up(self, detector: &mut Detector, watch: &mut Watch) -> Result<(), String> {
+        detector.restore_ranges(self.ranges)?;
+        watch.restore(self.ordinary);
+        Ok(())
+    }
+}
 
 /// Where it is kept.
 #[derive(Debug)]
@@ -22,11 +50,11 @@ pub struct RangeFile {
 }
 
 impl RangeFile {
-    /// Has the detector take up what was kept. What makes no sense is put aside: the detector then learns
+    /// Has the detector and the watch take up what was kept. What makes no sense is put aside: they then learn
     /// anew.
-    pub fn load(store: Store, detector: &mut Detector) -> Self {
-        if let Some(kept) = store.part(PART)
-            && let Err(why) = detector.restore_ranges(kept)
+    pub fn load(store: Store, detector: &mut Detector, watch: &mut Watch) -> Self {
+        if let Some(kept) = store.part::<Kept>(PART)
+            && let Err(why) = kept.take_up(detector, watch)
         {
             let text = store.get(Kind::Part, PART).unwrap_or_default();
             store.not_understood(PART, text, &why);
@@ -39,7 +67,7 @@ impl RangeFile {
     }
 
     /// Has it kept now and then, beside the ticks.
-    pub fn save_if_due(&mut self, detector: &Detector) {
+    pub fn save_if_due(&mut self, detector: &Detector, watch: &Watch, now: Time) {
         let writing = self
             .writer
             .as_ref()
@@ -48,7 +76,7 @@ impl RangeFile {
             return;
         }
         self.saved = Instant::now();
-        let (store, kept) = (self.store.clone(), detector.kept_ranges());
+        let (store, kept) = (self.store.clone(), Kept::of(detector, watch, now));
         let writer = std::thread::Builder::new().name("ranges".to_owned());
         match writer.spawn(move || {
             store.put_json(Kind::Part, PART, &kept);
@@ -59,14 +87,14 @@ impl RangeFile {
     }
 
     /// Has it kept before the daemon stops.
-    pub fn save(&mut self, detector: &Detector) {
+    pub fn save(&mut self, detector: &Detector, watch: &Watch, now: Time) {
         if let Some(writer) = self.writer.take() {
             // It panicked: what was kept before stands.
             let _ = writer.join();
         }
         self.saved = Instant::now();
         self.store
-            .put_json(Kind::Part, PART, &detector.kept_ranges());
+            .put_json(Kind::Part, PART, &Kept::of(detector, watch, now));
     }
 }
 
@@ -75,6 +103,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::detect::signature::Limits;
     use crate::detect::{Config, HostCounts, Snapshot};
     use crate::state::Health;
 
@@ -98,6 +127,10 @@ mod tests {
         }
     }
 
+    fn watch() -> Watch {
+        Watch::new(Limits { collateral: 0.01 })
+    }
+
     fn expected(detector: &Detector) -> Vec<String> {
         let readings = detector.readings();
         readings
@@ -109,12 +142,12 @@ mod tests {
     fn what_was_learned_is_there_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
         let mut before = Detector::new(Config::default());
-        let mut file = RangeFile::load(open(folder.path()), &mut before);
+        let mut file = RangeFile::load(open(folder.path()), &mut before, &mut watch());
         live(&mut before, 0);
-        file.save(&before);
+        file.save(&before, &watch(), 0);
         file.store.close();
         let mut after = Detector::new(Config::default());
-        RangeFile::load(open(folder.path()), &mut after);
+        RangeFile::load(open(folder.path()), &mut after, &mut watch());
         assert!(expected(&after).is_empty());
         live(&mut before, 3_600);
         live(&mut after, 3_600);
@@ -131,7 +164,7 @@ mod tests {
         ] {
             store.put(Kind::Part, PART, text.as_bytes().to_vec());
             let mut detector = Detector::new(Config::default());
-            RangeFile::load(store.clone(), &mut detector);
+            RangeFile::load(store.clone(), &mut detector, &mut watch());
             let aside = store.get(Kind::Part, "ranges.not-understood").unwrap();
             assert_eq!(aside, text.as_bytes());
             assert!(store.get(Kind::Part, PART).is_none());

@@ -17,7 +17,7 @@ pub use automatic::Answered;
 use super::documents::{BanCounts, BanDocument, BanRequest, Bans, SourceDocument};
 use super::failure::Failure;
 use crate::datapath::BanTable;
-use crate::detect::{SourceSample, Subject};
+use crate::detect::Subject;
 use crate::policy::address::parse_prefix;
 use crate::respond::{
     BanBook, BanDuration, BanRecord, Breaker, Change, Measure, Origin, PacketRate, Past, check_ban,
@@ -256,7 +256,7 @@ impl Warden {
     }
 
     /// Which of these sources are banned; not those that are only limited.
-    pub fn banned_among(&self, sources: &[SourceSample]) -> HashSet<IpAddr> {
+    pub fn banned_among(&self, sources: impl Iterator<Item = IpAddr>) -> HashSet<IpAddr> {
         let state = self.lock();
         if state.book.is_empty() {
             return HashSet::new();
@@ -271,8 +271,7 @@ impl Warden {
             };
             subject.is_some_and(|prefix| in_force(&prefix))
         };
-        let addresses = sources.iter().map(|sample| sample.source);
-        addresses.filter(is_banned).collect()
+        sources.filter(is_banned).collect()
     }
 
     pub fn counts(&self) -> BanCounts {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value};
 
+use super::learned::Sensitivity;
 use super::relaxed::{Rate, Whose};
 use super::{Alert, AlertChange, AlertKind, AlertState, Severity, Subject, Time};
 
@@ -68,6 +69,7 @@ pub(super) struct Quiet {
 pub(super) struct Book {
     capacity: usize,
     quiet: Quiet,
+    sensitivity: Sensitivity,
     entries: BTreeMap<(AlertKind, Subject), Entry>,
     changes: Vec<AlertChange>,
     next_id: u64,
@@ -94,6 +96,7 @@ impl Book {
         Self {
             capacity,
             quiet,
+            sensitivity: Sensitivity::default(),
             entries: BTreeMap::new(),
             changes: Vec::new(),
             next_id: 1,
@@ -102,6 +105,16 @@ impl Book {
             relaxed: BTreeMap::new(),
             banned: HashSet::new(),
         }
+    }
+
+    /// Judges what is noted by this.
+    pub fn with_sensitivity(mut self, sensitivity: Sensitivity) -> Self {
+        self.sensitivity = sensitivity;
+        self
+    }
+
+    pub fn sensitivity(&self) -> Sensitivity {
+        self.sensitivity
     }
 
     /// Takes in which sources are banned. What a banned source goes on to send keeps its alerts alive, but
@@ -113,8 +126,15 @@ impl Book {
             .collect();
     }
 
-    /// Notes a sign: fires at the threshold, sustains above the release level.
+    /// Notes a sign: fires at the threshold, sustains above the release level. The threshold is that of
+    /// medium sensitivity.
     pub fn note(&mut self, now: Time, mut sign: Sign, details: impl FnOnce() -> Details) {
+        sign.expected *= self.sensitivity.scale();
+        self.note_exactly(now, sign, details);
+    }
+
+    /// As [`Self::note`], with a threshold in which the sensitivity is already.
+    pub fn note_exactly(&mut self, now: Time, mut sign: Sign, details: impl FnOnce() -> Details) {
         let rate = sign.rate();
         if sign.observed > 0.0 && rate.is_learned() {
             let heard = self.heard.entry(rate).or_default();
@@ -352,6 +372,19 @@ mod tests {
         assert_eq!(alert.ended, Some(3 * SECOND));
         assert_eq!(alert.state, AlertState::Resolved);
         assert_eq!(book.alerts().count(), 0);
+    }
+
+    #[test]
+    fn the_sensitivity_halves_and_doubles_thresholds() {
+        for (sensitivity, least) in [
+            (Sensitivity::Low, 200.0),
+            (Sensitivity::Medium, 100.0),
+            (Sensitivity::High, 50.0),
+        ] {
+            let mut book = Book::new(8, QUIET).with_sensitivity(sensitivity);
+            assert!(note(&mut book, SECOND, least - 1.0).is_empty());
+            assert_eq!(note(&mut book, 2 * SECOND, least).len(), 1);
+        }
     }
 
     #[test]

@@ -29,8 +29,13 @@ pub struct Config {
     /// Most alerts that fire at once; at least 1. What comes on top is counted, not raised.
     #[serde(deserialize_with = "at_least_one")]
     pub active_alerts: usize,
-    /// How far traffic must depart from what was learned: "low", "medium" or "high".
+    /// How far traffic must depart from what was learned, and from the thresholds below: "low" (twice as
+    /// far), "medium" or "high" (half as far).
     pub sensitivity: Sensitivity,
+    /// What is usual is learned by spans of this length, and judged so many of them in a row; from 5 s to 1 min.
+    /// Shorter ones tell sooner, and of smaller breaks. Another length begins to learn anew.
+    #[serde(with = "learn_span")]
+    pub learn_span: Duration,
     pub source: SourceRates,
     pub prefix: PrefixRates,
     pub host: HostRates,
@@ -144,6 +149,7 @@ impl Default for Config {
             tracked_sources: 65_536,
             active_alerts: 1_024,
             sensitivity: Sensitivity::default(),
+            learn_span: Duration::from_secs(60),
             source: SourceRates::default(),
             prefix: PrefixRates::default(),
             host: HostRates::default(),
@@ -281,6 +287,7 @@ macro_rules! bounded_duration {
 }
 
 bounded_duration!(rate_window, 250 ms to 60_000 ms, "250ms and 1m");
+bounded_duration!(learn_span, 5_000 ms to 60_000 ms, "5s and 1m");
 bounded_duration!(quiet, 1_000 ms to 3_600_000 ms, "1s and 1h");
 bounded_duration!(scan_window, 1_000 ms to 3_600_000 ms, "1s and 1h");
 
@@ -321,6 +328,7 @@ mod tests {
             ("rate_windw = '1s'", "unknown field `rate_windw`"),
             ("rate_window = '1ms'", "between 250ms and 1m"),
             ("quiet = '2h'", "between 1s and 1h"),
+            ("learn_span = '2m'", "between 5s and 1m"),
             ("tracked_sources = 0", "at least 1"),
             ("kernel_sources = 1000", "between 1024 and 1048576"),
             ("kernel_sources = 1048577", "between 1024 and 1048576"),

@@ -14,6 +14,8 @@ pub(super) struct Delta {
     pub hosts: u64,
     /// SYNs, of now or before, that turned into connections.
     pub completed: u32,
+    /// The source was not in the kernel's table before, nor known from lately.
+    pub is_new: bool,
 }
 
 impl Delta {
@@ -35,6 +37,7 @@ impl Delta {
             ports: after.ports,
             hosts: after.hosts,
             completed: 0,
+            is_new: false,
         }
     }
 

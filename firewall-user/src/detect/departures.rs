@@ -58,9 +58,10 @@ struct Found {
 }
 
 impl Departures {
-    pub fn new(sensitivity: Sensitivity) -> Self {
+    /// Learns by spans of the length `span`.
+    pub fn new(sensitivity: Sensitivity, span: Time) -> Self {
         Self {
-            learned: Learned::new(sensitivity),
+            learned: Learned::new(sensitivity, span),
             host: HostCounts::default(),
             services: HashMap::new(),
             clock: 0,

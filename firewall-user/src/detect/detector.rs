@@ -11,6 +11,7 @@ use super::per_source::{Busy, SourceView, packet_spike, request_flood, seconds};
 use super::prefixes::{Prefixes, Share};
 use super::sources::{Interval, Rate, Sources, Spans};
 use super::strays::Strays;
+use super::suspects::Suspects;
 use super::watchers::Watchers;
 use super::{Alert, AlertChange, AlertKind, Config, KeptRanges, Snapshot, Subject, Time};
 
@@ -55,14 +56,15 @@ impl Detector {
             outgoing: Outgoing::default(),
             strays: Strays::new(spans.rate),
             watchers: Watchers::new(),
-            departures: Departures::new(config.sensitivity),
+            departures: Departures::new(config.sensitivity, nanoseconds(config.learn_span)),
             book: Book::new(
                 config.active_alerts,
                 Quiet {
                     floods: nanoseconds(config.quiet),
                     scans: nanoseconds(config.quiet).max(spans.contacts),
                 },
-            ),
+            )
+            .with_sensitivity(config.sensitivity),
             config,
         }
     }
@@ -153,7 +155,7 @@ impl Detector {
             unit: held.unit,
             started: now,
         };
-        self.book.note(now, sign, || Details {
+        self.book.note_exactly(now, sign, || Details {
             why: held.why,
             evidence: held.evidence,
         });
@@ -185,6 +187,7 @@ impl Detector {
         let (config, spans, book) = (&self.config, self.spans, &mut self.book);
         let prefixes = &mut self.prefixes;
         let (mut tally, mut remarkable) = (Tally::default(), Vec::new());
+        let mut suspects = Suspects::default();
         let limit = |rate: f64| rate * RELEASE * seconds(spans.rate);
         let many_packets = limit(config.source.packets);
         let many_requests = limit(config.source.requests);
@@ -206,7 +209,7 @@ impl Detector {
                     track,
                     delta,
                 };
-                view.judge(book);
+                view.judge(book, &mut suspects);
                 let sums = track.rates.sums(now, spans.rate);
                 let subject = Subject::source(source);
                 let accounted_for = snapshot.banned.contains(&source)
@@ -247,6 +250,7 @@ impl Detector {
                 }
             },
         );
+        suspects.settle(now, book);
         tally.accounted_syns += prefixes.judge(book, now, &config.prefix);
         (tally, remarkable)
     }

@@ -1,7 +1,9 @@
 //! A map of bounded size in which the oldest entry makes room for the newest.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::hash::Hash;
+
+use super::hashed::HashMap;
 
 /// Entries by key, in the order in which they were entered.
 #[derive(Debug)]
@@ -18,7 +20,7 @@ impl<K: Copy + Eq + Hash, V> Fifo<K, V> {
     pub fn new(capacity: usize) -> Self {
         Self {
             capacity: capacity.max(1),
-            entries: HashMap::new(),
+            entries: HashMap::default(),
             order: VecDeque::new(),
             next: 0,
         }

@@ -23,7 +23,7 @@ pub struct Snapshot {
     pub sources: Vec<SourceSample>,
     /// What use is made of each service, in the policy's order.
     pub services: Vec<ServiceCounts>,
-    /// Those of the sources that are banned.
+    /// Those of the sources, and of the sockets' clients, that are banned.
     pub banned: HashSet<IpAddr>,
     /// Packets that were seen since the previous snapshot: a sample.
     pub sightings: Vec<Sighting>,

@@ -8,6 +8,7 @@ use super::book::{Book, Details, RELEASE, Sign};
 use super::contacts::{Distinct, Reach};
 use super::delta::Delta;
 use super::sources::{Rate, Spans, Track};
+use super::suspects::Suspects;
 use super::{AlertKind, Config, Subject, Time};
 
 /// A client that gets its connections sends at least three further packets per SYN (ACK, data,
@@ -37,28 +38,24 @@ pub(super) struct SourceView<'a> {
 impl SourceView<'_> {
     /// Notes what stands out about the source, but for rates of packets and requests, which only
     /// the host's counts can name (see [`packet_spike`] and [`request_flood`]).
-    pub fn judge(&self, book: &mut Book) {
+    pub fn judge(&self, book: &mut Book, suspects: &mut Suspects) {
         let reach = self.reach(self.spans.scan);
         // Between tries there is nothing new to say, and the quiet counts.
         if self.delta.ports | self.delta.hosts != 0 || self.delta.failed != 0 {
-            self.port_scan(book, &reach);
+            self.port_scan(book, suspects, &reach);
             self.host_sweep(book, &self.reach(self.spans.sweep));
         }
         self.syn_flood(book, &reach);
     }
 
-    /// Whether the source may be one of the forged names of a flood of datagrams to many ports: it opens no
-    /// connections, and such a flood goes on.
-    fn is_in_flood_of_datagrams(&self, book: &Book) -> bool {
+    /// Whether the source opens no connections, so that its name may be one of many in a flood of datagrams.
+    fn may_be_forged(&self, reach: &Reach) -> bool {
         let syns = self.track.rates.sums(self.now, self.spans.rate)[Rate::Syns as usize];
-        syns == 0.0
-            && [AlertKind::UdpFlood, AlertKind::Amplification]
-                .into_iter()
-                .any(|kind| book.fires(kind, Subject::Host))
+        syns == 0.0 && reach.completed == 0.0
     }
 
     /// Many ports on few hosts, without using what was found.
-    fn port_scan(&self, book: &mut Book, reach: &Reach) {
+    fn port_scan(&self, book: &mut Book, suspects: &mut Suspects, reach: &Reach) {
         let settings = &self.config.port_scan;
         let ports = reach.ports.estimate;
         let expected = settings.ports;
@@ -73,7 +70,11 @@ impl SourceView<'_> {
         let busy = reach.packets > ports * settings.packets_per_port;
         let subject = Subject::source(self.source);
         let goes_on = book.fires(AlertKind::PortScan, subject);
-        if !goes_on && (busy && !certain || self.is_in_flood_of_datagrams(book)) {
+        let flooded = [AlertKind::UdpFlood, AlertKind::Amplification]
+            .into_iter()
+            .any(|kind| book.fires(kind, Subject::Host));
+        let doubtful = !goes_on && self.may_be_forged(reach);
+        if !goes_on && busy && !certain || doubtful && flooded {
             return;
         }
         let sign = Sign {
@@ -84,7 +85,7 @@ impl SourceView<'_> {
             unit: "ports",
             started: reach.began,
         };
-        book.note(self.now, sign, || Details {
+        let details = || Details {
             why: format!(
                 "{} tried {} ports on {} in {}; {:.0} tries failed.",
                 sign.subject,
@@ -94,7 +95,12 @@ impl SourceView<'_> {
                 reach.failed,
             ),
             evidence: reach_evidence(reach, self.spans.scan),
-        });
+        };
+        if doubtful {
+            suspects.add(sign, details);
+        } else {
+            book.note(self.now, sign, details);
+        }
     }
 
     /// Many hosts in vain.

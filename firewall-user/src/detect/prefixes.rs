@@ -3,13 +3,13 @@
 //!
 //! Sums over the sources that were active in a tick: silent ones cost nothing.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
 
 use super::book::{Book, Details, RELEASE, Sign};
 use super::delta::Delta;
+use super::hashed::HashMap;
 use super::per_source::{evidence, seconds, span};
 use super::sources::Interval;
 use super::window::Window;
@@ -20,6 +20,12 @@ const V4_LENGTH: u8 = 24;
 const V6_LENGTH: u8 = 48;
 /// A prefix of fewer active sources is left to the detectors of single ones.
 const FEW_SOURCES: u32 = 8;
+/// So many addresses of one prefix that come within a window and were never seen before are not there by chance
+/// (`new_source_surge`); as long as hardly anybody is known, everybody is new.
+const NEWCOMERS: f64 = 64.0;
+const ACQUAINTED: Time = 5_000_000_000;
+/// And so many of its sources are new, at least.
+const MOSTLY: f64 = 0.5;
 /// A source with at least this share is what the flood is about.
 const MAIN_SHARE: f64 = 0.5;
 /// Clients that get their connections send more packets after each SYN.
@@ -38,11 +44,14 @@ pub(super) struct Prefixes {
     /// Those with news in this tick.
     touched: Vec<IpNet>,
     swept: Time,
+    /// Since when sources are watched.
+    began: Option<Time>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Track {
     rates: Window<{ Column::COUNT }>,
+    newcomers: Window<1>,
     /// SYNs of the latest tick: too young to be judged by what follows them.
     fresh_syns: f64,
     members: Members,
@@ -83,9 +92,10 @@ impl Prefixes {
     pub fn new(span: Time) -> Self {
         Self {
             span,
-            tracks: HashMap::new(),
+            tracks: HashMap::default(),
             touched: Vec::new(),
             swept: 0,
+            began: None,
         }
     }
 
@@ -93,6 +103,7 @@ impl Prefixes {
     pub fn clear(&mut self) {
         self.tracks.clear();
         self.touched.clear();
+        self.began = None;
     }
 
     /// Adds what a source did in this tick.
@@ -118,6 +129,8 @@ impl Prefixes {
     /// of: of this tick, or when it has just become known, of the window.
     pub fn judge(&mut self, book: &mut Book, now: Time, rates: &PrefixRates) -> f64 {
         let mut accounted = 0.0;
+        let began = *self.began.get_or_insert(now);
+        let acquainted = now.saturating_sub(began) >= ACQUAINTED;
         for prefix in std::mem::take(&mut self.touched) {
             let Some(track) = self.tracks.get(&prefix) else {
                 continue;
@@ -135,6 +148,9 @@ impl Prefixes {
             view.syn_flood(book, rates.syns);
             view.request_flood(book, rates.requests);
             view.packet_spike(book, rates.packets);
+            if acquainted {
+                view.newcomers(book);
+            }
             accounted += match (was_known, book.fires(AlertKind::SynFlood, subject)) {
                 (true, _) => track.fresh_syns,
                 (false, true) => view.sums[Column::Syns as usize],
@@ -177,6 +193,9 @@ impl Track {
     fn add(&mut self, interval: Interval, span: Time, share: &Share<'_>) {
         let Interval { from, now } = interval;
         let syns = f64::from(share.delta.syns);
+        if share.delta.is_new {
+            self.newcomers.add(from, now, span, [1.0]);
+        }
         self.fresh_syns += syns;
         self.rates.add(
             from,
@@ -272,6 +291,37 @@ impl View<'_> {
         let packets = self.sum(Column::Packets);
         let kind = AlertKind::TrafficSpike;
         self.note(book, (kind, Column::Packets), packets, expected, "packets");
+    }
+
+    /// Many sources at once of which none was seen before.
+    fn newcomers(&self, book: &mut Book) {
+        let [newcomers] = self.track.newcomers.sums(self.now, self.span);
+        if newcomers < NEWCOMERS * RELEASE || newcomers < f64::from(self.sources) * MOSTLY {
+            return;
+        }
+        let sign = Sign {
+            kind: AlertKind::NewSourceSurge,
+            subject: self.subject,
+            observed: (newcomers / seconds(self.span)).round(),
+            expected: NEWCOMERS / seconds(self.span),
+            unit: "new sources/s",
+            started: self.track.newcomers.since(self.now, self.span),
+        };
+        book.note(self.now, sign, || Details {
+            why: format!(
+                "{newcomers:.0} sources of {} came within {} that were never seen before.",
+                self.subject,
+                span(self.span),
+            ),
+            evidence: evidence([
+                ("new_sources", newcomers),
+                ("sources", f64::from(self.sources)),
+                ("packets", self.sum(Column::Packets)),
+                ("syns", self.sum(Column::Syns)),
+                ("requests", self.sum(Column::Requests)),
+                ("window_seconds", seconds(self.span)),
+            ]),
+        });
     }
 
     /// Notes `count` of a column in the window, if it is no single source's.

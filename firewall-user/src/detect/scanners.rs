@@ -6,7 +6,7 @@
 //! room, the walks that say least are forgotten. What a source once reached is remembered, so that a service
 //! that stops is not held against its clients.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use firewall_common::packet::protocol;
 use serde_json::json;
@@ -28,6 +28,8 @@ const TOUCHED: usize = 4_096;
 const PORTS_PER_HOST: usize = 2;
 /// A sweep tries at least so many hosts.
 const SWEPT_HOSTS: usize = 5;
+/// So many sources whose datagrams begin to tell in one tick are the names of a flood.
+const CROWD: usize = 8;
 /// Traceroute sends datagrams to ports from here on, and means that nobody listens.
 const TRACEROUTE: std::ops::RangeInclusive<u16> = 33_434..=33_534;
 /// A slow scan goes on as long as no more than so many of its usual pauses pass.
@@ -144,13 +146,17 @@ impl Scanners {
     ///
     /// When `flooded`, only those are noted that have shown to be there.
     pub fn judge(&mut self, now: Time, flooded: bool, book: &mut Book) {
-        for parties in std::mem::take(&mut self.touched) {
+        let decided = threshold(book.sensitivity());
+        let touched = std::mem::take(&mut self.touched);
+        let crowd = self.datagrams_begin_to_tell(now, decided / 2.0, &touched) > CROWD;
+        for parties in touched {
             let key = (parties.source(), parties.neighbourhood());
             let Some(walk) = self.walks.get(&key) else {
                 continue;
             };
             let position = walk.position(now);
-            let Some(kind) = kind(&position).filter(|_| walk.proven || !flooded) else {
+            let forged = flooded || crowd && is_datagram(&parties);
+            let Some(kind) = kind(&position).filter(|_| walk.proven || !forged) else {
                 continue;
             };
             let subject = Subject::source(parties.client_address());
@@ -158,15 +164,32 @@ impl Scanners {
                 kind,
                 subject,
                 observed: position.failures as f64,
-                expected: position.needed(),
+                expected: position.needed(decided),
                 unit: "failed tries",
                 started: position.began,
             };
-            book.note(now, sign, || details(subject, &position, walk.proven));
-            if position.likelihood >= threshold() {
+            book.note_exactly(now, sign, || details(subject, &position, walk.proven));
+            if position.likelihood >= decided {
                 book.keep(kind, subject, now.saturating_add(pause(&position)));
             }
         }
+    }
+
+    /// How many sources of `touched` have sent datagrams only, and have come so far with them.
+    fn datagrams_begin_to_tell(&self, now: Time, so_far: f64, touched: &[Parties]) -> usize {
+        let keys: BTreeSet<Key> = touched
+            .iter()
+            .filter(|parties| is_datagram(parties))
+            .map(|parties| (parties.source(), parties.neighbourhood()))
+            .collect();
+        if keys.len() <= CROWD {
+            return keys.len();
+        }
+        let tells = |key: &&Key| {
+            let walk = self.walks.get(key).filter(|walk| !walk.proven);
+            walk.is_some_and(|walk| walk.position(now).likelihood >= so_far)
+        };
+        keys.iter().filter(tells).count()
     }
 
     /// Forgets, when there is no room, what is over, and then an eighth of the walks that say least.
@@ -194,7 +217,7 @@ impl Scanners {
 /// What an attempt says about its source; `None` if nothing.
 fn weigh(attempt: &Attempt, doubtful: bool) -> Option<Evidence> {
     let parties = &attempt.parties;
-    let udp = matches!(parties.protocol, protocol::UDP | protocol::UDPLITE);
+    let udp = is_datagram(parties);
     let high = parties.server_port >= 1024;
     match (attempt.probe, attempt.outcome) {
         (Probe::Impossible(_), _) => return Some(Evidence::Impossible),
@@ -223,6 +246,10 @@ fn weigh(attempt: &Attempt, doubtful: bool) -> Option<Evidence> {
         // Pings, stray segments, and protocols that a fence seldom lets in.
         _ => Some(Evidence::WeakFailure),
     }
+}
+
+fn is_datagram(parties: &Parties) -> bool {
+    matches!(parties.protocol, protocol::UDP | protocol::UDPLITE)
 }
 
 /// What the walk is of, if of anything.

@@ -5,19 +5,22 @@
 //! single packet when most did, as forged ones do; otherwise those that tried one port and host
 //! only. With none of these left, a newcomer stays unknown.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 
 use firewall_common::layout::SourceCounters;
 
 use super::contacts::{Contacts, NewContacts};
 use super::delta::{Delta, Handshakes};
+use super::hashed::HashMap;
 use super::window::Window;
 use super::{SourceSample, Time};
 
 /// By how many milliseconds the moment of entry may be told too early: the kernel keeps it in steps of 17,
 /// by a clock that is behind by up to 10.
 const ENTRY_SLACK: u64 = 32;
+
+/// Memory for more than so many times the sources that are there is given back.
+const ROOM: usize = 64;
 
 /// The spans over which sources are remembered.
 #[derive(Clone, Copy, Debug)]
@@ -86,7 +89,7 @@ impl Sources {
         Self {
             spans,
             capacity,
-            tracks: HashMap::new(),
+            tracks: HashMap::default(),
             clock: 0,
             swept: 0,
             made_room: None,
@@ -141,7 +144,9 @@ impl Sources {
                 return None;
             }
         }
+        let mut is_new = false;
         let track = self.tracks.entry(sample.source).or_insert_with(|| {
+            is_new = entered;
             let history = if entered {
                 SourceCounters::default()
             } else {
@@ -152,7 +157,8 @@ impl Sources {
         // Told too early, the entry of one that was shown already may fall into this interval, too.
         let entered_again = entered && track.entered != sample.entered;
         track.entered = sample.entered;
-        let delta = track.advance(interval, spans, &sample.counters, entered_again);
+        let mut delta = track.advance(interval, spans, &sample.counters, entered_again);
+        delta.is_new = is_new;
         Some((track, delta))
     }
 
@@ -165,6 +171,10 @@ impl Sources {
         self.swept = now;
         self.tracks
             .retain(|_, track| now.saturating_sub(track.last_active) <= longest);
+        // After a flood there is much room to look through for few.
+        if self.tracks.capacity() > ROOM * self.tracks.len().max(ROOM) {
+            self.tracks.shrink_to(self.tracks.len() * 2);
+        }
     }
 
     /// At the cap, forgets idle sources, the least telling first; once a tick is enough.

@@ -3,6 +3,7 @@
 //! detection using sequential hypothesis testing, IEEE S&P 2004: the threshold random walk.)
 
 use super::Time;
+use super::learned::Sensitivity;
 
 /// How long what was tried counts.
 pub(super) const MEMORY: Time = 3_600_000_000_000;
@@ -46,9 +47,9 @@ impl Evidence {
 }
 
 /// The decision's threshold: 99 % of scanners are found, and of others one in a thousand is taken for
-/// one (Jung et al., eq. 5). Five failures reach it.
-pub(super) fn threshold() -> f64 {
-    (0.99_f64 / 0.001).ln()
+/// one (Jung et al., eq. 5). Five failures reach it; with other sensitivities seven, or four.
+pub(super) fn threshold(sensitivity: Sensitivity) -> f64 {
+    (0.99_f64 / sensitivity.false_scanners()).ln()
 }
 
 /// Something tried: a port or protocol of a host.
@@ -154,12 +155,12 @@ impl Walk {
 }
 
 impl Position {
-    /// How many tries such as these it takes to decide.
-    pub fn needed(&self) -> f64 {
+    /// How many tries such as these it takes to decide at a [`threshold`].
+    pub fn needed(&self, threshold: f64) -> f64 {
         if self.likelihood <= 0.0 {
             return f64::INFINITY;
         }
-        (self.failures as f64 * threshold() / self.likelihood).ceil()
+        (self.failures as f64 * threshold / self.likelihood).ceil()
     }
 }
 
@@ -180,7 +181,7 @@ mod tests {
         for (target, evidence) in evidence.iter().enumerate() {
             walk.note(MINUTE, 1, target as u32, *evidence);
         }
-        walk.position(MINUTE).likelihood >= threshold()
+        walk.position(MINUTE).likelihood >= threshold(Sensitivity::Medium)
     }
 
     #[test]
@@ -231,7 +232,7 @@ mod tests {
             walk.note(u64::from(port) * 14 * MINUTE, 1, port, Evidence::Failure);
         }
         walk.note(56 * MINUTE, 1, 99, Evidence::Failure);
-        assert!(walk.position(56 * MINUTE).likelihood >= threshold());
+        assert!(walk.position(56 * MINUTE).likelihood >= threshold(Sensitivity::Medium));
         assert_eq!(walk.position(80 * MINUTE).failures, 3);
         assert_eq!(walk.position(200 * MINUTE), Position::default());
     }

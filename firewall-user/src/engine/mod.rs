@@ -32,6 +32,8 @@ pub use counts::{SOURCE_SEED, kind_counts, source_address, source_sample};
 pub struct HostEngine {
     tables: tables::Memory,
     totals: Vec<Counter>,
+    /// Their sums over all interfaces and reasons, as a replay asks for them many times a second.
+    host: HostCounts,
     counts: counts::Counts,
     /// Present once somebody looks.
     watch: Option<watch::Watch>,
@@ -50,6 +52,7 @@ impl HostEngine {
         Self {
             tables: tables::Memory::new(compiled),
             totals: vec![Counter::default(); TOTALS as usize],
+            host: HostCounts::default(),
             counts: counts::Counts::new(SOURCE_BUCKETS),
             watch: None,
         }
@@ -139,8 +142,13 @@ impl HostEngine {
             judgement.reason as u32,
         );
         let total = &mut self.totals[index as usize];
-        total.packets += 1;
-        total.bytes += u64::from(packet.length);
+        let one = Counter {
+            packets: 1,
+            bytes: u64::from(packet.length),
+        };
+        total.packets += one.packets;
+        total.bytes += one.bytes;
+        self.host.add(direction, judgement.verdict, one);
         self.counts.kinds(packet, direction);
         if sources::is_accounted(direction) {
             let established = judgement.reason == Reason::Established;
@@ -238,13 +246,11 @@ impl HostEngine {
 
     /// Counts of the whole host.
     pub fn host_counts(&self) -> HostCounts {
-        let mut host = HostCounts::default();
-        for (direction, verdict, _, counter) in self.totals() {
-            host.add(direction, verdict, counter);
+        HostCounts {
+            kinds: self.counts.kinds[0].counts,
+            kinds_outbound: self.counts.kinds[1].counts,
+            ..self.host
         }
-        host.kinds = self.counts.kinds[0].counts;
-        host.kinds_outbound = self.counts.kinds[1].counts;
-        host
     }
 
     /// The sources that sent something since the last call, as of `now`, which is `time` on the

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use tracing::{error, info};
 
-use super::Keeper;
+use super::{Keeper, tick};
 use crate::datapath::clock;
 
 /// How often the rules' counters are read for the ledger.
@@ -43,7 +43,8 @@ impl Keeper {
             drop(tokio::runtime::Handle::current().spawn_blocking(move || audit.retry()));
         }
         self.ledger.save_if_due();
-        self.ranges.save_if_due(&self.detector);
+        self.ranges
+            .save_if_due(&self.detector, &self.watch, tick::now());
         self.follow_clock()
     }
 
@@ -62,7 +63,7 @@ impl Keeper {
         self.settle_counts();
         self.ledger.save();
         self.chronicle.close();
-        self.ranges.save(&self.detector);
+        self.ranges.save(&self.detector, &self.watch, tick::now());
     }
 
     /// The kernel knows the moment at which a rule expires by a clock that nobody sets. When the wall

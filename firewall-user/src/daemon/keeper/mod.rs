@@ -170,11 +170,11 @@ impl Keeper {
         let incidents = IncidentLog::resume(told.incidents, settings.evidence.incident_bytes);
         let enforces = settings.respond.signature == SignatureMode::Enforce;
         let signing = Signing::resume(store.clone(), &mut datapath, enforces);
-        let watch = Watch::new(Limits {
+        let mut watch = Watch::new(Limits {
             collateral: settings.respond.signature_collateral,
         });
         let mut detector = Detector::new(settings.detect.clone());
-        let ranges = RangeFile::load(store.clone(), &mut detector);
+        let ranges = RangeFile::load(store.clone(), &mut detector, &mut watch);
         let mut keeper = Self {
             detector,
             sockets: SocketWatch::start(),

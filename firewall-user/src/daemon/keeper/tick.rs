@@ -31,15 +31,19 @@ impl Keeper {
         let looked = Instant::now();
         let (clock, sources) = self.datapath.sources();
         self.looks.note(looked.elapsed());
+        let sockets = self.sockets.take();
+        // Whoever is banned sends nothing more, but what it holds is still there.
+        let holders = sockets.iter().flatten().map(|socket| socket.client.ip());
+        let present = sources.iter().map(|sample| sample.source).chain(holders);
         let snapshot = Snapshot {
             time,
             clock,
             host,
-            banned: self.warden.banned_among(&sources),
+            banned: self.warden.banned_among(present),
             sources,
             services: self.services()?,
             sightings,
-            sockets: self.sockets.take(),
+            sockets,
         };
         self.rates.update(time, &snapshot.sources);
         self.incidents.see(time, &snapshot.sightings);

@@ -3,49 +3,43 @@
 //! data streams", 2005). What makes up more than a `CAPACITY`th of all is never missed; a count may be too high by
 //! what was taken over.
 
-use std::collections::HashMap;
-use std::hash::Hash;
-
 /// Counters.
 const CAPACITY: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(super) struct Heavy<K> {
-    counts: HashMap<K, u64>,
+    /// Few enough to be looked through.
+    counts: Vec<(K, u64)>,
 }
 
 impl<K> Default for Heavy<K> {
     fn default() -> Self {
-        Self {
-            counts: HashMap::new(),
-        }
+        Self { counts: Vec::new() }
     }
 }
 
-impl<K: Copy + Eq + Hash + Ord> Heavy<K> {
+impl<K: Copy + Ord> Heavy<K> {
     pub fn add(&mut self, key: K, weight: u64) {
-        if let Some(count) = self.counts.get_mut(&key) {
+        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == key) {
             *count = count.saturating_add(weight);
             return;
         }
-        let mut inherited = 0;
-        if self.counts.len() >= CAPACITY {
-            let lightest = self.counts.iter().map(|(key, count)| (*count, *key)).min();
-            if let Some((count, lightest)) = lightest {
-                self.counts.remove(&lightest);
-                inherited = count;
-            }
+        if self.counts.len() < CAPACITY {
+            self.counts.push((key, weight));
+            return;
         }
-        self.counts.insert(key, inherited.saturating_add(weight));
+        let lightest = self
+            .counts
+            .iter_mut()
+            .min_by_key(|(key, count)| (*count, *key));
+        if let Some(lightest) = lightest {
+            *lightest = (key, lightest.1.saturating_add(weight));
+        }
     }
 
     /// The `most` heaviest, the heaviest first.
     pub fn top(&self, most: usize) -> Vec<(K, u64)> {
-        let mut all: Vec<(K, u64)> = self
-            .counts
-            .iter()
-            .map(|(key, count)| (*key, *count))
-            .collect();
+        let mut all = self.counts.clone();
         all.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
         all.truncate(most);
         all

@@ -104,9 +104,8 @@ impl Incidents {
         self.entries.values().map(|entry| &entry.incident)
     }
 
-    /// Brings the evidence of those that last up to date, and forgets those that have been over for so
-    /// long that nothing belongs to them any more.
-    pub fn settle(&mut self, now: Time) {
+    /// Brings the evidence of those that last up to date, for whoever looks at them between alerts.
+    pub fn refresh(&mut self, now: Time) {
         if now.saturating_sub(self.described) >= DESCRIBED && !self.of_alert.is_empty() {
             self.described = now;
             let last: Vec<u64> = self
@@ -118,6 +117,10 @@ impl Incidents {
                 self.describe(id);
             }
         }
+    }
+
+    /// Forgets those that have been over for so long that nothing belongs to them any more.
+    pub fn settle(&mut self, now: Time) {
         let witness = &mut self.witness;
         self.entries.retain(|id, entry| {
             let stays = entry.takes_in(now);

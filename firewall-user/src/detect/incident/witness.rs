@@ -1,6 +1,6 @@
 //! Gathers what the sampled packets say about each incident, from a while before it was noticed on.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
 use firewall_common::Direction;
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
 use super::traffic::Traffic;
+use crate::detect::hashed::HashMap;
 use crate::detect::{Alert, AlertKind, Sighting, Subject, Time};
 
 /// For how long packets are remembered for an incident that may begin.

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::limits::Sensitivity;
 pub use self::measure::Measure;
 use self::series::Series;
-pub use self::series::{Departure, Side};
+pub use self::series::{DEFAULT_SPAN, Departure, Side};
 use super::Time;
 use super::baseline::Expected;
 
@@ -54,9 +54,11 @@ pub struct Reading {
 }
 
 /// All that is learned.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Learned {
     sensitivity: Sensitivity,
+    /// By spans of this length.
+    span: Time,
     owners: BTreeMap<Owner, [Series; MEASURES]>,
 }
 
@@ -64,13 +66,17 @@ pub struct Learned {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Kept {
     version: u32,
+    #[serde(default = "default_span")]
+    span: Time,
     owners: Vec<(Owner, Vec<(Measure, Series)>)>,
 }
 
 impl Learned {
-    pub fn new(sensitivity: Sensitivity) -> Self {
+    /// Learns by spans of this length ([`DEFAULT_SPAN`]).
+    pub fn new(sensitivity: Sensitivity, span: Time) -> Self {
         Self {
             sensitivity,
+            span,
             owners: BTreeMap::new(),
         }
     }
@@ -86,7 +92,7 @@ impl Learned {
         let Some(all) = self.owners.get_mut(owner) else {
             return Vec::new();
         };
-        let limits = self.sensitivity.limits();
+        let limits = self.sensitivity.limits(self.span);
         let known = Measure::ALL.into_iter().zip(all).zip(counts);
         let findings = known.filter_map(|((measure, series), count)| {
             let departure = series.add(span, (*count)?, measure, &limits)?;
@@ -143,6 +149,7 @@ impl Learned {
         });
         Kept {
             version: VERSION,
+            span: self.span,
             owners: owners.collect(),
         }
     }
@@ -151,6 +158,10 @@ impl Learned {
     pub fn restore(&mut self, kept: Kept) -> Result<(), String> {
         if kept.version != VERSION {
             return Err(format!("version {} is unknown", kept.version));
+        }
+        if kept.span != self.span {
+            // What is usual within a minute is not what is usual within seconds: it is learned anew.
+            return Ok(());
         }
         for (owner, series) in kept.owners.into_iter().take(MOST_SERVICES + 1) {
             let all = self.owners.entry(owner).or_default();
@@ -162,6 +173,10 @@ impl Learned {
         }
         Ok(())
     }
+}
+
+const fn default_span() -> Time {
+    DEFAULT_SPAN
 }
 
 #[cfg(test)]

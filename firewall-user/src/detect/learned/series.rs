@@ -11,6 +11,8 @@ use crate::detect::baseline::{Baseline, Expected, Judgement};
 
 const SECOND: Time = 1_000_000_000;
 const MINUTE: Time = 60 * SECOND;
+/// The length of the spans by which rates are learned, where no other is set.
+pub const DEFAULT_SPAN: Time = MINUTE;
 /// Over how long a burst is measured.
 const BURST: Time = 2 * SECOND;
 /// After a gap in the counts of this length, the minute under way says nothing.
@@ -149,7 +151,7 @@ impl Series {
         let burst = self.burst.add(from, now, count, BURST);
         let burst = burst.unwrap_or_else(|| self.burst.at_least(now, BURST));
         self.highest = self.highest.max(burst);
-        let minute = self.minute.add(from, now, count, MINUTE);
+        let minute = self.minute.add(from, now, count, limits.span);
         self.judge_burst(now, burst);
         if let Some(rate) = minute {
             let highest = std::mem::take(&mut self.highest);
@@ -233,7 +235,7 @@ impl Series {
         let judgement = self.rates.observe(now, rate);
         self.bursts.observe(now, highest);
         self.latest = Some((rate, judgement.expected));
-        let start = now.saturating_sub(MINUTE);
+        let start = now.saturating_sub(limits.span);
         self.follow_high(start, rate, &judgement, measure, limits);
         self.follow_low(start, rate, &judgement, limits);
         match self.state {
@@ -248,7 +250,7 @@ impl Series {
                 }
             }
             State::Usual => {
-                if age >= RISES_AFTER && self.high.minutes >= limits.minutes_above {
+                if age >= RISES_AFTER && self.high.minutes >= limits.spans_above {
                     self.state = State::Above {
                         departure: departure(Side::Above, rate, &judgement, self.high.since),
                         release: rate * RELEASE,
@@ -313,7 +315,7 @@ impl Series {
         };
         if off {
             self.low.minutes += 1;
-            self.low.missing += (middle - rate) * seconds(MINUTE);
+            self.low.missing += (middle - rate) * seconds(limits.span);
         } else {
             self.low = Streak::default();
         }
@@ -324,9 +326,9 @@ impl Series {
             return false;
         };
         let (minutes, warm_up) = if self.low.broke_off {
-            (limits.minutes_below, LOSSES_AFTER)
+            (limits.spans_below, LOSSES_AFTER)
         } else {
-            (limits.minutes_absent, ABSENCES_AFTER)
+            (limits.spans_absent, ABSENCES_AFTER)
         };
         age >= warm_up && self.low.minutes >= minutes && self.low.missing >= least
     }

@@ -1,9 +1,9 @@
 //! A map of bounded size that forgets who has been silent.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
 use crate::detect::Time;
+use crate::detect::hashed::HashMap;
 
 /// Values by key, with when each was touched last.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ impl<K: Eq + Hash, V: Default> Recent<K, V> {
         Self {
             capacity,
             keep,
-            entries: HashMap::new(),
+            entries: HashMap::default(),
         }
     }
 

@@ -11,6 +11,7 @@
 //!
 //! Pure: samples in, conditions and estimates out.
 
+mod about;
 mod condition;
 mod estimate;
 mod propose;
@@ -22,10 +23,11 @@ mod tests;
 mod told;
 mod watch;
 
+pub use about::About;
 pub use condition::{Condition, conditions, in_words, rule_text};
 pub use estimate::Share;
 pub use sample::Reservoir;
 pub use search::{Limits, Material, Search, Signature, search, search_all};
 pub use specimen::{Service, Specimen};
 pub use told::{EVIDENCE, evidence, name, reason};
-pub use watch::{About, Finding, Watch};
+pub use watch::{Finding, KeptOrdinary, Watch};

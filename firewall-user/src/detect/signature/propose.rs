@@ -173,31 +173,48 @@ fn flags(set: &[&Specimen]) -> Vec<Condition> {
 /// The longest prefixes that hold most of the sources.
 fn sources(set: &[&Specimen]) -> Vec<Condition> {
     let total = total(set);
+    let (mut v4, mut v6) = (Vec::new(), Vec::new());
+    for specimen in set {
+        let source = specimen.shown.source;
+        if source.is_v4() {
+            v4.push((u64::from(source.as_v4()) << 32, specimen.weight));
+        } else {
+            v6.push((source.high, specimen.weight));
+        }
+    }
+    // Sorted once, equal prefixes of any length stand together.
+    v4.sort_unstable_by_key(|(bits, _)| *bits);
+    v6.sort_unstable_by_key(|(bits, _)| *bits);
     let mut longest = Vec::new();
     for share in WITHIN {
-        let v4 = V4_LENGTHS.iter().rev().find_map(|length| {
-            let weights = histogram(set, |specimen| {
-                let source = specimen.shown.source;
-                source
-                    .is_v4()
-                    .then(|| source.as_v4() >> (32 - u32::from(*length)))
-            });
-            let prefix = heaviest(&weights, total * share)?;
-            let address = (u64::from(prefix) << (32 - u32::from(*length))) as u32;
+        let least = total * share;
+        let of_v4 = V4_LENGTHS.iter().rev().find_map(|length| {
+            let address = (heaviest_prefix(&v4, *length, least)? >> 32) as u32;
             Some(IpNet::V4(Ipv4Net::new(address.into(), *length).ok()?))
         });
-        let v6 = V6_LENGTHS.iter().rev().find_map(|length| {
-            let weights = histogram(set, |specimen| {
-                let source = specimen.shown.source;
-                (!source.is_v4()).then(|| source.masked(u32::from(*length)).high)
-            });
-            let prefix = u128::from(heaviest(&weights, total * share)?) << 64;
-            Some(IpNet::V6(Ipv6Net::new(prefix.into(), *length).ok()?))
+        let of_v6 = V6_LENGTHS.iter().rev().find_map(|length| {
+            let address = u128::from(heaviest_prefix(&v6, *length, least)?) << 64;
+            Some(IpNet::V6(Ipv6Net::new(address.into(), *length).ok()?))
         });
-        longest.extend(v4.or(v6));
+        longest.extend(of_v4.or(of_v6));
     }
     longest.dedup();
     longest.into_iter().map(Condition::From).collect()
+}
+
+/// The prefix with the most weight, of addresses in ascending order that fill a word from above; none if it
+/// has less than `least`.
+fn heaviest_prefix(sorted: &[(u64, f64)], length: u8, least: f64) -> Option<u64> {
+    let mask = u64::MAX << (64 - u32::from(length));
+    let mut most: Option<(u64, f64)> = None;
+    for equal in sorted.chunk_by(|one, other| (one.0 ^ other.0) & mask == 0) {
+        let weight: f64 = equal.iter().map(|(_, weight)| weight).sum();
+        if most.is_none_or(|(_, known)| weight >= known) {
+            most = Some((equal[0].0 & mask, weight));
+        }
+    }
+    most.filter(|(_, weight)| *weight >= least)
+        .map(|(prefix, _)| prefix)
 }
 
 fn heaviest<K: Copy>(weights: &BTreeMap<K, f64>, least: f64) -> Option<K> {

@@ -16,6 +16,8 @@ pub struct Reservoir {
     /// Per nanosecond, of the logarithm of weights.
     growth: f64,
     kept: BinaryHeap<Kept>,
+    /// Those of `kept`, by their place: a heap moves its entries about.
+    specimens: Vec<Specimen>,
     /// The highest priority that was let go, as a logarithm.
     threshold: f64,
     random: u64,
@@ -26,7 +28,8 @@ struct Kept {
     /// Logarithms, so that years of growth fit.
     priority: f64,
     weight: f64,
-    specimen: Specimen,
+    /// In [`Reservoir::specimens`].
+    place: u32,
 }
 
 impl Reservoir {
@@ -45,6 +48,7 @@ impl Reservoir {
             size,
             growth,
             kept: BinaryHeap::new(),
+            specimens: Vec::new(),
             threshold: f64::NEG_INFINITY,
             random: 0x9e37_79b9_7f4a_7c15,
         }
@@ -56,16 +60,36 @@ impl Reservoir {
         }
         let weight = specimen.weight.ln() + self.growth * specimen.time as f64;
         let priority = weight - self.uniform().ln();
-        self.kept.push(Kept {
+        let mut kept = Kept {
             priority,
             weight,
-            specimen,
-        });
-        if self.kept.len() > self.size
-            && let Some(least) = self.kept.pop()
-        {
-            self.threshold = self.threshold.max(least.priority);
+            place: self.specimens.len() as u32,
+        };
+        if self.kept.len() < self.size {
+            self.specimens.push(specimen);
+            self.kept.push(kept);
+            return;
         }
+        let Some(mut least) = self.kept.peek_mut() else {
+            return;
+        };
+        self.threshold = self.threshold.max(least.priority.min(priority));
+        if priority > least.priority {
+            kept.place = least.place;
+            self.specimens[kept.place as usize] = specimen;
+            *least = kept;
+        }
+    }
+
+    /// What the packets kept stand for that `wanted` picks, while nothing fades.
+    pub fn weight(&self, wanted: impl Fn(&Specimen) -> bool) -> f64 {
+        let picked = self
+            .kept
+            .iter()
+            .filter(|kept| wanted(&self.specimens[kept.place as usize]));
+        picked
+            .map(|kept| kept.weight.max(self.threshold).exp())
+            .sum()
     }
 
     /// The sample as of `now`, each with the weight that it stands for.
@@ -73,7 +97,7 @@ impl Reservoir {
         let faded = self.growth * now as f64;
         let kept = self.kept.iter().map(|kept| Specimen {
             weight: (kept.weight.max(self.threshold) - faded).exp(),
-            ..kept.specimen
+            ..self.specimens[kept.place as usize]
         });
         kept.collect()
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use firewall_common::signature::{Conditions, NUMBERS};
+
 use super::condition::{Condition, Field, conditions, in_words};
 use super::estimate::{Share, information};
 use super::{Service, Specimen, propose};
@@ -97,6 +99,7 @@ pub fn search(material: Material<'_>, limits: Limits) -> Search {
         beam.dedup_by(|one, other| one.conditions == other.conditions);
         beam.truncate(BEAM);
         let mut next = Vec::new();
+        let mut tried = Vec::new();
         for candidate in &beam {
             if best
                 .as_ref()
@@ -104,7 +107,7 @@ pub fn search(material: Material<'_>, limits: Limits) -> Search {
             {
                 best = Some(candidate.clone());
             }
-            next.extend(candidate.extended(&population));
+            next.extend(candidate.extended(&population, &mut tried));
         }
         if next.is_empty() {
             break;
@@ -243,6 +246,24 @@ fn weight<'a>(specimens: impl Iterator<Item = &'a Specimen>) -> f64 {
     specimens.map(|specimen| specimen.weight).sum::<f64>() + 0.0
 }
 
+/// The number that conditions are about, if they are about one and nothing else.
+fn only_number(conditions: &Conditions) -> Option<usize> {
+    let everything = Conditions::EVERYTHING;
+    let at = (0..NUMBERS).find(|at| {
+        (conditions.low[*at], conditions.high[*at]) != (everything.low[*at], everything.high[*at])
+    })?;
+    let mut others = *conditions;
+    (others.low[at], others.high[at]) = (everything.low[at], everything.high[at]);
+    (others == everything).then_some(at)
+}
+
+/// A conjunction that was judged, and whether it is followed.
+struct Tried {
+    conjunction: Vec<Condition>,
+    tells: f64,
+    kept: bool,
+}
+
 /// A conjunction, and what meets it.
 #[derive(Clone)]
 struct Candidate<'a> {
@@ -255,17 +276,35 @@ struct Candidate<'a> {
 }
 
 impl<'a> Candidate<'a> {
+    /// Its conditions and one more.
+    fn conjunction(&self, condition: &Condition) -> Vec<Condition> {
+        let mut conditions = self.conditions.clone();
+        conditions.push(condition.clone());
+        conditions.sort_by_key(Condition::field);
+        conditions
+    }
+
     fn with(&self, condition: Condition, population: &Population<'_>) -> Self {
         let one = conditions(std::slice::from_ref(&condition));
+        // Most conditions are about one number: nothing else needs to be read.
+        let number = only_number(&one);
         let met = |set: &[&'a Specimen]| -> Vec<&'a Specimen> {
-            let met = set.iter().copied();
-            met.filter(|specimen| one.meet(&specimen.shown)).collect()
+            let mut met = Vec::with_capacity(set.len());
+            match number {
+                Some(at) => {
+                    let range = one.low[at]..=one.high[at];
+                    let fits = |specimen: &&Specimen| range.contains(&specimen.shown.numbers[at]);
+                    met.extend(set.iter().copied().filter(fits));
+                }
+                None => {
+                    let fits = |specimen: &&Specimen| one.meet(&specimen.shown);
+                    met.extend(set.iter().copied().filter(fits));
+                }
+            }
+            met
         };
-        let mut conditions = self.conditions.clone();
-        conditions.push(condition);
-        conditions.sort_by_key(Condition::field);
         let mut candidate = Self {
-            conditions,
+            conditions: self.conjunction(&condition),
             attack: met(&self.attack),
             ordinary: met(&self.ordinary),
             coverage: 0.0,
@@ -301,8 +340,9 @@ impl<'a> Candidate<'a> {
         };
     }
 
-    /// With one more condition that is worth it.
-    fn extended(&self, population: &Population<'_>) -> Vec<Self> {
+    /// With one more condition that is worth it. The same conjunction comes about in several orders: `tried` are
+    /// those that have been judged.
+    fn extended(&self, population: &Population<'_>, tried: &mut Vec<Tried>) -> Vec<Self> {
         let Some(Condition::Protocol(protocol)) = self.conditions.first() else {
             return Vec::new();
         };
@@ -312,9 +352,24 @@ impl<'a> Candidate<'a> {
                 continue;
             }
             for condition in propose::conditions(field, *protocol, &self.attack) {
+                let wanted = self.tells + GAIN;
+                let conjunction = self.conjunction(&condition);
+                let known = tried.iter().position(|it| it.conjunction == conjunction);
+                if known.is_some_and(|at| tried[at].kept || tried[at].tells < wanted) {
+                    continue;
+                }
                 let candidate = self.with(condition, population);
-                if candidate.tells >= self.tells + GAIN {
+                let judged = Tried {
+                    conjunction,
+                    tells: candidate.tells,
+                    kept: candidate.tells >= wanted,
+                };
+                if judged.kept {
                     extended.push(candidate);
+                }
+                match known {
+                    Some(at) => tried[at] = judged,
+                    None => tried.push(judged),
                 }
             }
         }

@@ -1,17 +1,60 @@
 //! One sighted packet, as signatures look at it.
 
+use firewall_common::Address;
 use firewall_common::image::NO_PORT;
 use firewall_common::packet::Packet;
-use firewall_common::signature::{Number, PAYLOAD, Shown};
+use firewall_common::signature::{NUMBERS, Number, PAYLOAD, Shown};
+use serde::{Deserialize, Serialize};
 
 use crate::detect::{Sighting, Time};
 
 /// A packet, and how many it stands for.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(from = "Kept", into = "Kept")]
 pub struct Specimen {
     pub time: Time,
     pub weight: f64,
     pub shown: Shown,
+}
+
+/// A specimen as it is kept across restarts: time, weight, numbers, flags, source and payload.
+#[derive(Serialize, Deserialize)]
+struct Kept(Time, f64, [u32; NUMBERS], u32, [u64; 2], [u64; 2]);
+
+impl From<Kept> for Specimen {
+    fn from(Kept(time, weight, numbers, flags, [high, low], payload): Kept) -> Self {
+        let shown = Shown {
+            numbers,
+            flags,
+            source: Address { high, low },
+            payload,
+        };
+        Self {
+            time,
+            weight,
+            shown,
+        }
+    }
+}
+
+impl From<Specimen> for Kept {
+    fn from(specimen: Specimen) -> Self {
+        let Shown {
+            numbers,
+            flags,
+            source,
+            payload,
+        } = specimen.shown;
+        let source = [source.high, source.low];
+        Self(
+            specimen.time,
+            specimen.weight,
+            numbers,
+            flags,
+            source,
+            payload,
+        )
+    }
 }
 
 /// What a packet is for: protocol, and destination port or ICMP type.

@@ -3,15 +3,12 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use firewall_common::packet::{flag, protocol};
 use firewall_common::sampling::Class;
-use firewall_common::signature::Number;
-use firewall_common::{Direction, Reason, Verdict};
-use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
+use super::about::{About, answers, is_of_strangers, is_one_source};
 use super::{Limits, Material, Reservoir, Search, Specimen, search_all};
-use crate::detect::{Alert, AlertKind, Sighting, Time};
-use crate::engine;
+use crate::detect::{Alert, Sighting, Time};
 
 const SECOND: Time = 1_000_000_000;
 /// What came last is kept in pieces of this length, ...
@@ -30,8 +27,9 @@ const RATE_OVER: f64 = 60.0;
 const ONSET: f64 = 0.25;
 /// Sighted packets without which nothing is looked for.
 const FEW: usize = 40;
-/// For so long a search is repeated with each look, and then no more.
+/// For so long a search is repeated, each time after twice the pause of the time before, and then no more.
 const EAGER: Time = 3 * SECOND;
+const FIRST_PAUSE: Time = SECOND / 5;
 /// Signatures for one flood.
 const MOST: usize = 3;
 /// What is dropped anyway needs no signature, when it is so much of the flood.
@@ -50,6 +48,13 @@ pub struct Watch {
     quiet_since: Time,
 }
 
+/// What is ordinary, as it is kept across restarts.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct KeptOrdinary {
+    specimens: Vec<Specimen>,
+    rate: Option<(f64, Time)>,
+}
+
 /// A moment.
 #[derive(Debug)]
 struct Piece {
@@ -63,15 +68,10 @@ struct Piece {
 struct Flood {
     about: About,
     since: Time,
+    /// Not looked at before.
+    next: Time,
+    pause: Time,
     done: bool,
-}
-
-/// Which packets an alert is about.
-#[derive(Clone, Copy, Debug)]
-pub struct About {
-    kind: AlertKind,
-    /// Their sources, if they have a prefix in common.
-    within: Option<IpNet>,
 }
 
 /// What is to be said about an alert.
@@ -83,6 +83,22 @@ pub enum Finding {
     Dropped,
     /// Too few packets were seen.
     TooFew,
+}
+
+/// What came of a look.
+enum Examined {
+    Told(Finding),
+    /// Nothing was found. It pays to wait for more packets.
+    InVain,
+    /// There are too few packets to look for anything.
+    TooEarly,
+}
+
+impl Flood {
+    fn is_due(&self, now: Time) -> bool {
+        // A clock that was set back must not put it off.
+        !self.done && (now >= self.next || now < self.since)
+    }
 }
 
 impl Watch {
@@ -133,6 +149,8 @@ impl Watch {
         self.floods.entry(alert.id).or_insert(Flood {
             about: About::of(alert),
             since: alert.detected,
+            next: 0,
+            pause: FIRST_PAUSE,
             done,
         });
     }
@@ -147,6 +165,7 @@ impl Watch {
         if let Some(flood) = self.floods.get_mut(&id) {
             flood.done = false;
             flood.since = now;
+            (flood.next, flood.pause) = (now, FIRST_PAUSE);
             // What came before is covered.
             self.pieces.clear();
         }
@@ -157,45 +176,91 @@ impl Watch {
         let due: Vec<(u64, About, Time)> = self
             .floods
             .iter()
-            .filter(|(_, flood)| !flood.done)
+            .filter(|(_, flood)| flood.is_due(now))
             .map(|(id, flood)| (*id, flood.about, flood.since))
             .collect();
         let mut told = Vec::new();
         for (id, about, since) in due {
             let late = now.saturating_sub(since) >= EAGER;
-            if let Some(finding) = self.examine(about, now, late) {
-                told.push((id, finding));
-                if let Some(flood) = self.floods.get_mut(&id) {
+            let examined = self.examine(about, now, late);
+            let Some(flood) = self.floods.get_mut(&id) else {
+                continue;
+            };
+            match examined {
+                Examined::Told(finding) => {
+                    told.push((id, finding));
                     flood.done = true;
                 }
+                Examined::InVain => {
+                    flood.next = now.saturating_add(flood.pause);
+                    flood.pause = flood.pause.saturating_mul(2);
+                }
+                Examined::TooEarly => {}
             }
         }
         told
+    }
+
+    /// What is ordinary, to be kept across restarts.
+    pub fn kept(&self, now: Time) -> KeptOrdinary {
+        // With the weights of now, so that age counts once.
+        let specimens = self.ordinary.specimens(now).into_iter();
+        KeptOrdinary {
+            specimens: specimens
+                .map(|specimen| Specimen {
+                    time: now,
+                    ..specimen
+                })
+                .collect(),
+            rate: self.rate,
+        }
+    }
+
+    /// Takes up what was kept before: a flood that begins with the daemon is told from what came until then.
+    pub fn restore(&mut self, kept: KeptOrdinary) {
+        for specimen in kept.specimens.into_iter().take(ORDINARY) {
+            if specimen.weight.is_finite() {
+                self.ordinary.add(specimen);
+            }
+        }
+        self.rate = kept
+            .rate
+            .filter(|(rate, _)| rate.is_finite() && *rate >= 0.0);
     }
 
     /// The packets of strangers a second that were let through lately and belong to a kind of alert.
     pub fn passing(&self, about: About, now: Time, over: Time) -> f64 {
         let from = now.saturating_sub(over);
         let pieces = self.pieces.iter().filter(|piece| piece.start >= from);
-        let weight: f64 = pieces.map(|piece| weight(about, &piece.passed)).sum();
+        let weight: f64 = pieces
+            .map(|piece| piece.passed.weight(|specimen| about.is_about(specimen)))
+            .sum();
         weight / (over as f64 / SECOND as f64)
     }
 
-    /// Looks for signatures; `None` as long as it pays to wait. When it is late, something is said.
-    fn examine(&self, about: About, now: Time, late: bool) -> Option<Finding> {
-        let onset = self.onset(about)?;
+    /// Looks for signatures. When it is late, something is said.
+    fn examine(&self, about: About, now: Time, late: bool) -> Examined {
+        let Some(onset) = self.onset(about) else {
+            return Examined::TooEarly;
+        };
         let (mut attack, mut passed, mut dropped) = (Vec::new(), 0.0, 0.0);
         for piece in self.pieces.iter().filter(|piece| piece.start >= onset) {
-            let picked = picked(about, &piece.passed);
+            // No fading within seconds: the time does not matter.
+            let mut picked = piece.passed.specimens(0);
+            picked.retain(|specimen| about.is_about(specimen));
             passed += picked.iter().map(|specimen| specimen.weight).sum::<f64>();
-            dropped += weight(about, &piece.dropped);
+            dropped += piece.dropped.weight(|specimen| about.is_about(specimen));
             attack.extend(picked);
         }
         if dropped > (passed + dropped) * DROPPED {
-            return Some(Finding::Dropped);
+            return Examined::Told(Finding::Dropped);
         }
         if attack.len() < FEW {
-            return late.then_some(Finding::TooFew);
+            return if late {
+                Examined::Told(Finding::TooFew)
+            } else {
+                Examined::TooEarly
+            };
         }
         let ordinary = self.ordinary.specimens(now);
         let seconds = now.saturating_sub(onset) as f64 / SECOND as f64;
@@ -220,7 +285,11 @@ impl Watch {
         };
         let searches = search_all(material, self.limits, MOST);
         let found = matches!(searches.first(), Some(Search::Found(_)));
-        (found || late).then_some(Finding::Looked(searches))
+        if found || late {
+            Examined::Told(Finding::Looked(searches))
+        } else {
+            Examined::InVain
+        }
     }
 
     /// Since when packets of a kind come as they do now; the beginning of a piece.
@@ -229,8 +298,8 @@ impl Watch {
             .pieces
             .iter()
             .map(|piece| {
-                let all = weight(about, &piece.passed) + weight(about, &piece.dropped);
-                (piece.start, all)
+                let of = |sample: &Reservoir| sample.weight(|specimen| about.is_about(specimen));
+                (piece.start, of(&piece.passed) + of(&piece.dropped))
             })
             .collect();
         let most = weights
@@ -321,246 +390,5 @@ impl Watch {
     }
 }
 
-impl About {
-    /// What an alert is about.
-    pub fn of(alert: &Alert) -> Self {
-        Self {
-            kind: alert.kind,
-            within: alert.subject.prefix(),
-        }
-    }
-
-    fn is_about(&self, specimen: &Specimen) -> bool {
-        belongs(self.kind, specimen)
-            && self
-                .within
-                .is_none_or(|prefix| prefix.contains(&engine::ip_address(specimen.shown.source)))
-    }
-}
-
-/// Whether a prefix is what is accounted as one source.
-fn is_one_source(prefix: IpNet) -> bool {
-    match prefix {
-        IpNet::V4(prefix) => prefix.prefix_len() == 32,
-        IpNet::V6(prefix) => prefix.prefix_len() >= 64,
-    }
-}
-
-/// Whether the sender's packet was let through without belonging to a connection: what a signature
-/// would have had a say in. `None` for what it would not.
-fn is_of_strangers(sighting: &Sighting) -> Option<bool> {
-    if sighting.direction != Direction::Inbound {
-        return None;
-    }
-    match (sighting.reason, sighting.verdict) {
-        (Reason::Rule | Reason::Default, Verdict::Pass) | (Reason::Limit, _) => Some(true),
-        (Reason::Rule | Reason::Default | Reason::Ban, Verdict::Drop) => Some(false),
-        _ => None,
-    }
-}
-
-/// Whether alerts of a kind are about packets that a signature may tell.
-fn answers(kind: AlertKind) -> bool {
-    matches!(
-        kind,
-        AlertKind::SynFlood
-            | AlertKind::UdpFlood
-            | AlertKind::IcmpFlood
-            | AlertKind::RequestFlood
-            | AlertKind::Amplification
-            | AlertKind::Reflection
-            | AlertKind::NewSourceSurge
-            | AlertKind::TrafficSpike
-    )
-}
-
-/// Whether a packet is of what an alert of a kind is about.
-fn belongs(kind: AlertKind, specimen: &Specimen) -> bool {
-    let number = specimen.number(Number::Protocol);
-    let is = |wanted: u8| number == u32::from(wanted);
-    let flags = specimen.shown.flags;
-    let has = |bit: u8| flags & u32::from(bit) != 0;
-    match kind {
-        AlertKind::SynFlood => is(protocol::TCP) && has(flag::SYN) && !has(flag::ACK),
-        AlertKind::Reflection => is(protocol::TCP) && has(flag::SYN) && has(flag::ACK),
-        AlertKind::UdpFlood | AlertKind::Amplification => is(protocol::UDP),
-        AlertKind::IcmpFlood => is(protocol::ICMP) || is(protocol::ICMPV6),
-        _ => true,
-    }
-}
-
-fn picked(about: About, from: &Reservoir) -> Vec<Specimen> {
-    // No fading within seconds: the time does not matter.
-    let mut specimens = from.specimens(0);
-    specimens.retain(|specimen| about.is_about(specimen));
-    specimens
-}
-
-fn weight(about: About, of: &Reservoir) -> f64 {
-    picked(about, of).iter().map(|one| one.weight).sum()
-}
-
 #[cfg(test)]
-mod tests {
-    use firewall_common::Address;
-    use firewall_common::packet::{Packet, mark};
-
-    use super::*;
-    use crate::detect::{AlertState, Severity, Subject};
-
-    const LIMITS: Limits = Limits { collateral: 0.02 };
-
-    /// A SYN to the shop: of a visitor, or of the flood.
-    fn syn(time: Time, number: u64, flood: bool) -> Sighting {
-        let source =
-            Address::v4(0x5d00_0000 | (number.wrapping_mul(2_654_435_761) & 0x3f_ffff) as u32);
-        let packet = Packet {
-            source,
-            sender: source,
-            ip_length: if flood { 40 } else { 60 },
-            protocol: protocol::TCP,
-            tcp_flags: flag::SYN,
-            tcp_window: if flood { 512 } else { 64_240 },
-            ttl: 40 + (number % 20) as u8,
-            source_port: 1_024 + (number.wrapping_mul(40_503) % 60_000) as u16,
-            destination_port: 443,
-            marks: mark::PORTS,
-            ..Packet::default()
-        };
-        Sighting {
-            reason: Reason::Rule,
-            ..Sighting::new(time, packet, Class::Contact, &[])
-        }
-    }
-
-    fn alert(id: u64, detected: Time) -> Alert {
-        Alert {
-            id,
-            kind: AlertKind::SynFlood,
-            subject: Subject::Host,
-            severity: Severity::Critical,
-            state: AlertState::Firing,
-            started: detected,
-            detected,
-            ended: None,
-            observed: 1.0,
-            expected: 1.0,
-            unit: String::new(),
-            why: String::new(),
-            evidence: serde_json::Map::new(),
-            response: Vec::new(),
-            incident: None,
-        }
-    }
-
-    /// Ticks of a tenth of a second with so many visitors each, and a flood of so many.
-    fn run(watch: &mut Watch, from: Time, ticks: u64, visitors: u64, flood: u64) -> Time {
-        let mut now = from;
-        for _ in 0..ticks {
-            let at = |number: u64, of: u64| now + number * PIECE / of;
-            let seed = now / PIECE * 1_000;
-            let mut seen: Vec<_> = (0..visitors)
-                .map(|number| syn(at(number, visitors), seed + number, false))
-                .collect();
-            seen.extend((0..flood).map(|number| syn(at(number, flood), seed * 7 + number, true)));
-            now += PIECE;
-            watch.take(now, &seen);
-        }
-        now
-    }
-
-    fn found(findings: &[(u64, Finding)]) -> &super::super::Signature {
-        let [(_, Finding::Looked(searches))] = findings else {
-            panic!("{findings:?}");
-        };
-        let Some(Search::Found(signature)) = searches.first() else {
-            panic!("{searches:?}");
-        };
-        signature
-    }
-
-    #[test]
-    fn a_flood_has_its_signature_in_the_tick_in_which_the_alert_fires() {
-        let mut watch = Watch::new(LIMITS);
-        let now = run(&mut watch, 1_000 * SECOND, 300, 5, 0);
-        let now = run(&mut watch, now, 2, 5, 200);
-        watch.fired(&alert(1, now));
-        let findings = watch.look(now);
-        let signature = found(&findings);
-        assert!(signature.harmless, "{signature:?}");
-        assert!(signature.coverage > 0.97, "{signature:?}");
-        assert!(watch.look(now + PIECE).is_empty(), "it is told of once");
-    }
-
-    #[test]
-    fn a_flood_does_not_become_ordinary_however_long_it_lasts() {
-        let mut watch = Watch::new(LIMITS);
-        let now = run(&mut watch, 1_000 * SECOND, 300, 5, 0);
-        let start = now;
-        let now = run(&mut watch, now, 3, 5, 200);
-        watch.fired(&alert(1, now));
-        let now = run(&mut watch, now, 600, 5, 200);
-        let lengths = watch.ordinary.specimens(now);
-        let flood = lengths
-            .iter()
-            .filter(|specimen| specimen.number(Number::Length) == 40);
-        assert_eq!(flood.count(), 0, "since {start}");
-        watch.resolved(1);
-        let now = run(&mut watch, now, 100, 5, 0);
-        watch.fired(&alert(2, now));
-        run(&mut watch, now, 2, 5, 200);
-        assert!(found(&watch.look(now + 2 * PIECE)).harmless);
-    }
-
-    #[test]
-    fn a_rush_of_visitors_has_no_signature_and_that_is_said_in_the_end() {
-        let mut watch = Watch::new(LIMITS);
-        let now = run(&mut watch, 1_000 * SECOND, 300, 5, 0);
-        watch.fired(&alert(1, now));
-        let now = run(&mut watch, now, 10, 200, 0);
-        assert!(watch.look(now).is_empty());
-        let now = run(&mut watch, now, 25, 200, 0);
-        let findings = watch.look(now);
-        let [(1, Finding::Looked(searches))] = &findings[..] else {
-            panic!("{findings:?}");
-        };
-        assert!(matches!(searches[..], [Search::Alike(_)]), "{searches:?}");
-    }
-
-    #[test]
-    fn what_the_policy_drops_anyway_needs_no_signature() {
-        let mut watch = Watch::new(LIMITS);
-        let now = 1_000 * SECOND;
-        let dropped = (0..500).map(|number| Sighting {
-            reason: Reason::Default,
-            verdict: Verdict::Drop,
-            ..syn(now, number, true)
-        });
-        watch.take(now, &dropped.collect::<Vec<_>>());
-        watch.fired(&alert(1, now));
-        assert_eq!(watch.look(now), [(1, Finding::Dropped)]);
-    }
-
-    #[test]
-    fn an_alert_about_a_source_is_not_answered_but_keeps_its_packets_from_the_ordinary() {
-        let mut watch = Watch::new(LIMITS);
-        let now = 1_000 * SECOND;
-        watch.fired(&Alert {
-            subject: Subject::source([203, 0, 113, 7].into()),
-            ..alert(1, now)
-        });
-        let now = run(&mut watch, now, 100, 0, 50);
-        assert!(watch.look(now).is_empty());
-        assert!(watch.ordinary.is_empty());
-    }
-
-    #[test]
-    fn time_that_jumps_does_no_harm() {
-        let mut watch = Watch::new(LIMITS);
-        let now = run(&mut watch, 1_000 * SECOND, 20, 5, 0);
-        let back = run(&mut watch, now - 500 * SECOND, 20, 5, 0);
-        assert!(watch.pieces.iter().all(|piece| piece.start < back));
-        run(&mut watch, now + 1_000_000 * SECOND, 20, 5, 0);
-        assert!(watch.pieces.len() <= 51);
-    }
-}
+mod tests;

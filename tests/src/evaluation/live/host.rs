@@ -114,7 +114,7 @@ fn web(inside: &Namespace, folder: &Path) -> Result<Background> {
              location /private {{ auth_basic \"staff\"; auth_basic_user_file {at}/users; }} }}\n}}\n"
         ),
     )?;
-    let mut command = inside.command("nginx");
+    let mut command = inside.household("nginx");
     command.arg("-p").arg(folder).arg("-c").arg(&settings);
     quietly(&mut command)
 }
@@ -138,14 +138,14 @@ fn ssh(inside: &Namespace, folder: &Path) -> Result<Background> {
     )?;
     // Where the server's unprivileged part lives; Debian's service makes it.
     fs::create_dir_all("/run/sshd")?;
-    let mut command = inside.command("/usr/sbin/sshd");
+    let mut command = inside.household("/usr/sbin/sshd");
     command.args(["-D", "-e", "-f", &path("config")]);
     quietly(&mut command)
 }
 
 /// A name server for example.com.
 fn names(namespace: &Namespace, listen: &[IpAddr]) -> Result<Background> {
-    let mut command = namespace.command("dnsmasq");
+    let mut command = namespace.household("dnsmasq");
     command
         .args([
             "--keep-in-foreground",

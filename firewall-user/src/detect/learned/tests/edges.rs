@@ -11,7 +11,7 @@ fn shop() -> Owner {
 
 /// What was learned in so many days of a service, and the service.
 fn taught(days: u64) -> (Learned, Service) {
-    let mut learned = Learned::new(Sensitivity::Medium);
+    let mut learned = Learned::new(Sensitivity::Medium, DEFAULT_SPAN);
     let mut service = Service::new(5, 20.0, 0.6);
     for second in (0..days * DAY).step_by(TICK as usize) {
         let counts = service.tick(second, &[]);
@@ -81,7 +81,7 @@ fn an_attack_ends_with_the_attack_and_the_next_one_is_seen_too() {
 fn what_is_known_goes_through_a_restart() {
     let (learned, mut service) = taught(9);
     let kept = serde_json::to_string(&learned.kept()).unwrap();
-    let mut after = Learned::new(Sensitivity::Medium);
+    let mut after = Learned::new(Sensitivity::Medium, DEFAULT_SPAN);
     after.restore(serde_json::from_str(&kept).unwrap()).unwrap();
     for second in (9 * DAY..9 * DAY + HOUR).step_by(TICK as usize) {
         let counts = service.tick(second, &[]);
@@ -94,6 +94,7 @@ fn what_is_known_goes_through_a_restart() {
     let mut found = outage.map(|second| after.add(&shop(), span(second, TICK), &nothing));
     assert!(found.any(|found| !found.is_empty()));
     let unknown = Kept {
+        span: DEFAULT_SPAN,
         version: VERSION + 1,
         owners: Vec::new(),
     };
@@ -123,7 +124,7 @@ fn a_gap_is_no_loss_and_what_is_counted_over_it_no_spike() {
 
 #[test]
 fn at_most_so_many_services_are_learned() {
-    let mut learned = Learned::default();
+    let mut learned = Learned::new(Sensitivity::Medium, DEFAULT_SPAN);
     for index in 0..2 * MOST_SERVICES {
         let owner = Owner::Service(format!("{index}"));
         learned.add(&owner, span(0, TICK), &[Some(1.0); 5]);

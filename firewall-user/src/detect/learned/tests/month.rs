@@ -52,7 +52,7 @@ fn month(seed: u64, sensitivity: Sensitivity) -> Vec<Alarm> {
         Owner::Service("mail".to_owned()),
         Owner::Host,
     ];
-    let mut learned = Learned::new(sensitivity);
+    let mut learned = Learned::new(sensitivity, DEFAULT_SPAN);
     let mut alarms: Vec<Alarm> = Vec::new();
     for second in (0..30 * DAY).step_by(TICK as usize) {
         let span = ((START + second) * SECOND, (START + second + TICK) * SECOND);

@@ -55,7 +55,7 @@ fn hydra(stage: &Stage, options: &str, target: &str) -> Result<Running> {
     let file = folder.path().join("passwords");
     let passwords = (0..20_000).map(|number| format!("password{number}\n"));
     fs::write(&file, passwords.collect::<String>())?;
-    let mut command = stage.world.outside.command("hydra");
+    let mut command = stage.world.outside.household("hydra");
     command
         .args(["-I", "-l", "admin", "-P"])
         .arg(&file)
