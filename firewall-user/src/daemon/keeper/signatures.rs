@@ -187,6 +187,10 @@ impl Keeper {
             return;
         };
         for what in said {
+            // A search that is repeated tells the same as long as nothing changes.
+            if alert.response.contains(&what) {
+                continue;
+            }
             tracing::warn!(alert = id, "{what}");
             self.detector.record_response(id, what.clone());
             if let Some(incident) = alert.incident {
@@ -214,6 +218,8 @@ impl Keeper {
 fn percent(share: f64) -> String {
     if share > 0.0 && share < 0.01 {
         format!("{:.2} %", share * 100.0)
+    } else if share < 0.1 {
+        format!("{:.1} %", share * 100.0)
     } else {
         format!("{:.0} %", share * 100.0)
     }

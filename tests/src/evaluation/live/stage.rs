@@ -17,6 +17,7 @@ use super::host::Servers;
 use crate::daemon::{Daemon, Mode};
 use crate::need_tools;
 use crate::topology::{EDGE, INSIDE_V4, INSIDE_V6, Topology, WIRE};
+use crate::xdp::Passing;
 
 pub const HOST_V4: IpAddr = IpAddr::V4(INSIDE_V4);
 pub const HOST_V6: IpAddr = IpAddr::V6(INSIDE_V6);
@@ -78,8 +79,7 @@ protocol = ["icmp", "icmpv6"]
 "#;
 
 /// What the servers and the visitors are made of.
-const TOOLS: [&str; 8] = [
-    "ethtool",
+const TOOLS: [&str; 7] = [
     "nginx",
     "sshd",
     "ssh",
@@ -93,6 +93,7 @@ const TOOLS: [&str; 8] = [
 pub struct Stage {
     pub daemon: Daemon,
     pub servers: Servers,
+    _peer: Passing,
     pub world: Topology,
     /// The hardware address of the host's end of the wire.
     pub edge: [u8; 6],
@@ -116,8 +117,8 @@ impl Stage {
         world.outside.run(&format!(
             "ip -6 route replace {HOST_V6}/128 dev {WIRE} src {ATTACKER_V6}"
         ))?;
-        // A virtual wire takes what XDP sends back, SYN cookies, only where its other end polls.
-        world.outside.run(&format!("ethtool -K {WIRE} gro on"))?;
+        // A virtual wire takes what XDP sends back, SYN cookies, only where its other end runs XDP, too.
+        let peer = Passing::on(&world.outside, WIRE)?;
         let servers = Servers::start(&world)?;
         let mut daemon = Daemon::prepare(&world.inside, POLICY, EDGE, Mode::Auto)?;
         daemon.write_settings(&format!("interfaces = [\"{EDGE}\"]"), settings)?;
@@ -126,6 +127,7 @@ impl Stage {
         Ok(Self {
             daemon,
             servers,
+            _peer: peer,
             world,
             edge,
         })

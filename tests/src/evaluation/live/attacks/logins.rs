@@ -14,7 +14,7 @@ const BASE: Attack = Attack {
     also: &[],
     needs: &["hydra"],
     packets: "src host 198.51.100.201",
-    seconds: 40,
+    seconds: 25,
     quick: false,
     start: |_| Ok(Running::default()),
 };
