@@ -166,10 +166,10 @@ fn a_rush_and_a_silence_of_real_visitors_are_told_against_what_was_learned_in_da
     assert!(before.is_empty(), "usual visitors: {before:#?}");
     visitors.come(40 * VISITS);
     let spike = wait_for(&daemon, "traffic_spike")?;
-    assert_eq!(spike["subject"], "shop", "{spike:#}");
+    assert_eq!(spike["subject"], "service:shop", "{spike:#}");
     visitors.come(0);
     let loss = wait_for(&daemon, "traffic_loss")?;
-    assert_eq!(loss["subject"], "shop", "{loss:#}");
+    assert_eq!(loss["subject"], "service:shop", "{loss:#}");
     assert!(loss["observed"].as_f64() < Some(1.0), "{loss:#}");
     visitors.end()?;
     daemon.stop()?;

@@ -24,8 +24,10 @@ const FEW_SOURCES: u32 = 8;
 /// (`new_source_surge`); as long as hardly anybody is known, everybody is new.
 const NEWCOMERS: f64 = 64.0;
 const ACQUAINTED: Time = 5_000_000_000;
-/// And so many of its sources are new, at least.
+/// And so many of its sources are new, at least; and it has so many of all that are new to the host, which is not
+/// what a crowd looks like, nor a flood forged over many networks.
 const MOSTLY: f64 = 0.5;
+const NEARLY_ALL: f64 = 0.75;
 /// A source with at least this share is what the flood is about.
 const MAIN_SHARE: f64 = 0.5;
 /// Clients that get their connections send more packets after each SYN.
@@ -44,6 +46,8 @@ pub(super) struct Prefixes {
     /// Those with news in this tick.
     touched: Vec<IpNet>,
     swept: Time,
+    /// New sources of all prefixes.
+    newcomers: Window<1>,
     /// Since when sources are watched.
     began: Option<Time>,
 }
@@ -95,6 +99,7 @@ impl Prefixes {
             tracks: HashMap::default(),
             touched: Vec::new(),
             swept: 0,
+            newcomers: Window::default(),
             began: None,
         }
     }
@@ -103,12 +108,17 @@ impl Prefixes {
     pub fn clear(&mut self) {
         self.tracks.clear();
         self.touched.clear();
+        self.newcomers = Window::default();
         self.began = None;
     }
 
     /// Adds what a source did in this tick.
     pub fn add(&mut self, interval: Interval, share: &Share<'_>) {
         let prefix = prefix_of(share.source);
+        if share.delta.is_new {
+            self.newcomers
+                .add(interval.from, interval.now, self.span, [1.0]);
+        }
         // At the cap only is it worth a look whether the prefix is known.
         if self.tracks.len() >= MOST && !self.tracks.contains_key(&prefix) {
             self.make_room(interval.now);
@@ -130,6 +140,7 @@ impl Prefixes {
     pub fn judge(&mut self, book: &mut Book, now: Time, rates: &PrefixRates) -> f64 {
         let mut accounted = 0.0;
         let began = *self.began.get_or_insert(now);
+        let [newcomers] = self.newcomers.sums(now, self.span);
         let acquainted = now.saturating_sub(began) >= ACQUAINTED;
         for prefix in std::mem::take(&mut self.touched) {
             let Some(track) = self.tracks.get(&prefix) else {
@@ -149,7 +160,7 @@ impl Prefixes {
             view.request_flood(book, rates.requests);
             view.packet_spike(book, rates.packets);
             if acquainted {
-                view.newcomers(book);
+                view.newcomers(book, newcomers);
             }
             accounted += match (was_known, book.fires(AlertKind::SynFlood, subject)) {
                 (true, _) => track.fresh_syns,
@@ -294,9 +305,12 @@ impl View<'_> {
     }
 
     /// Many sources at once of which none was seen before.
-    fn newcomers(&self, book: &mut Book) {
+    fn newcomers(&self, book: &mut Book, of_all: f64) {
         let [newcomers] = self.track.newcomers.sums(self.now, self.span);
-        if newcomers < NEWCOMERS * RELEASE || newcomers < f64::from(self.sources) * MOSTLY {
+        if newcomers < NEWCOMERS * RELEASE
+            || newcomers < f64::from(self.sources) * MOSTLY
+            || newcomers < of_all * NEARLY_ALL
+        {
             return;
         }
         let sign = Sign {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::about::{About, answers, is_of_strangers, is_one_source};
 use super::{Limits, Material, Reservoir, Search, Specimen, search_all};
-use crate::detect::{Alert, Sighting, Time};
+use crate::detect::{Alert, AlertKind, Sighting, Time};
 
 const SECOND: Time = 1_000_000_000;
 /// What came last is kept in pieces of this length, ...
@@ -144,8 +144,12 @@ impl Watch {
         if !answers(alert.kind) {
             return;
         }
-        // One that names a single source is answered by source; but what it brings is not ordinary.
-        let done = alert.subject.prefix().is_some_and(is_one_source);
+        // One that names a single source is answered by source, and that a network's addresses are new says
+        // nothing about their packets; but what it brings is not ordinary.
+        let done = alert
+            .subject
+            .prefix()
+            .is_some_and(|prefix| is_one_source(prefix) || alert.kind == AlertKind::NewSourceSurge);
         self.floods.entry(alert.id).or_insert(Flood {
             about: About::of(alert),
             since: alert.detected,

@@ -153,3 +153,48 @@ fn syn_acks_that_nobody_asked_for_are_reflection() {
     scene.rest(30.0);
     scene.expect_one(AlertKind::Reflection, "host");
 }
+
+#[test]
+fn many_strangers_of_one_network_at_once_are_a_surge_of_it() {
+    let mut scene = Scene::new();
+    scene.play(20.0, |scene, seconds| {
+        for visitor in 0..(40.0 * seconds) as u32 {
+            scene.connections(client(visitor), 1, 443);
+        }
+        if (10 * SECOND..12 * SECOND).contains(&(scene.now - START)) {
+            for last in 100..250 {
+                scene.connections([203, 0, 113, last].into(), 1, 443);
+            }
+        }
+    });
+    scene.rest(30.0);
+    scene.expect_one(AlertKind::NewSourceSurge, "203.0.113.0/24");
+}
+
+#[test]
+fn the_names_of_a_flood_of_datagrams_to_many_ports_are_no_scanners_and_one_scanner_is() {
+    let fired = |sources: u8| {
+        let mut scene = Scene::new();
+        scene.rest(5.0);
+        let mut port = 0_u64;
+        scene.play(3.0, |scene, _| {
+            for last in 0..sources {
+                for _ in 0..12 {
+                    port += 1;
+                    let source = [203, 0, 113, last].into();
+                    let counters = scene.packets(source, 1, &[TrafficKind::Udp]);
+                    counters.ports |= bit(port);
+                    counters.hosts |= bit(1);
+                    counters.failed += 1;
+                }
+            }
+        });
+        scene.rest(90.0);
+        let fired = scene.fired().into_iter();
+        fired
+            .filter(|(kind, _)| *kind == AlertKind::PortScan)
+            .count()
+    };
+    assert_eq!(fired(1), 1);
+    assert_eq!(fired(40), 0);
+}

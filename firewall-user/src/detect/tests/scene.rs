@@ -169,9 +169,18 @@ pub fn bit(item: u64) -> u64 {
 }
 
 pub fn client(number: u32) -> IpAddr {
-    Ipv4Addr::from(0xc633_6400 + number).into()
+    match number {
+        0..256 => Ipv4Addr::from(0xc633_6400 + number).into(),
+        // A crowd comes from everywhere.
+        _ => Ipv4Addr::from(0x4000_0000 | scattered(number)).into(),
+    }
 }
 
 pub fn forged(number: u64) -> IpAddr {
-    Ipv4Addr::from(0x0b00_0000 + (number as u32 & 0x00ff_ffff)).into()
+    Ipv4Addr::from(0x0b00_0000 | scattered(number as u32)).into()
+}
+
+/// Another number below 2^24 for each below 2^24, in no order.
+fn scattered(number: u32) -> u32 {
+    number.wrapping_mul(0x9e37_79b1) & 0x00ff_ffff
 }

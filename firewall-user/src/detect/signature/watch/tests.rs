@@ -5,7 +5,7 @@ use firewall_common::signature::Number;
 use firewall_common::{Address, Reason, Verdict};
 
 use super::*;
-use crate::detect::{AlertKind, AlertState, Severity, Subject};
+use crate::detect::{AlertState, Severity, Subject};
 
 const LIMITS: Limits = Limits { collateral: 0.02 };
 
