@@ -45,6 +45,9 @@ pub(super) struct Peaks {
     days: VecDeque<f64>,
     day: Time,
     highest: f64,
+    /// What nearly every whole day reached.
+    #[serde(skip)]
+    usual: Option<f64>,
 }
 
 impl Rate {
@@ -77,7 +80,7 @@ impl Relaxed {
         }
         self.peaks.iter_mut().filter_map(move |(rate, peaks)| {
             peaks.begin(now);
-            Some((*rate, peaks.usual()? * ABOVE))
+            Some((*rate, peaks.usual? * ABOVE))
         })
     }
 
@@ -89,6 +92,9 @@ impl Relaxed {
 
     pub fn restore(&mut self, kept: Vec<(Rate, Peaks)>) {
         self.peaks = kept.into_iter().collect();
+        for peaks in self.peaks.values_mut() {
+            peaks.usual = peaks.nearly_always();
+        }
     }
 }
 
@@ -104,12 +110,13 @@ impl Peaks {
             if self.days.len() > DAYS {
                 self.days.pop_front();
             }
+            self.usual = self.nearly_always();
         }
         self.day = day;
     }
 
-    /// The peak that nearly every day reached; nothing before a week has passed.
-    fn usual(&self) -> Option<f64> {
+    /// The peak that nearly every day reached, worked out once a day; nothing before a week has passed.
+    fn nearly_always(&self) -> Option<f64> {
         if self.days.len() < DAYS {
             return None;
         }
