@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
+use firewall_common::Verdict;
 use firewall_common::layout::{SOURCE_WAYS, SourceBody, SourceCounters, SourceHeads};
+use firewall_common::packet::{Kind, Packet, mark, protocol};
 use firewall_common::sources::{
     self, IDLE_MILLISECONDS, Meta, Observation, Recorded, bucket_index,
 };
@@ -210,4 +212,27 @@ fn silence_is_measured_across_the_wrap_of_the_time_last_seen() {
     let limit = u64::from(IDLE_MILLISECONDS) * MILLISECOND;
     let late = record(&mut bucket, &packet(91), wrap + limit + 40 * MILLISECOND);
     assert_eq!(late, Recorded::Displaced);
+}
+
+#[test]
+fn a_datagram_opens_something_unless_it_comes_from_a_service_that_answers() {
+    let contact = |source_port, destination_port| {
+        let packet = Packet {
+            kind: Kind::Ip,
+            protocol: protocol::UDP,
+            source_port,
+            destination_port,
+            marks: mark::PORTS,
+            ..Packet::default()
+        };
+        sources::observe(&packet, Verdict::Drop, false).contact
+    };
+    // Clients, and peers of each other.
+    for (from, to) in [(40_000, 53), (123, 123), (40_000, 5_000), (11_211, 53)] {
+        assert!(contact(from, to), "{from} to {to}");
+    }
+    // DNS, SNMP, SSDP, memcached.
+    for from in [53, 161, 1_900, 11_211] {
+        assert!(!contact(from, 40_000), "{from}");
+    }
 }
