@@ -64,6 +64,30 @@ fn alert(daemon: &Daemon, kind: &str, subject: &str, state: &str) -> Result<Valu
     Ok(found)
 }
 
+/// That the latest ban of a prefix is in the audit log, by nobody but Palisade, with the alert that it answers.
+fn on_record(daemon: &Daemon, prefix: &str) -> Result<()> {
+    let audit = daemon.palisade(&["audit"])?;
+    let records = audit["records"].as_array().context("no records")?;
+    let found = records
+        .iter()
+        .rfind(|record| record["action"] == "ban.add" && record["target"] == prefix);
+    let record = found.with_context(|| format!("no record of {prefix} in {audit:#}"))?;
+    ensure!(
+        record["who"]["program"] == "palisade" && record["from"] == "daemon",
+        "{record:#}"
+    );
+    let alerts = daemon.palisade(&["alerts"])?;
+    let known = alerts["alerts"].as_array().context("no alerts")?;
+    let number = &record["detail"]["alert"];
+    ensure!(
+        known
+            .iter()
+            .any(|alert| alert["id"] == *number && alert["kind"] == "port_scan"),
+        "{record:#}"
+    );
+    Ok(())
+}
+
 /// The ban or limit of a prefix that is in force.
 fn ban_of(daemon: &Daemon, prefix: &str) -> Result<Value> {
     let document = daemon.palisade(&["bans"])?;
@@ -182,6 +206,7 @@ fn a_ban_grows_at_the_second_offence_also_after_a_restart_and_is_known_when_it_i
             let why = daemon.palisade(&["why", scanner])?;
             assert_eq!(why["offences"], offences, "{why:#}");
             assert_eq!(why["explain"]["reason"], "ban", "{why:#}");
+            on_record(&daemon, prefix)?;
             daemon.palisade(&["unban", prefix.trim_end_matches("/32")])?;
             alert(&daemon, "port_scan", subject(prefix), "resolved")?;
             daemon.stop()?;

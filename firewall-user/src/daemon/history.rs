@@ -106,6 +106,8 @@ pub struct Content<'a> {
 pub struct History {
     store: Store,
     entries: VecDeque<Entry>,
+    /// Most bytes of all texts.
+    texts: usize,
 }
 
 impl By {
@@ -140,7 +142,11 @@ impl History {
                 Err(error) => tracing::warn!(key, "an entry of the history is left out: {error}"),
             }
         }
-        Self { store, entries }
+        Self {
+            store,
+            entries,
+            texts: TEXTS,
+        }
     }
 
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &Entry> {
@@ -260,7 +266,9 @@ impl History {
     /// Lets the oldest entries go, and the texts that none has any more.
     fn trim(&mut self) {
         let mut gone = Vec::new();
-        while self.entries.len() > 2 && (self.entries.len() > KEEP || self.text_bytes() > TEXTS) {
+        while self.entries.len() > 2
+            && (self.entries.len() > KEEP || self.text_bytes() > self.texts)
+        {
             gone.extend(self.entries.pop_front());
         }
         for entry in gone {
@@ -420,8 +428,9 @@ mod tests {
         // Half of them share one text.
         assert_eq!(history.store.load(Kind::Text).len(), KEEP / 2 + 1);
         // Texts are bounded, too.
-        for size in [40, 41, 42] {
-            let large = format!("{}#{}", text(9), "x".repeat(size << 20));
+        history.texts = 100_000;
+        for size in [40_000, 41_000, 42_000] {
+            let large = format!("{}#{}", text(9), "x".repeat(size));
             enter(&mut history, &large, false);
         }
         assert_eq!(history.entries.len(), 2);

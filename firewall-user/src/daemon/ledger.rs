@@ -105,8 +105,14 @@ impl Ledger {
 
     /// Notes which rules stand now. `returned`: they are those that stood before a trial.
     pub fn stand(&mut self, policy: &Policy, changes: &Changes, returned: bool, now: Timestamp) {
+        let observing = observing(policy);
         for rule in &policy.rules {
-            let line = self.lines.entry(rule.name.clone()).or_default();
+            let line = self.lines.entry(rule.name.clone());
+            // What its counter came to before it was known here belongs to the mode that it has.
+            let line = line.or_insert_with(|| Line {
+                observing: observing.get(rule.name.as_str()).copied().unwrap_or(false),
+                ..Line::default()
+            });
             let standing = &mut line.standing;
             let added = changes.rules_added.contains(&rule.name) && !returned;
             if added || standing.since.is_none() {
@@ -325,6 +331,15 @@ mod tests {
             (Some(at(2)), Some(at(3)))
         );
         assert_eq!(ledger.total("r", count(20)), count(20));
+    }
+
+    #[test]
+    fn what_was_counted_before_anything_was_kept_belongs_to_the_mode_of_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut ledger = Ledger::load(store(folder.path()));
+        ledger.stand(&policy("observe"), &Changes::default(), true, at(1));
+        ledger.take_in(&hits(7), &policy("observe"), at(1));
+        assert_eq!(observed(&ledger, 7), count(7));
     }
 
     #[test]

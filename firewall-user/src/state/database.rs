@@ -1,8 +1,9 @@
 //! The file: opening it, with the format that it has, reading rows that are whole, and writing several at once.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
@@ -67,6 +68,13 @@ pub(super) struct Found {
 impl Database {
     /// Opens the file, or begins one.
     pub fn open(path: &Path) -> Result<Self, Unusable> {
+        // Nobody else may read it, nor the log that takes its permissions from it.
+        let made = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path);
+        made.map_err(|error| Unusable::Now(error.to_string()))?;
         let connection = Connection::open(path)?;
         // Nobody else has it: the index of the log can stand in memory, and there is no third file.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
@@ -78,6 +86,7 @@ impl Database {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "journal_size_limit", 4 << 20)?;
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         let mut database = Self { connection };
         if version == 0 {
             database.begin()?;

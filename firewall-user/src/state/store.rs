@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::database::Changes;
 use super::migrate;
 use super::row::Kind;
-use super::writer::Writer;
+use super::writer::{WHAT, Writer};
 use super::{FILE, Health};
 
 /// Work of the thread's own that needs the file.
@@ -248,6 +248,11 @@ impl Store {
             }));
             self.shared.wake.notify_one();
         }
-        result.recv().ok()
+        let result = result.recv().ok();
+        if result.is_none() {
+            let why = "its thread has ended: restart the daemon";
+            self.shared.health.fails(WHAT, why);
+        }
+        result
     }
 }

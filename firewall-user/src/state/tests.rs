@@ -1,6 +1,7 @@
 //! What is written is read, whatever happens to the file in between.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -70,6 +71,8 @@ fn read_back(folder: &Path) -> usize {
 fn what_was_kept_is_there_for_the_next_daemon_also_if_this_one_was_killed() {
     let folder = filled(50, 20);
     assert!(folder.path().join("state.db-wal").exists());
+    let about = fs::metadata(folder.path().join(FILE)).expect("a file");
+    assert_eq!(about.permissions().mode() & 0o777, 0o600);
     assert_eq!(read_back(folder.path()), 70);
 }
 
@@ -92,7 +95,7 @@ fn the_latest_value_counts_and_what_is_removed_is_gone() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     /// A power failure leaves the log at any length: what was committed before that stands.
     #[test]

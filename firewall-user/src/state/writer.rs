@@ -16,7 +16,7 @@ use super::store::Shared;
 /// Pause before what could not be written is tried again.
 const RETRY: Duration = Duration::from_secs(5);
 /// What the faults of the file are told under.
-const WHAT: &str = "the state";
+pub(super) const WHAT: &str = "the state";
 
 /// The thread's own.
 #[derive(Debug)]
