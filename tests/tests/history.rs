@@ -18,8 +18,11 @@ fn policy(rules: &[(&str, u16)]) -> String {
     )
 }
 
-/// Number, how it came in force, actor's user, and reason of each entry, the oldest first.
-fn told(daemon: &Daemon) -> Result<Vec<(u64, String, Option<u64>, String)>> {
+/// An entry: its number, how it came in force, its actor's user, and the reason.
+type Told = (u64, String, Option<u64>, String);
+
+/// All entries, the oldest first.
+fn told(daemon: &Daemon) -> Result<Vec<Told>> {
     let history = daemon.palisade(&["history"])?;
     let entries = history["entries"].as_array().context("no entries")?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();

@@ -50,7 +50,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     };
     match &arguments.output {
         Some(path) => {
-            write(path, &text).with_context(|| format!("{} cannot be written", path.display()))?
+            write(path, &text).with_context(|| format!("{} cannot be written", path.display()))?;
         }
         None => output::line(text.trim_end())?,
     }

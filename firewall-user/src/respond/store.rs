@@ -24,7 +24,7 @@ pub fn load_bans(store: &Store) -> BanBook {
                 book.insert(record);
             }
             Ok(record) => {
-                warn!(key, prefix = %record.prefix, "a ban that is no prefix is left out")
+                warn!(key, prefix = %record.prefix, "a ban that is no prefix is left out");
             }
             Err(error) => warn!(key, "a ban that cannot be read is left out: {error}"),
         }
