@@ -40,8 +40,8 @@ async function slow() {
     ask("rules"),
     ask("policy/rules"),
     ask("services"),
-    // A host that cannot be looked at is no reason to show nothing of the rest.
-    ask("surface").catch(() => null),
+    // Null where the host cannot be looked at, or not yet.
+    ask("surface"),
   ]);
   return () => {
     showRules(rules.rules, policy);

@@ -2,14 +2,14 @@
 //! confined daemon may not look into other processes, so listeners have no names of programs here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use firewall_common::layout::INTERFACES;
 use firewall_common::{Direction, Verdict};
 use jiff::Timestamp;
 use serde::Serialize;
-use tokio::sync::Mutex;
+use tracing::warn;
 
 use super::events::EventRing;
 use super::failure::Failure;
@@ -21,8 +21,12 @@ use crate::host::{Host, Transport};
 use crate::policy::{Environment, Mode, Policy};
 use crate::surface::{Judge, Surface, Traffic, survey};
 
-/// How long an answer holds: a look compiles the policy anew.
+/// How long an answer holds at least: a look compiles the policy anew.
 const FRESH: Duration = Duration::from_secs(60);
+/// And how many times as long as it took: thousands of rules against each port take seconds.
+const REST: u32 = 100;
+/// How long whoever asks waits for a look.
+const WAIT: Duration = Duration::from_secs(2);
 /// How long nothing must have come to a listener for it to be called unused.
 const QUIET_SECONDS: u64 = 86_400;
 
@@ -49,40 +53,89 @@ pub struct Grounds {
 /// The latest look, shared by all who ask.
 #[derive(Clone, Debug, Default)]
 pub struct Lookout {
-    latest: Arc<Mutex<Option<Look>>>,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    latest: Option<Look>,
+    looking: bool,
 }
 
 #[derive(Debug)]
 struct Look {
-    time: Instant,
-    report: Arc<SurfaceReport>,
+    /// Until when it holds.
+    until: Instant,
+    generation: u64,
+    /// `None` if the host could not be looked at.
+    report: Option<Arc<SurfaceReport>>,
 }
 
 impl Lookout {
-    /// The surface, at most a minute old, and never by a policy that is gone.
+    /// The surface, at most a minute old on most hosts. A look goes on when nobody waits for it any more, there is one at a time, and
+    /// however long it takes, it takes no more than a hundredth of a processor; `None` while the first one goes on.
     pub async fn surface(
         &self,
         fence: &Fence,
         events: &EventRing,
-    ) -> Result<Arc<SurfaceReport>, Failure> {
-        let mut latest = self.latest.lock().await;
+    ) -> Result<Option<Arc<SurfaceReport>>, Failure> {
         let generation = fence.call(|keeper| keeper.generation()).await?;
-        if let Some(look) = &*latest
-            && look.time.elapsed() < FRESH
-            && look.report.generation == generation
-        {
-            return Ok(look.report.clone());
+        if self.begin(generation) {
+            let (lookout, fence, events) = (self.clone(), fence.clone(), events.clone());
+            tokio::spawn(async move { lookout.look(&fence, &events).await });
         }
-        let grounds = fence.call(|keeper| keeper.grounds()).await??;
-        let seen = events.latest(usize::MAX);
-        let looking = tokio::task::spawn_blocking(move || look(grounds, &seen)).await;
-        let report = looking.map_err(|error| Failure::Unavailable(error.to_string()))??;
-        let report = Arc::new(report);
-        *latest = Some(Look {
-            time: Instant::now(),
-            report: report.clone(),
+        let asked = Instant::now();
+        loop {
+            {
+                let state = self.state();
+                if !state.looking || asked.elapsed() > WAIT {
+                    let known = state.latest.as_ref();
+                    return Ok(known.and_then(|look| look.report.clone()));
+                }
+            }
+            tokio::time::sleep(WAIT / 50).await;
+        }
+    }
+
+    /// Whether it is time for another look, which whoever asks then takes.
+    fn begin(&self, generation: u64) -> bool {
+        let mut state = self.state();
+        let holds = state
+            .latest
+            .as_ref()
+            .is_some_and(|look| look.until > Instant::now() && look.generation == generation);
+        if state.looking || holds {
+            return false;
+        }
+        state.looking = true;
+        true
+    }
+
+    async fn look(&self, fence: &Fence, events: &EventRing) {
+        let started = Instant::now();
+        let mut generation = 0;
+        let looked = async {
+            let grounds = fence.call(|keeper| keeper.grounds()).await??;
+            generation = grounds.generation;
+            let seen = events.latest(usize::MAX);
+            let looked = tokio::task::spawn_blocking(move || look(grounds, &seen)).await;
+            Ok::<_, Failure>(looked.map_err(anyhow::Error::from)??)
+        }
+        .await;
+        if let Err(error) = &looked {
+            warn!("what of this host is exposed cannot be told: {error}");
+        }
+        let mut state = self.state();
+        state.looking = false;
+        state.latest = Some(Look {
+            until: Instant::now() + FRESH.max(started.elapsed() * REST),
+            generation,
+            report: looked.ok().map(Arc::new),
         });
-        Ok(report)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -44,7 +44,7 @@ pub async fn traffic(
 
 pub async fn surface(State(control): State<Control>) -> Result<Response, Failure> {
     let looked = control.lookout.surface(&control.fence, &control.events);
-    Ok(Json(&*looked.await?).into_response())
+    Ok(Json(looked.await?.as_deref()).into_response())
 }
 
 async fn alerts(State(control): State<Control>) -> Result<Json<Alerts>, Failure> {
