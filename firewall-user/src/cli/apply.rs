@@ -9,7 +9,7 @@ use super::session::own_session;
 use super::{EXIT_FAILED, Global, lifelines, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
 use crate::respond::BanDuration;
-use anyhow::Context;
+use anyhow::{Context, bail};
 
 /// Arguments of `palisade apply`.
 #[derive(Debug, clap::Args)]
@@ -40,6 +40,12 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         ),
         None => None,
     };
+    if let Some(path) = path.as_ref().filter(|path| path.to_str().is_none()) {
+        bail!(
+            "{} is no UTF-8: the daemon cannot be told of a file by such a name",
+            path.display()
+        );
+    }
     let request = ApplyRequest {
         text: None,
         path,

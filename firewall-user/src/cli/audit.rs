@@ -23,6 +23,9 @@ pub struct Args {
     pub verify: bool,
 }
 
+/// Faults that are shown to a person.
+const SHOWN_FAULTS: usize = 20;
+
 /// Runs the verb.
 pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     let mut verified: Verified = match &arguments.file {
@@ -47,11 +50,18 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     if !arguments.verify {
         table(&verified.records).print()?;
     }
-    for fault in &verified.faults {
+    let name = match &arguments.file {
+        Some(file) => format!("{}: ", file.display()),
+        None => String::new(),
+    };
+    for fault in verified.faults.iter().take(SHOWN_FAULTS) {
         eprintln!(
-            "palisade: line {} of the audit log {}",
+            "palisade: {name}line {} of the audit log {}",
             fault.line, fault.what
         );
+    }
+    if let Some(more @ 1..) = verified.faults.len().checked_sub(SHOWN_FAULTS) {
+        eprintln!("palisade: {name}and {more} more");
     }
     if verified.is_whole() {
         eprintln!(

@@ -19,7 +19,10 @@ struct Place {
     line: usize,
     /// In characters, from 1.
     column: usize,
+    /// The line, or the part of a long one around the place. Without control characters but tabs.
     text: String,
+    /// Where in `text` the place is, in characters.
+    at: usize,
     /// Characters to underline; at least one.
     width: usize,
     /// The line may hold a secret, and `text` does not.
@@ -91,21 +94,39 @@ impl Place {
         let end = span.end.clamp(start, line_end);
         let shown = text.get(line_start..line_end)?.trim_end();
         let hidden = is_secret(shown, text.get(..line_start)?) && !shown.starts_with('[');
+        let at = text.get(line_start..start)?.chars().count();
+        let width = text
+            .get(start..end)
+            .map_or(1, |part| part.chars().count().max(1));
+        let told = match shown.split_once('=') {
+            Some((key, _)) if hidden => format!("{key}= (hidden)"),
+            None if hidden => "(hidden)".to_owned(),
+            _ => shown.to_owned(),
+        };
+        let skipped = at.saturating_sub(LONGEST_EXCERPT / 2);
+        let printable = |letter: char| match letter {
+            '\t' => '\t',
+            letter if letter.is_control() => '?',
+            letter => letter,
+        };
         Some(Self {
             line: before.matches('\n').count() + 1,
-            column: text.get(line_start..start)?.chars().count() + 1,
-            text: match shown.split_once('=') {
-                Some((key, _)) if hidden => format!("{key}= (hidden)"),
-                None if hidden => "(hidden)".to_owned(),
-                _ => shown.to_owned(),
-            },
-            width: text
-                .get(start..end)
-                .map_or(1, |part| part.chars().count().max(1)),
+            column: at + 1,
+            text: told
+                .chars()
+                .skip(skipped)
+                .take(LONGEST_EXCERPT)
+                .map(printable)
+                .collect(),
+            at: at - skipped,
+            width: width.min(LONGEST_EXCERPT),
             hidden,
         })
     }
 }
+
+/// Characters of a line that are shown.
+const LONGEST_EXCERPT: usize = 160;
 
 impl fmt::Display for SettingsError {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -119,7 +140,7 @@ impl fmt::Display for SettingsError {
         let indent: String = place
             .text
             .chars()
-            .take(place.column - 1)
+            .take(place.at)
             .map(|letter| if letter == '\t' { '\t' } else { ' ' })
             .collect();
         write!(
@@ -170,5 +191,31 @@ fn with_nearest(message: &str) -> String {
     match nearest {
         Some((_, name)) => format!("unknown {what} `{unknown}`; did you mean `{name}`?"),
         None => format!("unknown {what} `{unknown}`; known are {}", known.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_line_is_shown_around_what_is_wrong_with_it() {
+        let text = format!(
+            "a = \"{}\u{1b}\" ? {}",
+            "x".repeat(10_000),
+            "y".repeat(10_000)
+        );
+        let at = text.find('?').unwrap_or_default();
+        let error = SettingsError::at(Path::new("p.toml"), &text, at..at + 1, "no".to_owned());
+        let told = error.to_string();
+        assert!(told.starts_with("p.toml:1:10009: no\n"), "{told}");
+        assert!(told.len() < 600, "{told}");
+        assert!(!told.contains('\u{1b}'), "{told}");
+        let lines: Vec<&str> = told.lines().collect();
+        let shown = lines[2].chars().position(|letter| letter == '^');
+        assert_eq!(shown, None);
+        let question = lines[2].chars().rev().position(|letter| letter == '?');
+        let question = question.map(|from_end| lines[2].chars().count() - 1 - from_end);
+        assert_eq!(lines[3].chars().position(|letter| letter == '^'), question);
     }
 }

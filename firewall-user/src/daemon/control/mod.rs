@@ -25,7 +25,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::StatusCode;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use tokio::sync::Mutex;
 
 pub use listener::{bind, claim, make_folder};
@@ -64,44 +64,55 @@ pub struct Control {
     pub notifiers: Notifiers,
 }
 
-/// All endpoints.
-pub fn router(control: Control) -> Router {
-    Router::new()
-        .route("/v1/status", get(reports::status))
-        .route("/v1/rules", get(reports::rules))
-        .route("/v1/services", get(reports::services))
-        .route("/v1/policy", get(reports::policy))
-        .route("/v1/sources", get(reports::sources))
-        .route("/v1/events", get(reports::events))
-        .route("/v1/watch", get(watch::watch))
-        .route("/v1/watch/frames", get(watch::frames))
-        .route("/v1/alerts", get(reports::alerts))
-        .route("/v1/alerts/{id}", get(reports::alert))
-        .route("/v1/incidents", get(reports::incidents))
-        .route("/v1/policy/rules", get(viewer::policy))
-        .route("/v1/traffic", get(viewer::traffic))
-        .route("/v1/surface", get(viewer::surface))
-        .route("/v1/why", get(reports::why))
-        .route("/v1/connection", get(reports::connection))
-        .route("/v1/audit", get(reports::audit))
-        .route("/v1/report", get(reports::review))
-        .route("/v1/history", get(history::list))
-        .route("/v1/history/{number}", get(history::entry))
-        .route("/v1/apply", post(policy::apply))
-        .route("/v1/confirm", post(policy::confirm))
-        .route("/v1/rollback", post(policy::roll_back))
-        .route("/v1/detach", post(policy::detach))
-        .route(
+/// All endpoints. Whoever may look may GET; what else a role may is in [`role::needed`], and it is
+/// the administrator's unless it says otherwise.
+fn endpoints() -> Vec<(&'static str, MethodRouter<Control>)> {
+    vec![
+        ("/v1/status", get(reports::status)),
+        ("/v1/rules", get(reports::rules)),
+        ("/v1/services", get(reports::services)),
+        ("/v1/policy", get(reports::policy)),
+        ("/v1/sources", get(reports::sources)),
+        ("/v1/events", get(reports::events)),
+        ("/v1/watch", get(watch::watch)),
+        ("/v1/watch/frames", get(watch::frames)),
+        ("/v1/alerts", get(reports::alerts)),
+        ("/v1/alerts/{id}", get(reports::alert)),
+        ("/v1/incidents", get(reports::incidents)),
+        ("/v1/policy/rules", get(viewer::policy)),
+        ("/v1/traffic", get(viewer::traffic)),
+        ("/v1/surface", get(viewer::surface)),
+        ("/v1/why", get(reports::why)),
+        ("/v1/connection", get(reports::connection)),
+        ("/v1/audit", get(reports::audit)),
+        ("/v1/report", get(reports::review)),
+        ("/v1/history", get(history::list)),
+        ("/v1/history/{number}", get(history::entry)),
+        ("/v1/apply", post(policy::apply)),
+        ("/v1/confirm", post(policy::confirm)),
+        ("/v1/rollback", post(policy::roll_back)),
+        ("/v1/detach", post(policy::detach)),
+        (
             "/v1/bans",
             get(bans::list).post(bans::add).delete(bans::remove),
-        )
-        .route("/v1/cookies", get(cookies::show).post(cookies::order))
-        .route(
+        ),
+        ("/v1/cookies", get(cookies::show).post(cookies::order)),
+        (
             "/v1/signatures",
             get(signatures::list).delete(signatures::remove),
-        )
-        .route("/v1/notify", get(notify::list))
-        .route("/v1/notify/test", post(notify::test))
+        ),
+        ("/v1/notify", get(notify::list)),
+        ("/v1/notify/test", post(notify::test)),
+    ]
+}
+
+/// The endpoints behind whoever lets in.
+pub fn router(control: Control) -> Router {
+    endpoints()
+        .into_iter()
+        .fold(Router::new(), |router, (path, methods)| {
+            router.route(path, methods)
+        })
         .fallback(no_such_endpoint)
         .method_not_allowed_fallback(wrong_method)
         .layer(axum::middleware::from_fn_with_state(

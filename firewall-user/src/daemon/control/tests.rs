@@ -1,9 +1,11 @@
 //! The endpoints with a fence whose thread has ended: what is wrong with a request must show before
 //! the fence is asked, and what is right must say that the fence is gone.
 
+use std::path::Path;
+
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Request, StatusCode};
+use axum::http::{Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use tower::ServiceExt;
 
@@ -21,7 +23,11 @@ fn root() -> Peer {
 
 fn control() -> Control {
     let folder = tempfile::tempdir().expect("a folder");
-    let store = Store::open(folder.path(), Health::default()).expect("a store");
+    control_in(folder.path())
+}
+
+fn control_in(folder: &Path) -> Control {
+    let store = Store::open(folder, Health::default()).expect("a store");
     let (warden, _) = warden(store.clone(), &["198.51.100.0/24"]);
     let fence = Fence::ended();
     Control {
@@ -33,7 +39,7 @@ fn control() -> Control {
         lookout: Lookout::default(),
         policy: PathBuf::from("/nonexistent/policy.toml"),
         roles: Arc::default(),
-        audit: Arc::new(AuditLog::open(folder.path()).expect("a log")),
+        audit: Arc::new(AuditLog::open(folder).expect("a log")),
         store,
         notifiers: Notifiers::default(),
     }
@@ -89,6 +95,69 @@ async fn others_than_root_may_look_but_not_change() {
     assert!(control.warden.list(usize::MAX).bans.is_empty());
     let (status, _) = failure(&control, root(), "POST", "/v1/detach", "").await;
     assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE, "asked the fence");
+}
+
+/// The list of endpoints is the router's own: a new one is tried without being named here.
+#[tokio::test]
+async fn whatever_is_no_look_is_refused_to_viewers_and_written_down() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let control = control_in(folder.path());
+    let viewer = Peer {
+        uid: Some(54_321),
+        ..Peer::default()
+    };
+    let mut tried = 0;
+    for (path, _) in endpoints() {
+        let path = path.replace("{id}", "1").replace("{number}", "1");
+        assert!(
+            !path.contains('{'),
+            "{path} has a part that is not filled in here"
+        );
+        for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "LOCK"] {
+            let (status, error) = failure(&control, viewer.clone(), method, &path, "{}").await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {error}");
+            assert!(error.contains("viewer"), "{method} {path}: {error}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 100, "{tried}");
+    let verified = control.audit.verify().expect("a log");
+    assert!(verified.faults.is_empty());
+    assert_eq!(verified.records.len(), tried, "each refusal is on record");
+    assert!(control.warden.list(1).bans.is_empty());
+}
+
+#[tokio::test]
+async fn an_operator_changes_no_policy_and_takes_no_fence_down() {
+    let mut control = control();
+    control.roles = Arc::new(Roles {
+        operator: Members {
+            users: vec![54_321],
+            groups: Vec::new(),
+        },
+        ..Roles::default()
+    });
+    let operator = Peer {
+        uid: Some(54_321),
+        ..Peer::default()
+    };
+    let stranger = Peer {
+        uid: Some(54_322),
+        ..Peer::default()
+    };
+    for (path, _) in endpoints() {
+        let path = path.replace("{id}", "1").replace("{number}", "1");
+        let (status, error) = failure(&control, stranger.clone(), "GET", &path, "").await;
+        assert_eq!(status, StatusCode::FORBIDDEN, "GET {path}: {error}");
+        for method in [Method::POST, Method::PUT, Method::DELETE] {
+            if role::needed(&method, &path) == role::Role::Operator {
+                continue;
+            }
+            let asked = failure(&control, operator.clone(), method.as_str(), &path, "{}");
+            let (status, error) = asked.await;
+            assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path}: {error}");
+        }
+    }
 }
 
 #[tokio::test]
