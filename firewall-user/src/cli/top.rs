@@ -11,6 +11,7 @@ mod numbers;
 mod plain;
 mod rows;
 mod snapshot;
+mod tabs;
 #[cfg(test)]
 mod tests;
 mod view;

@@ -11,7 +11,8 @@ use ratatui::widgets::{Paragraph, Sparkline};
 
 use super::history::{STEP, Series};
 use super::numbers::{count, short};
-use super::rows::{Mood, Tab};
+use super::rows::Mood;
+use super::tabs::Tab;
 use super::view::{Message, Mode, View};
 use crate::daemon::documents::Status;
 

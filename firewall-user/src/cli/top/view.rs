@@ -7,8 +7,9 @@ use ipnet::IpNet;
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use super::history::History;
-use super::rows::{Row, Tab, rows, source_column, source_order};
+use super::rows::{Row, rows};
 use super::snapshot::{Documents, Rates, Snapshot};
+use super::tabs::{Tab, source_column, source_order};
 use crate::daemon::documents::SourceOrder;
 use crate::respond::BanDuration;
 

@@ -7,7 +7,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Cell, Paragraph, Row, Table, TableState};
 
 use super::Theme;
-use crate::cli::top::rows::{self, Column};
+use crate::cli::top::tabs::{Column, Tab};
 use crate::cli::top::view::View;
 
 /// Between two columns.
@@ -63,11 +63,11 @@ fn nothing(frame: &mut Frame<'_>, area: Rect, view: &View) {
     };
     let text = if view.look().filter.is_empty() {
         match view.tab {
-            rows::Tab::Sources => "nobody has sent anything yet",
-            rows::Tab::Services => "no rule lets anything in",
-            rows::Tab::Rules => "there are no rules",
-            rows::Tab::Incidents => "there were no incidents",
-            rows::Tab::Bans => "nobody is banned",
+            Tab::Sources => "nobody has sent anything yet",
+            Tab::Services => "no rule lets anything in",
+            Tab::Rules => "there are no rules",
+            Tab::Incidents => "there were no incidents",
+            Tab::Bans => "nobody is banned",
         }
     } else {
         "nothing fits the filter; esc ends it"
@@ -118,7 +118,6 @@ fn in_sight(offset: usize, chosen: usize, height: usize, rows: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::top::rows::Tab;
 
     #[test]
     fn what_matters_least_goes_first_and_the_first_column_stays() {
