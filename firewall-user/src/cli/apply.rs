@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use super::client::{Client, NoDaemon, read};
+use super::client::{Client, NoDaemon, Refused, read};
 use super::progress::Audience;
 use super::session::own_session;
 use super::{EXIT_FAILED, Global, lifelines, output};
 use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
+use crate::daemon::{CONFINED, LARGEST_BODY};
+use crate::policy::Policy;
+use crate::policy::edit::whole;
 use crate::respond::BanDuration;
 use anyhow::{Context, bail};
 
@@ -46,8 +49,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
             path.display()
         );
     }
-    let request = ApplyRequest {
-        text: None,
+    let mut request = ApplyRequest {
         path,
         dry_run: arguments.dry_run,
         confirm_seconds: arguments.confirm,
@@ -58,7 +60,15 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
     let client = Client::new(&global.socket)?.because(arguments.reason);
     // How far the daemon has come, nobody knows but it.
     let waiting = Audience::new(global).waiting("the daemon reads and compiles");
-    let answer = client.post("/v1/apply", &request);
+    let mut answer = client.post("/v1/apply", &request);
+    if let Err(error) = &answer
+        && is_confined(error)
+        && let Some(text) = request.path.as_deref().and_then(text_of)
+    {
+        request.name = request.path.take();
+        request.text = Some(text);
+        answer = client.post("/v1/apply", &request);
+    }
     drop(waiting);
     let document = match (answer, &arguments.file) {
         (Err(error), Some(file)) if arguments.dry_run && error.is::<NoDaemon>() => {
@@ -121,6 +131,22 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether the daemon said no because it may not read the file.
+fn is_confined(error: &anyhow::Error) -> bool {
+    let refused = error.downcast_ref::<Refused>();
+    refused.is_some_and(|refused| refused.message.contains(CONFINED))
+}
+
+/// The whole of a policy that this user may read, its lists included, to be sent; none if it is wrong, or too
+/// long: then what the daemon said stands.
+fn text_of(path: &Path) -> Option<String> {
+    Policy::load(path).ok()?;
+    let text = std::fs::read_to_string(path).ok()?;
+    let text = whole(&text, path.parent()?).ok()?;
+    // In JSON, line ends and quotes take two bytes.
+    (text.len() < LARGEST_BODY / 2).then_some(text)
 }
 
 /// A dry run needs no daemon.

@@ -60,12 +60,13 @@ use crate::sandbox::Confinement;
 use crate::settings::Settings;
 use crate::state::{Health, Store};
 use control::Control;
-pub use control::{Members, REASON, Roles};
+pub use control::{LARGEST_BODY, Members, REASON, Roles};
 use events::EventRing;
 use fence::Fence;
 use history::By;
 use keeper::Keeper;
 use offer::{Offer, Origin};
+pub use reload::CONFINED;
 use reload::{Orders, Reloader};
 use traffic::History;
 

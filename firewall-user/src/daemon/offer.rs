@@ -11,10 +11,11 @@ pub enum Origin {
     /// The daemon's own policy file.
     Own(PathBuf),
     File(PathBuf),
-    /// A text whose files are relative to `base`.
+    /// A text whose files are relative to `base`; where it was read, if whoever sends it says.
     Text {
         text: String,
         base: PathBuf,
+        name: Option<PathBuf>,
     },
 }
 
@@ -22,7 +23,7 @@ pub enum Origin {
 #[derive(Debug)]
 pub struct Offer {
     pub policy: Policy,
-    /// For people: the file, or "the policy sent".
+    /// For people: the file, or "the policy sent", and from where.
     pub source: String,
     pub warnings: Vec<String>,
     pub text: String,
@@ -49,8 +50,13 @@ impl Offer {
                 // Remembered beyond this process, which may have another working directory then.
                 std::path::absolute(base_of(path)).map_err(|error| error.to_string())?,
             ),
-            Origin::Text { text, base } => {
-                (text.clone(), "the policy sent".to_owned(), base.clone())
+            Origin::Text { text, base, name } => {
+                // Only the sender vouches for the name.
+                let source = name.as_ref().map_or("the policy sent".to_owned(), |name| {
+                    let name = name.display().to_string();
+                    format!("the policy sent from {}", name.escape_debug())
+                });
+                (text.clone(), source, base.clone())
             }
         };
         let (policy, findings) =

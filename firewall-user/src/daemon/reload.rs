@@ -13,6 +13,9 @@ use super::offer::{Offer, Origin};
 use crate::guard::Session;
 use crate::policy::UNREADABLE;
 
+/// Begins what is said of a file that a confined daemon may not read.
+pub const CONFINED: &str = "the daemon is confined to folders";
+
 /// How a policy is to be put in force.
 #[derive(Clone, Debug)]
 pub struct Orders {
@@ -89,7 +92,7 @@ impl Reloader {
             return error;
         }
         format!(
-            "{error}\nthe daemon is confined to folders that its settings and its own policy name: put the file \
+            "{error}\n{CONFINED} that its settings and its own policy name: put the file \
              there, or name its folder in `read` under [hardening] of the host settings and start the \
              daemon anew"
         )

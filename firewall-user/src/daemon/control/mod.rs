@@ -45,7 +45,7 @@ use crate::export::notify::Notifiers;
 use crate::state::Store;
 
 /// Largest request: a policy as text.
-const LARGEST_BODY: usize = 16 << 20;
+pub const LARGEST_BODY: usize = 16 << 20;
 
 /// What the handlers need.
 #[derive(Clone, Debug)]

@@ -35,6 +35,7 @@ pub async fn apply(
         }
         (Some(text), None) => Origin::Text {
             text,
+            name: request.name,
             base: base_of(&control.policy),
         },
         (None, Some(path)) if path.is_relative() => {

@@ -20,6 +20,9 @@ pub struct ApplyRequest {
     /// A whole policy; its files are relative to the daemon's own policy file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
+    /// What `text` is called: the file that it was read from, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<PathBuf>,
     /// A policy file, absolute. With neither, the daemon's own file is read again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<PathBuf>,

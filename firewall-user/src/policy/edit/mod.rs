@@ -10,6 +10,7 @@ mod sets;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod whole;
 
 use ipnet::IpNet;
 
@@ -17,6 +18,7 @@ pub use layout::set_lines;
 pub use rules::{NewRule, Position, Written, add_rule, remove_rule, rule_text, set_mode};
 pub use sets::{add_to_file, add_to_set, create_set, remove_from_file, remove_from_set};
 pub use transaction::{Saved, Transaction};
+pub use whole::whole;
 
 use super::address::print_prefix;
 use super::names::{nearest, quoted};
