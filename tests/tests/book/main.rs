@@ -152,7 +152,6 @@ fn perform(page: &Page) -> Result<Vec<String>> {
         .map(|number| format!("{name}:{number}: commands stand in a block marked `console`"))
         .collect();
     let mut stage = None;
-    let mut detached = false;
     for line in &page.lines {
         let stage = match &mut stage {
             Some(stage) => stage,
@@ -161,9 +160,8 @@ fn perform(page: &Page) -> Result<Vec<String>> {
         if let Err(error) = perform_line(stage, line) {
             faults.push(format!("{name}:{}: {}\n{error:#}", line.number, line.text));
         }
-        // What a block took down stands again in the next.
-        detached |= line.text.starts_with("palisade detach");
-        if line.last && std::mem::take(&mut detached) {
+        // What was taken down stands again for the next.
+        if line.text.starts_with("palisade detach") {
             stage.run("palisade apply")?;
         }
     }
@@ -181,6 +179,12 @@ fn set(lines: &[Line]) -> Result<Stage> {
     let asks = |line: &Line| line.text.starts_with("palisade") || line.text.contains("9477");
     if lines.iter().any(asks) && !lines.iter().any(starts) {
         stage.start_daemon("palisade daemon")?;
+    }
+    // A page about the past of a policy is read by somebody whose policy has one.
+    if lines.iter().any(|line| line.text.contains("@3")) {
+        for _ in 0..3 {
+            stage.run("palisade apply new.toml && palisade apply")?;
+        }
     }
     Ok(stage)
 }

@@ -24,8 +24,6 @@ pub struct Line {
     pub number: usize,
     pub text: String,
     pub expectation: Expectation,
-    /// Whether it is the last of its block.
-    pub last: bool,
 }
 
 /// A page.
@@ -118,12 +116,8 @@ impl Page {
                     number: first + offset,
                     text,
                     expectation: expectation.clone(),
-                    last: false,
                 });
             }
-        }
-        if let Some(line) = self.lines.last_mut() {
-            line.last = true;
         }
     }
 }

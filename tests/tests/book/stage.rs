@@ -201,8 +201,9 @@ impl Stage {
         command
             .arg(format!("--mount=/proc/{holder}/ns/mnt"))
             .arg(format!("--net={}", self.inside.path().display()))
-            .arg(format!("--wd={}", self.work.display()))
-            .args(["--", "bash", "-c", &line])
+            // The folder as these mounts show it, which `--wd` would not be.
+            .args(["--", "bash", "-c", &format!("cd \"$0\" && {line}")])
+            .arg(&self.work)
             .env("PATH", format!("{}:{path}", beside.display()))
             .stdin(Stdio::null());
         Ok(command)
@@ -227,6 +228,10 @@ fn files(work: &Path, proposes: bool) -> Result<()> {
             std::fs::copy(examples.join("policy.toml"), work.join(name))?;
         }
     }
+    let addition =
+        "\n[[rule]]\nname = \"mail\"\naction = \"accept\"\nprotocol = \"tcp\"\nport = 25\n";
+    let new = std::fs::read_to_string(work.join("new.toml"))? + addition;
+    std::fs::write(work.join("new.toml"), new)?;
     std::fs::create_dir_all(work.join("target/release"))?;
     let mut series = "timestamp,value\n".to_owned();
     for minute in 0..600 {
