@@ -3,6 +3,7 @@
 
 mod agree;
 mod bench;
+mod book;
 mod build;
 mod evaluate;
 mod fuzz;
@@ -36,6 +37,8 @@ enum Task {
     Run(run::Arguments),
     /// Check formatting and lints and run every test
     Test(test::Arguments),
+    /// Make the docs a book to read in a browser
+    Book(book::Arguments),
     /// Measure
     Bench(bench::Arguments),
     /// Measure what detection is worth: labelled captures, and live attacks among ordinary visitors
@@ -57,6 +60,7 @@ fn main() -> ExitCode {
         Task::Run(arguments) => run::main(arguments),
         // Prints its own failure, because its last line is the count.
         Task::Test(arguments) => return test::main(&arguments),
+        Task::Book(arguments) => book::main(&arguments),
         Task::Bench(arguments) => bench::main(arguments),
         Task::Evaluate(arguments) => evaluate::main(&arguments),
         Task::Fuzz(arguments) => fuzz::main(&arguments),
