@@ -22,11 +22,11 @@ use stage::Stage;
 /// What takes an editor, or a whole host with systemd as its first process, and where such a host is.
 const ELSEWHERE: [(&str, &str); 6] = [
     ("$EDITOR", "for people"),
-    ("systemctl", "a host with systemd"),
-    ("journalctl", "a host with systemd"),
-    ("apt", "a host with systemd"),
-    ("apt-get", "a host with systemd"),
-    ("dpkg", "a host with systemd"),
+    ("systemctl", "tests/tests/package"),
+    ("journalctl", "tests/tests/package"),
+    ("apt", "tests/tests/package"),
+    ("apt-get", "tests/tests/package"),
+    ("dpkg", "tests/tests/package"),
 ];
 
 /// Each has a daemon and a scanner of its own.
