@@ -7,7 +7,7 @@ use rustix::fs::statfs;
 use super::control;
 use super::offer::Offer;
 use crate::sandbox::{Confinement, Files, Folder, Sandbox};
-use crate::settings::Settings;
+use crate::settings::{RESOLV_CONF, Settings};
 
 /// Confines the process, unless the settings say otherwise. Folders are made first: a folder that is not
 /// there cannot be named to the kernel.
@@ -45,13 +45,8 @@ fn files(settings: &Settings, offered: &Result<Offer, String>) -> Files {
     for file in tls.flat_map(|tls| tls.files()) {
         files.add_beside(file);
     }
-    // Replaced by renaming in /etc where nothing manages it: then it is read as it was at the start.
-    files.add(&settings.resolv_conf, Folder::Read);
-    if let Ok(target) = settings.resolv_conf.canonicalize()
-        && target.starts_with("/run")
-    {
-        files.add_beside(&target);
-    }
+    // Those of the guard are read by another process; these are for finding out the addresses of peers.
+    files.add_beside(Path::new(RESOLV_CONF));
     for path in &settings.hardening.read {
         files.add(path, Folder::Read);
     }

@@ -4,7 +4,6 @@
 //! Looking into other processes takes CAP_SYS_PTRACE and a view of all of `/proc`. The daemon, which speaks
 //! with the network, gives up both when it confines itself; this process has them and can do nothing
 //! else with them. It is asked three questions, none of which names a file, and it ends with the daemon.
-#![expect(unsafe_code, reason = "the process is forked and sees to its own end")]
 
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader, Write};
@@ -14,13 +13,13 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tracing::warn;
 
 use super::{host, resolvers, sockets};
-use crate::sandbox;
+use crate::sandbox::{self, helper};
 
 /// How long an answer may take: a look at each process of the host.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -46,31 +45,15 @@ pub(super) struct Servers {
     pub(super) hidden: bool,
 }
 
-/// Starts the lookout. Forks, so there must be no other thread, and nothing open that must not live on in
-/// another process.
+/// Starts the lookout: before there are other threads ([`helper::spawn`]).
 pub fn start(resolv_conf: &Path) -> anyhow::Result<()> {
-    // Asks about this process's ancestors, once.
+    // Asked once, while it may still be: of this process's ancestors.
     host::remember_network();
-    let (near, far) = UnixStream::pair().context("no way to a process that looks at others")?;
-    let daemon = rustix::process::getpid();
-    // SAFETY: the process has no other thread, so the child may go on as any program.
-    match unsafe { libc::fork() } {
-        -1 => Err(std::io::Error::last_os_error()).context("no process that looks at others"),
-        0 => {
-            drop(near);
-            let orphaned = || rustix::process::getppid() != Some(daemon);
-            let ended = live(far, resolv_conf, orphaned);
-            // Not through whatever else the daemon would do at its end.
-            // SAFETY: ends this process.
-            unsafe { libc::_exit(i32::from(ended.is_err())) }
-        }
-        _ => {
-            near.set_read_timeout(Some(PATIENCE))?;
-            near.set_write_timeout(Some(PATIENCE))?;
-            *LOOKOUT.lock().unwrap_or_else(PoisonError::into_inner) = Some(BufReader::new(near));
-            Ok(())
-        }
-    }
+    let way = helper::spawn(c"palisade-look", |way| live(way, resolv_conf))?;
+    way.set_read_timeout(Some(PATIENCE))?;
+    way.set_write_timeout(Some(PATIENCE))?;
+    *LOOKOUT.lock().unwrap_or_else(PoisonError::into_inner) = Some(BufReader::new(way));
+    Ok(())
 }
 
 /// The sockets of ssh servers.
@@ -124,23 +107,7 @@ fn send(way: &mut UnixStream, what: &impl Serialize) -> anyhow::Result<()> {
 }
 
 /// The lookout's life: questions and answers, until the daemon goes.
-fn live(
-    mut way: UnixStream,
-    resolv_conf: &Path,
-    orphaned: impl Fn() -> bool,
-) -> anyhow::Result<()> {
-    // SAFETY: plain system calls without pointers to anything but a constant.
-    unsafe {
-        libc::prctl(libc::PR_SET_NAME, c"palisade-look".as_ptr());
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        // It goes with the daemon, not before it.
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
-            libc::signal(signal, libc::SIG_IGN);
-        }
-    }
-    if orphaned() {
-        return Ok(());
-    }
+fn live(mut way: UnixStream, resolv_conf: &Path) -> anyhow::Result<()> {
     sandbox::enter_as_lookout()?;
     let questions = BufReader::new(way.try_clone()?);
     for line in questions.lines() {

@@ -9,6 +9,7 @@ mod host;
 pub mod lookout;
 pub(crate) mod resolvers;
 pub(crate) mod routes;
+mod services;
 mod sockets;
 #[cfg(test)]
 mod tests;

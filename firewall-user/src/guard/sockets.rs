@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use super::lookout::{self, Servers};
+use super::services;
 
 /// A connection to an ssh server of this host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +73,23 @@ pub(super) fn sessions(own: Option<Session>) -> (Vec<Session>, Option<String>) {
     let mut table = parse(&read("/proc/net/tcp"));
     table.extend(parse(&read("/proc/net/tcp6")));
     let Servers { sockets, hidden } = lookout::servers();
-    let (ports, unknown) = ports(&table, &sockets, hidden);
+    let services = if hidden {
+        services::ports()
+    } else {
+        HashSet::new()
+    };
+    let (ports, unknown) = ports(&table, &sockets, &services, hidden);
     (among(&table, &ports, own), unknown)
 }
 
 /// The ports that ssh servers serve. Where systemd listens for them, it is the connections that
 /// tell.
-fn ports(table: &[Entry], owned: &HashSet<u64>, hidden: bool) -> (HashSet<u16>, Option<String>) {
+fn ports(
+    table: &[Entry],
+    owned: &HashSet<u64>,
+    services: &HashSet<u16>,
+    hidden: bool,
+) -> (HashSet<u16>, Option<String>) {
     let listening: HashSet<u16> = of_state(table, LISTEN)
         .map(|entry| entry.local.port())
         .collect();
@@ -86,6 +97,7 @@ fn ports(table: &[Entry], owned: &HashSet<u64>, hidden: bool) -> (HashSet<u16>, 
         .iter()
         .filter(|entry| owned.contains(&entry.inode))
         .map(|entry| entry.local.port())
+        .chain(services.iter().copied())
         .filter(|port| listening.contains(port))
         .collect();
     if !ports.is_empty() || !hidden {
@@ -209,7 +221,7 @@ mod tests {
         }
         let table = table();
         let owned = HashSet::from([100, 101, 201, 999]);
-        let (ports, unknown) = ports(&table, &owned, false);
+        let (ports, unknown) = ports(&table, &owned, &HashSet::new(), false);
         assert_eq!(ports, HashSet::from([22, 2222]));
         assert_eq!(unknown, None);
         let sessions = among(&table, &ports, None);
@@ -247,9 +259,14 @@ mod tests {
         if cfg!(target_endian = "big") {
             return;
         }
-        let (ports, unknown) = ports(&table(), &HashSet::new(), true);
-        assert_eq!(ports, HashSet::from([22]));
+        let none = HashSet::new();
+        let (assumed, unknown) = ports(&table(), &none, &HashSet::new(), true);
+        assert_eq!(assumed, HashSet::from([22]));
         assert!(unknown.unwrap().contains("CAP_SYS_PTRACE"));
+        // Unless systemd says which service has opened them; of a port that is closed it says nothing.
+        let (known, unknown) = ports(&table(), &none, &HashSet::from([2222, 2223]), true);
+        assert_eq!(known, HashSet::from([2222]));
+        assert_eq!(unknown, None);
     }
 
     #[test]

@@ -53,8 +53,13 @@ impl Files {
         files.add("/sys/kernel/btf", Folder::Read);
         files.add("/dev/null", Folder::Write);
         files.add("/dev/urandom", Folder::Read);
-        // Names of other hosts, users and time zones.
+        // Names of other hosts, users and time zones; who vouches for other hosts.
         for file in [
+            "/etc/ssl/certs",
+            "/usr/share/ca-certificates",
+            "/usr/local/share/ca-certificates",
+            "/etc/pki/tls/certs",
+            "/etc/pki/ca-trust/extracted",
             "/etc/hosts",
             "/etc/host.conf",
             "/etc/nsswitch.conf",
@@ -65,6 +70,9 @@ impl Files {
             "/usr/share/zoneinfo",
         ] {
             files.add(file, Folder::Read);
+        }
+        if let Some(credentials) = std::env::var_os("CREDENTIALS_DIRECTORY") {
+            files.add(credentials, Folder::Read);
         }
         files
     }

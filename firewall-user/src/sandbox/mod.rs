@@ -8,6 +8,7 @@
 mod calls;
 mod capabilities;
 mod files;
+pub mod helper;
 
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;

@@ -9,6 +9,7 @@ mod instructions;
 mod kernel;
 mod load;
 mod machine;
+mod operations;
 mod policies;
 mod prologue;
 mod reaction;
@@ -35,7 +36,7 @@ use subject::Group;
 #[derive(Parser)]
 #[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
 struct Arguments {
-    /// Only these parts: cost, lines, features, classbench, egress, loading, wire, goodput, daemon, reaction
+    /// Only these parts: cost, lines, features, classbench, egress, loading, wire, goodput, daemon, reaction, operations
     #[arg(long, value_name = "PART", value_delimiter = ',')]
     only: Vec<String>,
     /// Where the report goes; the project's docs after a whole run, target/bench otherwise
@@ -49,7 +50,7 @@ struct Arguments {
     bench: bool,
 }
 
-const PARTS: [&str; 10] = [
+const PARTS: [&str; 11] = [
     "cost",
     "lines",
     "features",
@@ -60,6 +61,7 @@ const PARTS: [&str; 10] = [
     "goodput",
     "daemon",
     "reaction",
+    "operations",
 ];
 
 // Few and long: for each call of the kernel's test run it waits for all other processors, and that is
@@ -98,6 +100,7 @@ fn measure() -> Result<()> {
     run.wire()?;
     run.daemon()?;
     run.reaction()?;
+    run.operations()?;
     let report = &mut run.report;
     report.machine.load_average[1] = machine::load_average();
     report.targets = targets::judge(report);
@@ -183,6 +186,7 @@ impl<'a> Run<'a> {
                 goodput: Vec::new(),
                 daemon: Vec::new(),
                 reaction: Vec::new(),
+                operations: Vec::new(),
                 not_measured: Vec::new(),
             },
             folder: tempfile::tempdir()?,
@@ -272,6 +276,14 @@ impl<'a> Run<'a> {
         if self.wants("reaction") {
             let (quick, missing) = (self.arguments.quick, &mut self.report.not_measured);
             self.report.reaction = reaction::measure(self.folder.path(), quick, missing)?;
+        }
+        Ok(())
+    }
+
+    fn operations(&mut self) -> Result<()> {
+        if self.wants("operations") {
+            let quick = self.arguments.quick;
+            self.report.operations = operations::measure(self.folder.path(), quick)?;
         }
         Ok(())
     }

@@ -71,6 +71,7 @@ pub fn judge(report: &Report) -> Vec<Target> {
     loading(report, &mut targets);
     watching(report, &mut targets);
     reaction(report, &mut targets);
+    operations(report, &mut targets);
     targets
 }
 
@@ -308,6 +309,19 @@ fn reaction(report: &Report, targets: &mut Vec<Target>) {
             ),
             "first packet dropped within 1 s".to_owned(),
             Some((most * 1e3, 1_000.0)),
+            " ms",
+        ));
+    }
+}
+
+/// What people wait for.
+fn operations(report: &Report, targets: &mut Vec<Target>) {
+    for line in &report.operations {
+        let most = line.seconds.iter().copied().fold(0.0, f64::max);
+        targets.push(at_most(
+            &line.what,
+            format!("at most {:.0} ms", line.bound * 1e3),
+            Some((most * 1e3, line.bound * 1e3)),
             " ms",
         ));
     }

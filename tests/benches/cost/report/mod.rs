@@ -12,6 +12,7 @@ use crate::contender::{Heat, Line};
 use crate::daemon::Watching;
 use crate::load::LoadTime;
 use crate::machine::Machine;
+use crate::operations::Operation;
 use crate::reaction::Reaction;
 use crate::subject::Program;
 use crate::targets::Target;
@@ -34,6 +35,7 @@ pub struct Report {
     pub goodput: Vec<Goodput>,
     pub daemon: Vec<Watching>,
     pub reaction: Vec<Reaction>,
+    pub operations: Vec<Operation>,
     /// What could not be measured, and why.
     pub not_measured: Vec<String>,
 }

@@ -52,6 +52,7 @@ impl Report {
                 "From a flood to its first packet dropped",
                 self.reaction(),
             ),
+            section("operations", "What people wait for", self.operations()),
             section("missing", "Not measured in this run", self.missing()),
         ]
     }
@@ -339,6 +340,25 @@ impl Report {
                 format!("{:.0}", half * 1e3),
                 format!("{:.0}", most * 1e3),
                 format!("{:.1}", line.dropped * 100.0),
+            ]);
+        }
+        table.to_string()
+    }
+
+    fn operations(&self) -> String {
+        let header = ["operation", "times", "half, ms", "most, ms", "wanted, ms"];
+        let mut table = table(&header, 1);
+        for line in &self.operations {
+            let mut times = line.seconds.clone();
+            times.sort_unstable_by(f64::total_cmp);
+            let half = times.get(times.len() / 2).copied().unwrap_or_default();
+            let most = times.last().copied().unwrap_or_default();
+            table.add_row(vec![
+                line.what.clone(),
+                times.len().to_string(),
+                format!("{:.1}", half * 1e3),
+                format!("{:.1}", most * 1e3),
+                format!("{:.0}", line.bound * 1e3),
             ]);
         }
         table.to_string()
