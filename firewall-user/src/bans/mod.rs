@@ -46,8 +46,14 @@ impl BanSet {
 
     /// Takes over what `memory` holds, and mends what a writer that died halfway left.
     pub fn open(memory: Memory, seed: impl FnOnce() -> u64) -> Self {
+        let fresh = memory.seed() == 0;
         memory.seed_with(seed);
         let mut filter = Filter::default();
+        if fresh {
+            // Nobody has written to it yet, and to look through all of it takes a tenth of a second that a host
+            // stands open at its start.
+            return Self { memory, filter };
+        }
         exact::mend(&memory);
         for (key, _) in exact::all(&memory) {
             filter.count(&key, true, memory.seed(), |_, _| {});
