@@ -8,6 +8,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::errno::Errno;
@@ -15,6 +16,8 @@ use nix::libc::user_regs_struct;
 use nix::sys::ptrace;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+
+use crate::patience::stretched;
 
 /// A thread that is held. Let go when dropped.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub enum Argument<'a> {
 
 /// Room below the thread's stack for what is passed, past the area that its code may use without saying so.
 const ROOM: u64 = 16_384;
+/// How long a thread may be busy.
+const PATIENCE: Duration = Duration::from_secs(20);
 /// `syscall`.
 const INSTRUCTION: [u8; 2] = [0x0f, 0x05];
 
@@ -43,9 +48,10 @@ impl Held {
     pub fn stop(thread: i32) -> Result<Self> {
         let thread = Pid::from_raw(thread);
         // One that happens to run is let go on, and caught the next time.
-        for _ in 0..200 {
+        let began = Instant::now();
+        while began.elapsed() < stretched(PATIENCE) {
             ptrace::seize(thread, ptrace::Options::empty()).context("cannot trace")?;
-            let mut held = Self {
+            let held = Self {
                 thread,
                 registers: interrupt(thread)?,
             };
@@ -53,11 +59,10 @@ impl Held {
             held.memory()?
                 .read_exact_at(&mut before, held.registers.rip - 2)?;
             if before == INSTRUCTION {
-                held.registers.rip -= 2;
                 return Ok(held);
             }
             drop(held);
-            std::thread::sleep(std::time::Duration::from_millis(5));
+            std::thread::sleep(Duration::from_millis(3));
         }
         bail!("thread {thread} is never found waiting")
     }
@@ -80,6 +85,7 @@ impl Held {
             *word = room;
             room += (bytes.len() as u64).next_multiple_of(16);
         }
+        registers.rip -= INSTRUCTION.len() as u64;
         registers.rax = number.cast_unsigned();
         // No call is under way that the kernel would begin again.
         registers.orig_rax = u64::MAX;
@@ -113,10 +119,8 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let mut registers = self.registers;
-        registers.rip += 2;
         // A thread that has gone needs nothing.
-        let _ = ptrace::setregs(self.thread, registers);
+        let _ = ptrace::setregs(self.thread, self.registers);
         let _ = ptrace::detach(self.thread, None);
     }
 }
