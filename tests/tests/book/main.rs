@@ -83,7 +83,7 @@ fn every_page_is_in_the_table_of_contents_and_every_link_leads_somewhere() -> Re
 }
 
 #[test]
-fn the_runbook_has_a_section_for_every_kind_of_alert() -> Result<()> {
+fn the_runbook_has_a_section_for_every_alert() -> Result<()> {
     let page = Page::read(&book::docs().join("runbook.md"))?;
     for kind in AlertKind::ALL {
         let name = kind.name();
