@@ -1,5 +1,5 @@
-//! The book: docs/ as mdBook renders it, with a chapter that is made from the command line's own
-//! definition, so that it cannot disagree with `--help` and the manual pages.
+//! The book: docs/ as mdBook renders it, with chapters that are made from the command line's own definition
+//! and from the reader's of policies, so that they cannot disagree with them.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use clap::CommandFactory;
 use firewall_user::cli::Cli;
+use firewall_user::policy::reference;
 use mdbook_driver::MDBook;
 use mdbook_driver::book::{BookItem, Chapter};
 
@@ -20,23 +21,37 @@ pub fn build(into: &Path) -> Result<()> {
     let mut book = MDBook::load(docs())
         .map_err(|error| error.context("docs/book.toml or docs/SUMMARY.md cannot be read"))?;
     book.config.build.build_dir = into.to_owned();
-    let page = Chapter::new(
+    add(
+        &mut book,
+        "Running Palisade",
+        "Policy reference",
+        "policy-reference.md",
+        reference(),
+    )?;
+    add(
+        &mut book,
+        "Metrics",
         "Command line",
-        command_line(),
         "command-line.md",
-        Vec::new(),
-    );
+        command_line(),
+    )?;
+    book.build()
+        .map_err(|error| error.context("the book cannot be built"))
+}
+
+/// Adds a chapter before another one.
+fn add(book: &mut MDBook, before: &str, name: &str, path: &str, content: String) -> Result<()> {
     let at = book
         .book
         .items
         .iter()
-        .position(|item| matches!(item, BookItem::Chapter(chapter) if chapter.name == "Metrics"))
-        .context(
-            "docs/SUMMARY.md has no chapter \"Metrics\", before which the command line goes",
-        )?;
-    book.book.items.insert(at, BookItem::Chapter(page));
-    book.build()
-        .map_err(|error| error.context("the book cannot be built"))
+        .position(|item| matches!(item, BookItem::Chapter(chapter) if chapter.name == before))
+        .with_context(|| {
+            format!("docs/SUMMARY.md has no chapter \"{before}\", before which \"{name}\" goes")
+        })?;
+    let chapter = Chapter::new(name, content, path, Vec::new());
+    book.book.items.insert(at, BookItem::Chapter(chapter));
+    Ok(())
 }
 
 /// A page with each verb's `--help`.

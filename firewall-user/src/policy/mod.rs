@@ -27,6 +27,6 @@ pub use model::*;
 pub use names::NAME_LENGTH;
 pub use read::{
     LIMIT_KEYS, MAX_POLICY_BYTES, MAX_RULES, MAX_SET_FILE_BYTES, MAX_SETS, RULE_KEYS, Reading,
-    SMALLEST_POLICY, SetFile, UNREADABLE, read_set_file,
+    SMALLEST_POLICY, SetFile, UNREADABLE, read_set_file, reference,
 };
 pub(crate) use source::place_in_line;

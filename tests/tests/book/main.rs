@@ -40,6 +40,11 @@ fn the_book_builds_with_every_verb_of_the_command_line() -> Result<()> {
     for verb in ["palisade apply", "palisade rule add", "palisade watch"] {
         ensure!(page.contains(verb), "the command line's page lacks {verb}");
     }
+    let page = std::fs::read_to_string(folder.path().join("policy-reference.html"))?;
+    ensure!(
+        page.contains("tcp_window"),
+        "the policy reference lacks tcp_window"
+    );
     ensure!(folder.path().join("runbook.html").is_file(), "no runbook");
     Ok(())
 }

@@ -5,6 +5,7 @@ mod limit;
 mod matches;
 mod payloads;
 mod reader;
+mod reference;
 mod rule;
 mod set_file;
 mod sets;
@@ -21,6 +22,7 @@ use jiff::Timestamp;
 use toml::de::{DeTable, DeValue};
 
 pub use limit::LIMIT_KEYS;
+pub use reference::reference;
 pub use rule::RULE_KEYS;
 pub(super) use set_file::parse_line;
 pub use set_file::{MAX_SET_FILE_BYTES, Reading, SetFile, read_set_file};

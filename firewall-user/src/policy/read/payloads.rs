@@ -8,7 +8,7 @@ use crate::policy::model::Payload;
 use crate::policy::payload::BadPayload;
 use firewall_common::image::PATTERN_REACH;
 
-const PATTERN_KEYS: &[&str] = &["offset", "hex", "text"];
+pub(super) const PATTERN_KEYS: &[&str] = &["offset", "hex", "text"];
 const WAYS: &str =
     "write \"0:47455420\" or { offset = 0, hex = \"47455420\" } or { offset = 0, text = \"GET \" }";
 

@@ -42,12 +42,12 @@ pub const RULE_KEYS: &[&str] = &[
     "expires",
 ];
 
-const ACTIONS: &[(&str, Action)] = &[
+pub(super) const ACTIONS: &[(&str, Action)] = &[
     ("accept", Action::Accept),
     ("drop", Action::Drop),
     ("count", Action::Count),
 ];
-const DIRECTIONS: &[(&str, Direction)] = &[
+pub(super) const DIRECTIONS: &[(&str, Direction)] = &[
     ("inbound", Direction::Inbound),
     ("outbound", Direction::Outbound),
 ];

@@ -11,7 +11,7 @@ use crate::policy::address::parse_prefix;
 use crate::policy::model::Set;
 use crate::policy::names::{NAME_HELP, check_set_name};
 
-const SET_KEYS: &[&str] = &["file"];
+pub(super) const SET_KEYS: &[&str] = &["file"];
 /// Ways to write a set that the language has and this version does not.
 const UNSUPPORTED_SETS: &[&str] = &["country", "countries", "asn", "feed", "url"];
 const WAYS: &str = "write [\"198.51.100.0/24\"] or { file = \"name.netset\" }";
