@@ -41,7 +41,8 @@ pub fn reference() -> String {
             "\n## {}\n\n{}\n\n| key | values | without it | meaning | example |\n|---|---|---|---|---|\n",
             table.title, table.about
         );
-        for key in table.keys {
+        let told = |name: &&str| table.keys.iter().find(|key| key.name == *name);
+        for key in table.taken.iter().filter_map(told) {
             let example = key.example.replace('\n', ", ").replace('|', "\\|");
             let _ = writeln!(
                 page,
