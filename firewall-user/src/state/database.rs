@@ -1,8 +1,8 @@
 //! The file: opening it, with the format that it has, reading rows that are whole, and writing several at once.
 
 use std::collections::BTreeMap;
-use std::fs::{self, OpenOptions};
-use std::io::ErrorKind;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -28,6 +28,11 @@ fn schema(kind: Kind) -> String {
 /// What becomes of a row: a value, or none.
 pub(super) type Changes = BTreeMap<Key, Option<Vec<u8>>>;
 
+/// Where the header says how the file is written: 1 or 2 (SQLite, "Database File Format", 1.3.2).
+const WRITE_VERSION: usize = 18;
+/// SQLite's result code for a statement that the file does not fit.
+const SQLITE_ERROR: i32 = 1;
+
 /// The open file.
 #[derive(Debug)]
 pub(super) struct Database {
@@ -51,8 +56,13 @@ pub(super) enum Unusable {
 impl From<Error> for Unusable {
     fn from(error: Error) -> Self {
         use ErrorCode::{DatabaseCorrupt, NotADatabase};
+        // The statements are all written here and right: a file that they do not fit is damaged.
+        let unfit = error
+            .sqlite_error()
+            .is_some_and(|error| error.extended_code == SQLITE_ERROR);
         match error.sqlite_error_code() {
             Some(DatabaseCorrupt | NotADatabase) => Self::Damaged(error.to_string()),
+            _ if unfit => Self::Damaged(error.to_string()),
             _ => Self::Now(error.to_string()),
         }
     }
@@ -75,6 +85,13 @@ impl Database {
             .mode(0o600)
             .open(path);
         made.map_err(|error| Unusable::Now(error.to_string()))?;
+        // SQLite takes a file that says so for one that must not be written.
+        let mut header = [0; WRITE_VERSION + 1];
+        let mut file = File::open(path).map_err(|error| Unusable::Now(error.to_string()))?;
+        if file.read_exact(&mut header).is_ok() && !matches!(header[WRITE_VERSION], 1 | 2) {
+            return Err(Unusable::Damaged("its header makes no sense".to_owned()));
+        }
+        drop(file);
         let connection = Connection::open(path)?;
         // Nobody else has it: the index of the log can stand in memory, and there is no third file.
         connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;

@@ -95,7 +95,7 @@ fn the_latest_value_counts_and_what_is_removed_is_gone() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     /// A power failure leaves the log at any length: what was committed before that stands.
     #[test]
@@ -156,7 +156,7 @@ proptest! {
         let before = read(&store);
         store.put(Kind::Alert, &number(1_000_000), value(1_000_000));
         store.close();
-        prop_assert!(store.health().report().healthy);
+        prop_assert!(store.health().report().healthy, "{:?}", store.health().report());
         let after = read(&open(folder.path()));
         prop_assert!(after.contains(&number(1_000_000)));
         prop_assert!(before.iter().all(|key| after.contains(key)));
