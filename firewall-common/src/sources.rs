@@ -474,10 +474,11 @@ const fn host_bit(host: Address) -> u8 {
     spread(host.high ^ host.low)
 }
 
-/// One of 64 numbers: the upper bits of a product with the golden ratio (Knuth 1998, volume 3, 6.4).
+/// One of 64 numbers. Neighbouring ports and hosts must fall like random ones, or the count of distinct ones is
+/// wrong: a product with the golden ratio alone deals them out evenly, and a hundred ports in a row fill the map.
 #[inline(always)]
 const fn spread(word: u64) -> u8 {
-    ((word ^ word >> 32).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58) as u8
+    (mix(word) >> 58) as u8
 }
 
 /// Mixes all bits of a word into the upper ones (the finaliser of Steele, Lea and Flood 2014,
