@@ -4,14 +4,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 use palisade_tests::daemon::{Mode, palisade};
 use palisade_tests::kernel::{MAPS, Missing, PROGRAMS, without};
 use palisade_tests::policies::CLOSED;
-use palisade_tests::process::{Finished, finish};
+use palisade_tests::process::{Finished, finish, wait_until};
 use palisade_tests::topology::{EDGE, join};
 use palisade_tests::{Daemon, Namespace, Topology, need_tools, skip_unless_root};
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Refused with exit code 1 and all of `words` on standard error; nothing is pinned.
 fn assert_refused(refusal: &Finished, daemon: &Daemon, words: &[&str]) {
@@ -39,18 +42,35 @@ fn pinned(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn an_interface_that_does_not_exist_is_named() -> Result<()> {
+fn where_no_interface_exists_the_daemon_waits_and_says_loudly_that_nothing_is_protected()
+-> Result<()> {
     if skip_unless_root() {
         return Ok(());
     }
     let inside = Namespace::create("bare")?;
-    let daemon = Daemon::prepare(&inside, CLOSED, "eht0", Mode::Auto)?;
-    let refusal = daemon.run_to_end()?;
-    assert_refused(
-        &refusal,
-        &daemon,
-        &["interface eht0 does not exist", "ip link"],
-    );
+    inside.run("ip link add eth0 type veth peer name other0")?;
+    let mut daemon = Daemon::prepare(&inside, CLOSED, "eht0", Mode::Auto)?;
+    let check = finish(daemon.command()?.arg("--check"))?;
+    assert!(check.success(), "{check}");
+    let told = check.stderr.contains("no interface eht0") && check.stderr.contains("eth0");
+    assert!(told, "{check}");
+
+    // It may be a name that is misspelled, or a boot at which nothing is there yet.
+    let why = daemon.launch().expect_err("the host is open").to_string();
+    assert!(why.contains("no interface is protected"), "{why}");
+    let log = daemon.log();
+    for words in ["NOTHING IS PROTECTED", "eht0", "eth0"] {
+        assert!(log.contains(words), "{log}");
+    }
+    let status = daemon.try_palisade(&["status"])?;
+    assert_eq!(status.code(), 1, "{status}");
+    let line = "interface: eht0, waiting for the device";
+    assert!(status.stdout.contains(line), "{status}");
+
+    inside.run("ip link add eht0 type veth peer name other1")?;
+    wait_until("it is fenced", PATIENCE, || {
+        Ok(daemon.try_palisade(&["status"])?.success())
+    })?;
     Ok(())
 }
 
@@ -81,9 +101,9 @@ fn when_one_of_two_interfaces_is_wrong_neither_is_fenced() -> Result<()> {
     }
     let world = Topology::untagged()?;
     let daemon = Daemon::prepare(&world.inside, CLOSED, EDGE, Mode::Auto)?;
-    daemon.write_settings("interfaces = [\"edge\", \"gone0\"]", "")?;
+    daemon.write_settings("interfaces = [\"edge\", \"lo\"]", "")?;
     let refusal = daemon.run_to_end()?;
-    assert_refused(&refusal, &daemon, &["interface gone0 does not exist"]);
+    assert_refused(&refusal, &daemon, &["interface lo is the loopback device"]);
     let link = world.inside.run("ip link show edge")?;
     assert!(!link.contains("xdp"), "{link}");
 

@@ -6,7 +6,7 @@ use super::client::{Client, read};
 use super::cookies;
 use super::output::{self, Table};
 use super::{EXIT_FAILED, Global};
-use crate::daemon::documents::{InterfaceStatus, Status};
+use crate::daemon::documents::{InterfaceStatus, Status, WaitingStatus};
 use crate::sandbox::Confinement;
 
 /// Arguments of `palisade status`.
@@ -86,6 +86,9 @@ fn show(status: &Status, maps: bool) -> anyhow::Result<()> {
     }
     for interface in &status.interfaces {
         output::line(&interface_line(interface))?;
+    }
+    for waiting in &status.waiting {
+        output::line(&waiting_line(waiting))?;
     }
     output::line(&format!(
         "bans: {} manual, {} automatic; alerts: {} active; sources: {} tracked; events: {} lost, {} throttled",
@@ -178,6 +181,14 @@ fn confinement(confinement: &Confinement) -> String {
         parts.push(format!("MISSING: {missing}"));
     }
     format!("daemon: confined: {}", parts.join("; "))
+}
+
+fn waiting_line(waiting: &WaitingStatus) -> String {
+    let why = match &waiting.why {
+        Some(why) => format!("NOT PROTECTED: {why}"),
+        None => "waiting for the device".to_owned(),
+    };
+    format!("interface: {}, {why}", waiting.name)
 }
 
 fn interface_line(interface: &InterfaceStatus) -> String {

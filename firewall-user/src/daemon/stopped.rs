@@ -10,7 +10,7 @@ use super::documents::DetachReport;
 use super::lock::Locks;
 use super::offer::{Offer, Origin};
 use crate::audit::{AuditLog, Author, Channel, Entry, Outcome};
-use crate::datapath::Datapath;
+use crate::datapath::{Datapath, others};
 use crate::settings::Settings;
 
 /// Reads what a start would read, and compiles the policy. Nothing is touched, and a daemon may run.
@@ -20,7 +20,14 @@ pub fn check(config: &Path) -> anyhow::Result<Vec<String>> {
     let offer =
         Offer::read(&Origin::Own(settings.policy.clone())).map_err(|error| anyhow!("{error}"))?;
     Datapath::rehearse(&settings.datapath(), &offer.policy)?;
-    Ok(offer.warnings)
+    let mut warnings = offer.warnings;
+    warnings.extend(Datapath::missing(&settings.datapath())?.iter().map(|name| {
+        format!(
+            "there is no interface {name} now: it would be fenced as soon as it comes (there are {})",
+            others()
+        )
+    }));
+    Ok(warnings)
 }
 
 /// Takes the fence down that a daemon with these settings left. Refused while one runs.

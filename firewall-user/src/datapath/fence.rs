@@ -22,7 +22,7 @@ use super::state::State;
 use super::swap::{Swap, prepare};
 use super::{
     ActiveBan, Applied, Attachment, BanTable, DatapathSettings, MapUse, Ports, Prepared, RuleHits,
-    SignatureSlots, Total, attach, clock, driver_counts, interface,
+    SignatureSlots, Total, Waiting, attach, clock, driver_counts,
 };
 use crate::detect::{HostCounts, ServiceCounts, Sighting, SourceSample};
 use crate::engine::builtin_name;
@@ -39,6 +39,8 @@ pub struct Datapath {
     pub(super) state: State,
     counters: Counters,
     pub(super) attachments: Vec<Attachment>,
+    /// Those that get their fence once they have a device.
+    pub(super) waiting: Vec<Waiting>,
     maps: Maps,
     events: Events,
 }
@@ -51,9 +53,8 @@ impl Datapath {
             bail!("no interface to protect: set interfaces = [\"eth0\"] or the like");
         }
         attach::check(&settings.interfaces)?;
-        for wanted in &settings.interfaces {
-            interface::ethernet_index(&wanted.name)?;
-        }
+        // One that is not there is fenced once it comes.
+        Self::missing(&settings)?;
         let state = State::load(&settings.state_dir)?;
         let pins = Pins::open(&settings.pin_dir)?;
         if state.fresh {
@@ -64,6 +65,7 @@ impl Datapath {
             settings: &settings,
             pins: &pins,
             state,
+            waiting: &[],
             stuck: false,
         };
         let applied = swap
@@ -95,7 +97,7 @@ impl Datapath {
         state: State,
         attachments: Vec<Attachment>,
     ) -> anyhow::Result<Self> {
-        Ok(Self {
+        let mut fence = Self {
             maps: Maps::open(|name| object::open_map(&pins, name))?,
             events: Events::open(&pins)?,
             counters: state.counters(),
@@ -103,7 +105,10 @@ impl Datapath {
             pins,
             state,
             attachments,
-        })
+            waiting: Vec::new(),
+        };
+        fence.wait_for_all();
+        Ok(fence)
     }
 
     /// Compiles a policy for this fence, and changes nothing.
@@ -163,12 +168,14 @@ impl Datapath {
             settings: &self.settings,
             pins: &self.pins,
             state: std::mem::take(&mut self.state),
+            waiting: &self.waiting,
             stuck: false,
         };
         let result = change(&mut swap, &self.attachments);
         self.state = swap.state;
         let (attachments, applied) = result?;
         self.attachments = attachments;
+        self.wait_for_all();
         self.counters = self.state.counters();
         if anew {
             self.open_anew()?;
@@ -186,13 +193,12 @@ impl Datapath {
         Ok(())
     }
 
-    /// Takes the fence down from one interface, or all; the interfaces that it was taken from.
+    /// Takes the fence down from one interface, or all; the interfaces that it was taken from, and those
+    /// that get none any more when they come.
     pub fn detach(&mut self, only: Option<&str>) -> anyhow::Result<Vec<String>> {
         if let Some(name) = only
-            && !self
-                .attachments
-                .iter()
-                .any(|attachment| attachment.interface == name)
+            && !self.attachments.iter().any(|known| known.interface == name)
+            && !self.waiting.iter().any(|known| known.interface == name)
         {
             bail!("interface {name} is not protected");
         }
@@ -217,10 +223,35 @@ impl Datapath {
                 }
             }
         }
+        for waiting in std::mem::take(&mut self.waiting) {
+            let name = &waiting.interface;
+            if only.is_some_and(|only| only != name) {
+                self.waiting.push(waiting);
+                continue;
+            }
+            // What a device had that is gone, or was renamed.
+            match attach::take_off(name, &self.pins, None)
+                .and_then(|_| self.pins.forget_programs(name))
+            {
+                Ok(()) => detached.push(waiting.interface),
+                Err(error) => {
+                    failed = Err(error.context(format!("interface {name}")));
+                    self.waiting.push(waiting);
+                }
+            }
+        }
         self.state.note();
         failed?;
-        self.pins.remove_if_unused()?;
+        self.remove_if_unused()?;
         Ok(detached)
+    }
+
+    /// Removes what is pinned, unless a fence stands or an interface that comes will need it.
+    pub(super) fn remove_if_unused(&self) -> anyhow::Result<()> {
+        if self.waiting.is_empty() {
+            self.pins.remove_if_unused()?;
+        }
+        Ok(())
     }
 
     /// Interfaces that an earlier daemon protected and this one is not told to: the fence there
@@ -252,21 +283,6 @@ impl Datapath {
 
     pub fn attachments(&self) -> &[Attachment] {
         &self.attachments
-    }
-
-    /// Interfaces that should be protected and are not: their device was made anew, or somebody
-    /// removed their pinned link or what a trial's gate chooses between.
-    pub fn lost(&self) -> Vec<String> {
-        self.attachments
-            .iter()
-            .filter(|attachment| {
-                let name = &attachment.interface;
-                !self.guards_in(attachment)
-                    || !self.guards_out(attachment)
-                    || (self.state.trial.is_some() && !self.pins.can_choose(name))
-            })
-            .map(|attachment| attachment.interface.clone())
-            .collect()
     }
 
     pub fn generation(&self) -> u64 {

@@ -11,10 +11,18 @@ use rustix::net::{AddressFamily, SocketType, socket};
 /// Looks up an interface that Palisade can protect: it exists and its frames begin with an
 /// Ethernet header.
 pub(super) fn ethernet_index(name: &str) -> anyhow::Result<u32> {
+    find(name)?
+        .with_context(|| format!("interface {name} does not exist; `ip link` lists those that do"))
+}
+
+/// As [`ethernet_index`]; `None` if there is no such device.
+pub(super) fn find(name: &str) -> anyhow::Result<Option<u32>> {
     let query = Query::new(name)?;
-    let index = query.index().map_err(|_| {
-        anyhow::anyhow!("interface {name} does not exist; `ip link` lists those that do")
-    })?;
+    let index = match query.index() {
+        Ok(index) => index,
+        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(None),
+        Err(error) => return Err(error).with_context(|| format!("interface {name}")),
+    };
     let kind = query
         .hardware_type()
         .with_context(|| format!("interface {name}"))?;
@@ -29,7 +37,16 @@ pub(super) fn ethernet_index(name: &str) -> anyhow::Result<u32> {
             "interface {name} is not Ethernet (hardware type {kind}); Palisade protects Ethernet interfaces"
         );
     }
-    Ok(index)
+    Ok(Some(index))
+}
+
+/// The names of all interfaces that are there, for whoever misspelled one.
+pub fn others() -> String {
+    let named = nix::net::if_::if_nameindex().map(|interfaces| {
+        let names = interfaces.iter().map(|one| one.name().to_string_lossy());
+        names.collect::<Vec<_>>().join(", ")
+    });
+    named.unwrap_or_else(|error| format!("unknown: {error}"))
 }
 
 /// Tells the driver to leave VLAN tags in what it receives.

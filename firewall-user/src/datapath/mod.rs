@@ -24,6 +24,7 @@ mod ticks;
 #[cfg(feature = "trace")]
 mod trace;
 mod trial;
+mod waiting;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -38,11 +39,13 @@ pub use bans::BanTable;
 pub use cookies::{Ports, unsupported as cookies_unsupported};
 pub use fence::Datapath;
 pub(crate) use interface::Query;
+pub use interface::others;
 pub(crate) use pins::is_bpf_filesystem;
 pub use signatures::SignatureSlots;
 pub use standing::Standing;
 pub use test_run::{Cannot, TestRun};
 pub use trial::{Failed, Resumed, TrialView};
+pub use waiting::Waiting;
 
 /// Where and how to attach.
 #[derive(Clone, Debug)]

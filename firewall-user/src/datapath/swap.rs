@@ -8,12 +8,12 @@ use firewall_common::trial;
 
 use super::attach::Pair;
 use super::object::{Gate, Programs, Purpose};
-use super::pins::{Pins, Shelf};
+use super::pins::{Pins, Shelf, Side};
 use super::state::{State, Trial};
 use super::trial::boot;
 use super::{
-    Applied, Attachment, DatapathSettings, InterfaceSettings, Prepared, attach, clock, interface,
-    object,
+    Applied, Attachment, DatapathSettings, InterfaceSettings, Prepared, Waiting, attach, clock,
+    interface, object,
 };
 use crate::policy::{Compiled, Counters, DefaultAction, Defaults, Environment, Mode, Policy};
 
@@ -49,6 +49,8 @@ pub(super) struct Swap<'a> {
     pub(super) settings: &'a DatapathSettings,
     pub(super) pins: &'a Pins,
     pub(super) state: State,
+    /// Interfaces that may refuse the fence: they had none before.
+    pub(super) waiting: &'a [Waiting],
     /// Something could not be put back: what links may still run must stay pinned.
     pub(super) stuck: bool,
 }
@@ -59,7 +61,7 @@ struct Loaded {
     load: Duration,
 }
 
-impl Swap<'_> {
+impl<'a> Swap<'a> {
     /// Loads everything before anything is swapped: a policy that the kernel refuses changes
     /// nothing.
     pub(super) fn apply(
@@ -115,6 +117,8 @@ impl Swap<'_> {
             .iter()
             .map(|wanted| wanted.name.clone())
             .filter(|name| !current.iter().any(|known| known.interface == *name))
+            // One that waits for its device has the programs in force pinned all the same.
+            .filter(|name| !self.pins.program(Shelf::InForce, name, Side::In).exists())
             .collect();
         // Loading may take long for a large policy: the trial begins when it is over.
         let deadline = clock::monotonic().saturating_add(crate::engine::nanoseconds(duration));
@@ -195,10 +199,6 @@ impl Swap<'_> {
     fn load(&mut self, policy: &Policy, prepared: &Prepared) -> anyhow::Result<Loaded> {
         let compiled = &prepared.compiled;
         let interfaces = &self.settings.interfaces;
-        // One that has gone must not stop a swap halfway, with two policies in force.
-        for wanted in interfaces {
-            interface::ethernet_index(&wanted.name)?;
-        }
         for note in &compiled.notes {
             tracing::warn!("{note}");
         }
@@ -206,7 +206,9 @@ impl Swap<'_> {
         let started = Instant::now();
         let looks_at_vlans = policy.rules.iter().any(|rule| !rule.vlans.is_empty());
         if looks_at_vlans {
-            for wanted in interfaces {
+            let there =
+                |wanted: &&InterfaceSettings| interface::ethernet_index(&wanted.name).is_ok();
+            for wanted in interfaces.iter().filter(there) {
                 interface::show_vlan_tags(&wanted.name)?;
             }
         }
@@ -236,7 +238,8 @@ impl Swap<'_> {
         object::load(compiled, &purposes, Some(self.pins))
     }
 
-    /// Puts the programs of a shelf on every interface. If one refuses, all are left as they were.
+    /// Puts the programs of a shelf on every interface that has a device. If one refuses, all are left as
+    /// they were.
     pub(super) fn put_all(
         &mut self,
         shelf: Shelf,
@@ -244,8 +247,34 @@ impl Swap<'_> {
     ) -> anyhow::Result<Vec<Attachment>> {
         let mut attachments = Vec::new();
         for wanted in &self.settings.interfaces {
+            let name = &wanted.name;
+            // One that has gone must not stop a swap halfway, with two policies in force: it is fenced
+            // once it comes.
+            let stood = current.iter().any(|known| known.interface == *name);
+            match interface::find(name) {
+                Ok(Some(_)) => {}
+                Err(error) if stood => {
+                    self.take_back(&attachments, wanted, current);
+                    return Err(error);
+                }
+                Ok(None) | Err(_) => {
+                    self.state.attached.remove(name);
+                    continue;
+                }
+            }
             match self.put(shelf, wanted, current) {
                 Ok(attachment) => attachments.push(attachment),
+                Err(_) if matches!(interface::find(name), Ok(None)) => {
+                    self.state.attached.remove(name);
+                }
+                Err(error)
+                    if self
+                        .waiting
+                        .iter()
+                        .any(|waiting| waiting.interface == *name) =>
+                {
+                    tracing::error!(interface = name, "still not fenced: {error:#}");
+                }
                 Err(error) => {
                     self.take_back(&attachments, wanted, current);
                     return Err(error);
@@ -292,13 +321,14 @@ impl Swap<'_> {
     }
 
     fn put_back(&mut self, name: &str, current: &[Attachment]) -> anyhow::Result<()> {
-        let wanted = self
-            .settings
-            .interfaces
-            .iter()
-            .find(|wanted| wanted.name == name);
-        let wanted = wanted.context("no such interface in the settings")?;
+        let wanted = self.wanted(name)?;
         self.put(Shelf::InForce, wanted, current).map(drop)
+    }
+
+    /// Puts the programs of a shelf on one interface that had none.
+    pub(super) fn put_one(&mut self, shelf: Shelf, name: &str) -> anyhow::Result<Attachment> {
+        let wanted = self.wanted(name)?;
+        self.put(shelf, wanted, &[])
     }
 
     fn put(
@@ -341,6 +371,12 @@ impl Swap<'_> {
                 );
             }
         }
+    }
+
+    fn wanted(&self, name: &str) -> anyhow::Result<&'a InterfaceSettings> {
+        let mut interfaces = self.settings.interfaces.iter();
+        let wanted = interfaces.find(|wanted| wanted.name == name);
+        wanted.context("no such interface in the settings")
     }
 
     fn names(&self) -> Vec<String> {

@@ -73,8 +73,9 @@ impl Datapath {
         }
         // Decided, whatever happens from here on.
         self.state.trial = None;
-        let mut fenced = self.attachments.iter();
-        let promoted = fenced.try_for_each(|known| self.pins.promote(&known.interface));
+        // Those without a device, too: they are fenced by it when they come.
+        let mut interfaces = self.settings.interfaces.iter();
+        let promoted = interfaces.try_for_each(|wanted| self.pins.promote(&wanted.name));
         let relinked = promoted.and_then(|()| self.relink());
         self.state.note();
         if let Err(error) = relinked {
@@ -91,12 +92,13 @@ impl Datapath {
             let before = self.state.attached.remove(name);
             attach::take_off(name, &self.pins, before.as_ref())?;
             self.attachments.retain(|known| known.interface != *name);
+            self.waiting.retain(|known| known.interface != *name);
         }
         self.relink()?;
         self.state.trial = None;
         self.state.generation = trial.previous;
         self.state.note();
-        self.pins.remove_if_unused()
+        self.remove_if_unused()
     }
 
     /// Has the links run the generation in force directly, and removes the gates.
@@ -111,11 +113,14 @@ impl Datapath {
             settings: &settings,
             pins: &self.pins,
             state: std::mem::take(&mut self.state),
+            waiting: &[],
             stuck: false,
         };
         let put = swap.put_all(Shelf::InForce, &self.attachments);
         self.state = swap.state;
-        self.attachments = put?;
+        let fenced = std::mem::replace(&mut self.attachments, put?);
+        let fenced: Vec<String> = fenced.into_iter().map(|known| known.interface).collect();
+        self.wait_for(&fenced);
         self.pins.clear_trial()
     }
 
@@ -143,7 +148,7 @@ impl Datapath {
         if trial.boot != boot() {
             bail!("the host was started anew");
         }
-        if !Pins::any_link(&settings.pin_dir) {
+        if !state.attached.is_empty() && !Pins::any_link(&settings.pin_dir) {
             bail!("the fence was taken down");
         }
         let names = settings.interfaces.iter().map(|wanted| &wanted.name);
@@ -163,7 +168,7 @@ impl Datapath {
     }
 }
 
-/// The attachments, if each interface has its gate.
+/// The attachments, if each interface that had a device has its gate.
 fn standing(pins: &Pins, state: &State, trial: &Trial) -> Option<Vec<Attachment>> {
     let stands = |name: &String| {
         let index = interface::ethernet_index(name).ok()?;
@@ -175,7 +180,9 @@ fn standing(pins: &Pins, state: &State, trial: &Trial) -> Option<Vec<Attachment>
             && pins.can_choose(name);
         there.then(|| Attachment::new(name, index, attached, true))
     };
-    trial.interfaces.iter().map(stands).collect()
+    let fenced = trial.interfaces.iter();
+    let fenced = fenced.filter(|name| state.attached.contains_key(*name));
+    fenced.map(stands).collect()
 }
 
 impl Pins {

@@ -106,8 +106,15 @@ fn attached(status: &Status, patient: &Patient) -> Vec<Check> {
         .filter(|interface| !is_attached(&interface.name));
     let mut checks: Vec<Check> = open
         .map(|interface| {
-            Check::error(ID, "not protected", "`palisade apply` puts the fence up")
-                .about(&interface.name)
+            let waits = status.waiting.iter().any(|one| one.name == interface.name);
+            let check = if waits {
+                let advice =
+                    "it is fenced as soon as it comes; `ip link` lists those that are there";
+                Check::error(ID, "not protected: waiting for the device", advice)
+            } else {
+                Check::error(ID, "not protected", "`palisade apply` puts the fence up")
+            };
+            check.about(&interface.name)
         })
         .collect();
     if status.interfaces.is_empty() && checks.is_empty() {

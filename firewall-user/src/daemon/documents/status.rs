@@ -22,6 +22,9 @@ pub struct Status {
     pub settings: PathBuf,
     pub policy: PolicyStatus,
     pub interfaces: Vec<InterfaceStatus>,
+    /// Those that get their fence once they have a device.
+    #[serde(default)]
+    pub waiting: Vec<WaitingStatus>,
     pub totals: Vec<TotalDocument>,
     pub bans: BanCounts,
     /// Temporary rules against floods.
@@ -143,6 +146,14 @@ pub struct InterfaceStatus {
     pub fallback: Option<String>,
     pub egress: String,
     pub taken_over: bool,
+}
+
+/// An interface of the settings that cannot be fenced yet.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct WaitingStatus {
+    pub name: String,
+    /// Why the device that is there cannot be fenced; `None` if there is none.
+    pub why: Option<String>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -5,6 +5,7 @@ mod answer;
 mod begin;
 mod cookies;
 mod counts;
+mod devices;
 mod guard;
 mod history;
 mod report;
@@ -19,12 +20,12 @@ mod why;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::Context;
 use jiff::Timestamp;
 use serde_json::Value;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::alerts::AlertLog;
 use super::chronicle::Chronicle;
@@ -114,12 +115,11 @@ pub struct Keeper {
     services: (Instant, Vec<ServiceCounts>),
     /// When the attachments were looked at last.
     looked: Instant,
+    /// When it was said last that no interface has a device.
+    reminded: Instant,
     /// Who is told of alerts, for reports.
     notifiers: Notifiers,
 }
-
-/// How often the attachments are looked at.
-const LOOK: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Puts the fence up, or takes it over, and the bans with it. `offered` is the daemon's own
@@ -222,8 +222,10 @@ impl Keeper {
             flooded: Flooded::default(),
             services: (Instant::now(), Vec::new()),
             looked: Instant::now(),
+            reminded: Instant::now(),
             notifiers: Notifiers::default(),
         };
+        keeper.tell_of_waiting();
         keeper.enter_start();
         keeper.settle_counts();
         keeper.pulse.attached(keeper.attached());
@@ -323,44 +325,6 @@ impl Keeper {
         Ok(report)
     }
 
-    /// Sees to it that the fence stands where it should: a device that was deleted and made anew has
-    /// none until it is put up again.
-    pub(super) fn look_after(&mut self) -> anyhow::Result<()> {
-        if self.looked.elapsed() < LOOK {
-            return Ok(());
-        }
-        self.looked = Instant::now();
-        let lost = self.datapath.lost();
-        self.pulse.attached(self.attached() - lost.len());
-        if lost.is_empty() {
-            return Ok(());
-        }
-        let interfaces = listed(&lost);
-        error!(interfaces, "the fence is gone there; putting it up again");
-        let trial = self.datapath.trial();
-        // A trial's gates cannot be put up again; what is, is what was in force before it.
-        let policy = match &self.behind {
-            Some(behind) if trial.is_some() => &behind.policy,
-            _ => &self.policy,
-        };
-        let applied = self
-            .datapath
-            .apply(policy)
-            .with_context(|| format!("{interfaces}: no fence"))?;
-        if let Some(trial) = trial {
-            let why = format!("the fence was gone on {interfaces}");
-            error!(
-                generation = trial.generation,
-                "the policy on trial was given back: {why}"
-            );
-            self.given_back(trial.generation, &why)?;
-        }
-        self.restore_state(&applied)?;
-        self.pulse.attached(self.attached());
-        warn!(interfaces, "the fence stands again");
-        Ok(())
-    }
-
     /// Brings the bans back where the pinned state was made anew.
     fn restore_state(&mut self, applied: &Applied) -> anyhow::Result<()> {
         if applied.anew {
@@ -382,6 +346,7 @@ impl Keeper {
     pub fn detach(&mut self, interface: Option<&str>) -> Result<DetachReport, Failure> {
         if let Some(name) = interface
             && !self.attached_names().iter().any(|other| other == name)
+            && !self.waits_for(name)
         {
             return Err(Failure::NotFound(format!(
                 "interface `{name}` is not protected by this daemon (protected: {})",

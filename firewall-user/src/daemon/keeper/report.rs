@@ -11,7 +11,7 @@ use super::Keeper;
 use crate::daemon::documents::{
     AlertReport, ConnectionDocument, ConnectionQuery, ConnectionReport, EventDocument,
     HealthDocument, InterfaceStatus, MapDocument, PolicyDocument, PolicyStatus, RuleDocument,
-    Rules, SliceDocument, SourceOrder, Status, TotalDocument,
+    Rules, SliceDocument, SourceOrder, Status, TotalDocument, WaitingStatus,
 };
 use crate::daemon::failure::Failure;
 use crate::daemon::ledger::Count;
@@ -65,6 +65,15 @@ impl Keeper {
                     fallback: attachment.fallback.clone(),
                     egress: attachment.egress.to_owned(),
                     taken_over: attachment.taken_over,
+                })
+                .collect(),
+            waiting: self
+                .datapath
+                .waiting()
+                .iter()
+                .map(|waiting| WaitingStatus {
+                    name: waiting.interface.clone(),
+                    why: waiting.why.clone(),
                 })
                 .collect(),
             totals: totals

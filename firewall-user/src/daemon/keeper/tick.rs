@@ -68,6 +68,8 @@ impl Keeper {
     /// Whether packets of a kind rise as in a flood, so that the next round should come soon. What
     /// cannot be read is left to the round, which says so.
     pub fn glance(&mut self) -> bool {
+        // A device that has come is open until it is fenced.
+        self.fence_arrived(false);
         match self.datapath.inbound_kinds() {
             Ok(kinds) => self.glance.look(now(), &kinds, &self.settings.detect.host),
             Err(_) => false,
