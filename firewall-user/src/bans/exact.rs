@@ -112,7 +112,7 @@ pub(super) fn make_room(
 
 /// Clears the second copy of a ban that a writer was moving when it died.
 pub(super) fn mend(memory: &Memory) {
-    for (family, bucket) in every_bucket() {
+    for (family, bucket) in used_buckets(memory) {
         for place in family.places(memory, bucket) {
             let Some((key, _)) = place.read() else {
                 continue;
@@ -130,7 +130,7 @@ pub(super) fn mend(memory: &Memory) {
 
 /// Every ban with its end in nanoseconds.
 pub(super) fn all(memory: &Memory) -> impl Iterator<Item = (BanKey, u64)> {
-    every_bucket()
+    used_buckets(memory)
         .flat_map(|(family, bucket)| family.places(memory, bucket))
         .filter_map(|place| place.read())
         .map(|(mut key, end)| {
@@ -145,9 +145,19 @@ pub(super) fn all(memory: &Memory) -> impl Iterator<Item = (BanKey, u64)> {
         })
 }
 
-fn every_bucket() -> impl Iterator<Item = (Family, u32)> {
-    let v4 = (0..V4_BUCKETS).map(|bucket| (Family::V4, bucket));
-    v4.chain((0..V6_BUCKETS).map(|bucket| (Family::V6, bucket)))
+/// All buckets but those that were never written to: most, and a start looks through all.
+fn used_buckets(memory: &Memory) -> impl Iterator<Item = (Family, u32)> {
+    let used = |words: &[AtomicU64]| {
+        let or = |sum, word: &AtomicU64| sum | word.load(Ordering::Relaxed);
+        words.iter().fold(0, or) != 0
+    };
+    let v4 = (0..V4_BUCKETS)
+        .filter(move |bucket| used(memory.words_v4(*bucket)))
+        .map(|bucket| (Family::V4, bucket));
+    let v6 = (0..V6_BUCKETS)
+        .filter(move |bucket| used(memory.words_v6(*bucket)))
+        .map(|bucket| (Family::V6, bucket));
+    v4.chain(v6)
 }
 
 fn find<'m>(memory: &'m Memory, key: &BanKey) -> Option<Place<'m>> {

@@ -109,7 +109,9 @@ impl BanSet {
 
     /// Every ban and limit with its end in nanoseconds (`u64::MAX` is none), ended ones included.
     pub fn iter(&self) -> impl Iterator<Item = (BanKey, u64)> {
-        exact::all(&self.memory)
+        // Each ban is counted: without any there is nothing to look for.
+        let memory = (!self.is_empty()).then_some(&self.memory);
+        memory.into_iter().flat_map(exact::all)
     }
 
     /// How many bans there are.

@@ -49,6 +49,17 @@ impl Datapath {
     /// Opens or creates the pinned state and attaches `policy` to every interface, taking over what
     /// an earlier daemon left.
     pub fn start(settings: DatapathSettings, policy: &Policy) -> anyhow::Result<(Self, Applied)> {
+        let prepared = Self::prepare_start(&settings, policy)?;
+        let (fence, applied, _) = Self::start_prepared(settings, policy, prepared)?;
+        Ok((fence, applied))
+    }
+
+    /// As [`Self::start`], with what [`Self::prepare_start`] made of the policy; it is given back.
+    pub fn start_prepared(
+        settings: DatapathSettings,
+        policy: &Policy,
+        prepared: Prepared,
+    ) -> anyhow::Result<(Self, Applied, Compiled)> {
         if settings.interfaces.is_empty() {
             bail!("no interface to protect: set interfaces = [\"eth0\"] or the like");
         }
@@ -68,9 +79,7 @@ impl Datapath {
             waiting: &[],
             stuck: false,
         };
-        let applied = swap
-            .prepare(policy)
-            .and_then(|prepared| swap.apply(policy, prepared, &[]));
+        let applied = swap.apply(policy, &prepared, &[]);
         let state = swap.state;
         let (attachments, applied) = match applied {
             Ok(done) => done,
@@ -87,7 +96,7 @@ impl Datapath {
         if let Err(error) = fence.pins.forget_other_layouts() {
             tracing::warn!("maps of another version stay behind: {error:#}");
         }
-        Ok((fence, applied))
+        Ok((fence, applied, prepared.compiled))
     }
 
     /// Opens the state of a fence that stands.
@@ -116,9 +125,15 @@ impl Datapath {
         prepare(policy, &self.settings.interfaces, self.counters.clone())
     }
 
-    /// Compiles a policy as for a fence of these settings that was never up.
+    /// Compiles a policy as for a fence of these settings that was never up, and touches nothing.
     pub fn rehearse(settings: &DatapathSettings, policy: &Policy) -> anyhow::Result<Compiled> {
         Ok(prepare(policy, &settings.interfaces, Counters::default())?.compiled)
+    }
+
+    /// Compiles a policy for a fence of these settings before it is up.
+    pub fn prepare_start(settings: &DatapathSettings, policy: &Policy) -> anyhow::Result<Prepared> {
+        let counters = State::load(&settings.state_dir)?.counters();
+        prepare(policy, &settings.interfaces, counters)
     }
 
     /// Whether a fence is pinned in this folder, with or without a daemon.
@@ -138,7 +153,7 @@ impl Datapath {
         policy: &Policy,
         prepared: Prepared,
     ) -> anyhow::Result<Applied> {
-        self.swap(|swap, current| swap.apply(policy, prepared, current))
+        self.swap(|swap, current| swap.apply(policy, &prepared, current))
     }
 
     /// As [`Self::apply`], on trial: unless [`Self::confirm`] comes within `duration`, the kernel
@@ -434,7 +449,8 @@ impl Datapath {
         self.maps.health()
     }
 
-    pub fn map_use(&self) -> anyhow::Result<Vec<MapUse>> {
+    /// How full the kernel's tables are, and how many sources are told apart.
+    pub fn map_use(&self) -> anyhow::Result<(Vec<MapUse>, u64)> {
         self.maps.map_use()
     }
 

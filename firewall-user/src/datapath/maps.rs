@@ -167,7 +167,8 @@ impl Maps {
         Ok(HashMap::try_from(map)?)
     }
 
-    pub(super) fn map_use(&self) -> anyhow::Result<Vec<MapUse>> {
+    /// How full the tables are; and how many sources there are, which may have a place for each CPU.
+    pub(super) fn map_use(&self) -> anyhow::Result<(Vec<MapUse>, u64)> {
         let connections = sys::count_entries(
             self.connections.fd().as_fd(),
             size_of::<FlowKey>(),
@@ -175,7 +176,8 @@ impl Maps {
         )
         .context("counting connections")?;
         let bans = self.bans.len();
-        Ok(vec![
+        let (places, sources) = self.sources.count();
+        let maps = vec![
             MapUse {
                 map: "bans",
                 entries: bans,
@@ -188,7 +190,7 @@ impl Maps {
             },
             MapUse {
                 map: "sources",
-                entries: self.sources.count().0,
+                entries: places,
                 capacity: self.sources.capacity(),
             },
             MapUse {
@@ -196,7 +198,8 @@ impl Maps {
                 entries: self.limits.in_use(),
                 capacity: u64::from(LIMIT_LINES) * WAYS as u64,
             },
-        ])
+        ];
+        Ok((maps, sources))
     }
 }
 

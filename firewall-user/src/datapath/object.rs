@@ -32,6 +32,9 @@ static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pa
 /// Where in it the length of the image stands, in words; the build script found it.
 const LENGTH_AT: usize = include!(concat!(env!("OUT_DIR"), "/length_at.rs"));
 
+const INGRESS: &str = "palisade_in";
+const EGRESS: &str = "palisade_out";
+
 /// Programs of one interface and generation, loaded and not attached.
 #[derive(Debug)]
 pub(super) struct Programs {
@@ -162,25 +165,31 @@ pub(super) fn load(
         // One that a failed load left would be reused, whatever its size.
         remove(&pins.image())?;
     }
-    let mut loaded = Vec::new();
-    for purpose in purposes {
-        let programs = Programs::load(compiled, *purpose, pins);
-        match programs {
-            Ok(programs) => loaded.push(programs),
-            Err(error) => {
-                if let Some(pins) = pins {
-                    remove(&pins.image())?;
-                }
-                return Err(error);
-            }
-        }
-        // The image is filled once; the other copies share it.
-        if loaded.len() == 1 {
-            loaded[0].fill_image(&compiled.image)?;
-        }
-    }
+    let loaded = load_all(compiled, purposes, pins);
     if let Some(pins) = pins {
         remove(&pins.image())?;
+    }
+    loaded
+}
+
+fn load_all(
+    compiled: &Compiled,
+    purposes: &[Purpose],
+    pins: Option<&Pins>,
+) -> anyhow::Result<Vec<Programs>> {
+    let mut loaded = Vec::new();
+    for purpose in purposes {
+        let mut programs = Programs::prepare(compiled, *purpose, pins)?;
+        // The image is filled once; the other copies share it.
+        if loaded.is_empty() {
+            programs.fill_image(&compiled.image)?;
+        }
+        programs.verify()?;
+        #[cfg(feature = "trace")]
+        if pins.is_some() {
+            super::trace::listen(&mut programs.ebpf)?;
+        }
+        loaded.push(programs);
     }
     Ok(loaded)
 }
@@ -195,7 +204,8 @@ fn object_with(lines: u32) -> Vec<u8> {
 }
 
 impl Programs {
-    fn load(compiled: &Compiled, purpose: Purpose, pins: Option<&Pins>) -> anyhow::Result<Self> {
+    /// Makes the maps that are not there, and all that the programs need to be verified.
+    fn prepare(compiled: &Compiled, purpose: Purpose, pins: Option<&Pins>) -> anyhow::Result<Self> {
         let replay = u32::from(purpose.replay);
         let may_sign = u32::from(purpose.signatures);
         let lines = compiled.image.len().div_ceil(LINE_WORDS);
@@ -229,20 +239,31 @@ impl Programs {
         let ebpf = loader
             .load(&object_with(lines))
             .map_err(|error| refused("the kernel programs", &error))?;
-        let mut programs = Self { ebpf };
-        programs
-            .ingress()?
-            .load()
-            .map_err(|error| refused("program palisade_in", &error))?;
-        programs
-            .egress()?
-            .load()
-            .map_err(|error| refused("program palisade_out", &error))?;
-        #[cfg(feature = "trace")]
-        if pins.is_some() {
-            super::trace::listen(&mut programs.ebpf)?;
+        Ok(Self { ebpf })
+    }
+
+    /// Has the kernel verify both programs. It does so in the thread that asks, and it is most of what a
+    /// start takes: so there are two.
+    fn verify(&mut self) -> anyhow::Result<()> {
+        let (mut ingress, mut egress) = (None, None);
+        for (name, program) in self.ebpf.programs_mut() {
+            match name {
+                INGRESS => ingress = Some(program),
+                EGRESS => egress = Some(program),
+                _ => {}
+            }
         }
-        Ok(programs)
+        let ingress: &mut Xdp = ingress.context("no program palisade_in")?.try_into()?;
+        let egress: &mut SchedClassifier =
+            egress.context("no program palisade_out")?.try_into()?;
+        let (inward, outward) = std::thread::scope(|scope| {
+            let outward = scope.spawn(|| egress.load());
+            (ingress.load(), outward.join())
+        });
+        inward.map_err(|error| refused("program palisade_in", &error))?;
+        outward
+            .map_err(|_| anyhow!("the thread that loads program palisade_out panicked"))?
+            .map_err(|error| refused("program palisade_out", &error))
     }
 
     /// Pins both programs, to be attached and kept.
@@ -269,7 +290,7 @@ impl Programs {
     pub(super) fn ingress(&mut self) -> anyhow::Result<&mut Xdp> {
         let program = self
             .ebpf
-            .program_mut("palisade_in")
+            .program_mut(INGRESS)
             .context("no program palisade_in")?;
         Ok(program.try_into()?)
     }
@@ -277,7 +298,7 @@ impl Programs {
     pub(super) fn egress(&mut self) -> anyhow::Result<&mut SchedClassifier> {
         let program = self
             .ebpf
-            .program_mut("palisade_out")
+            .program_mut(EGRESS)
             .context("no program palisade_out")?;
         Ok(program.try_into()?)
     }

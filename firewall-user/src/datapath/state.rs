@@ -120,7 +120,8 @@ impl State {
         let folder = self.path.parent().unwrap_or(Path::new("."));
         let write = || -> anyhow::Result<()> {
             let mut file = tempfile::NamedTempFile::new_in(folder)?;
-            serde_json::to_writer_pretty(&mut file, self)?;
+            // A rule is some dozen words to write, and each would be a system call of its own.
+            file.write_all(&serde_json::to_vec_pretty(self)?)?;
             file.flush()?;
             file.as_file().sync_all()?;
             file.persist(&self.path)?;

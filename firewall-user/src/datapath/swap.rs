@@ -67,14 +67,14 @@ impl<'a> Swap<'a> {
     pub(super) fn apply(
         &mut self,
         policy: &Policy,
-        prepared: Prepared,
+        prepared: &Prepared,
         current: &[Attachment],
     ) -> anyhow::Result<(Vec<Attachment>, Applied)> {
         if self.state.trial.is_some() {
             // What follows replaces the programs that a confirmation would keep.
             self.pins.withdraw();
         }
-        let loaded = self.load(policy, &prepared)?;
+        let loaded = self.load(policy, prepared)?;
         let started = Instant::now();
         let attachments = match self.put_all(Shelf::Next, current) {
             Ok(attachments) => attachments,
@@ -188,11 +188,6 @@ impl<'a> Swap<'a> {
             }
         }
         Ok(())
-    }
-
-    /// Compiles a policy for this fence.
-    pub(super) fn prepare(&self, policy: &Policy) -> anyhow::Result<Prepared> {
-        prepare(policy, &self.settings.interfaces, self.state.counters())
     }
 
     /// Loads and pins as what is next.

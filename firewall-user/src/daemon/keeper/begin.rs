@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use super::{guard, log_applied};
 use crate::daemon::memory::{Memory, Remembered};
 use crate::daemon::offer::Offer;
-use crate::datapath::{Datapath, Failed, Resumed};
+use crate::datapath::{Datapath, Failed, Prepared, Resumed};
 use crate::guard::{Threat, newly};
 use crate::settings::Settings;
 
@@ -54,15 +54,27 @@ fn as_asked(
         error!("{error}: change it, or put it in force with `palisade apply`");
         return remembered(settings, memory, Some(error));
     }
-    let cuts = match would_cut(settings, &offer, memory)? {
-        Cuts::Known(cuts) => cuts,
+    let prepared = Datapath::prepare_start(&settings.datapath(), &offer.policy)?;
+    let (cuts, prepared) = match would_cut(settings, &offer, prepared, memory)? {
+        Cuts::None(prepared) => (Some(Vec::new()), prepared),
+        Cuts::Known(cuts, prepared) => (Some(cuts), prepared),
+        Cuts::NoChoice(prepared) => (None, prepared),
         Cuts::Newly(error) => {
             error!("{error}: the policy that was in force last is in force");
             return remembered(settings, memory, Some(error));
         }
     };
-    let (datapath, applied) = Datapath::start(settings.datapath(), &offer.policy)?;
+    let (datapath, applied, compiled) =
+        Datapath::start_prepared(settings.datapath(), &offer.policy, prepared)?;
     log_applied(&applied, &offer);
+    let cuts = cuts.unwrap_or_else(|| {
+        let lifelines = guard::lifelines(settings, None);
+        let cuts = guard::before_a_fence(&lifelines, &offer.policy, compiled).0;
+        for threat in &cuts {
+            error!("put in force, as no other policy is known: {threat}");
+        }
+        cuts
+    });
     let now = Timestamp::now();
     memory.take(Remembered::new(&offer, now));
     Ok(Up {
@@ -77,33 +89,45 @@ fn as_asked(
 
 /// What the policy that a daemon starts with would cut.
 enum Cuts {
-    /// Nothing that another policy would not, or there is no other: it is put in force.
-    Known(Vec<Threat>),
+    /// Nothing that it did not cut before: it is the policy that was in force last.
+    None(Prepared),
+    /// Nothing that the policy that was in force last did not.
+    Known(Vec<Threat>, Prepared),
+    /// It is put in force whatever it cuts, as no other policy is known. So nobody waits for the answer.
+    NoChoice(Prepared),
     /// Something that the policy that was in force last does not, and why that one is in force.
     Newly(String),
 }
 
 /// Nobody can be asked at a start, so the guard chooses: what is known to work, if anything is.
-fn would_cut(settings: &Settings, offer: &Offer, memory: &Memory) -> anyhow::Result<Cuts> {
+fn would_cut(
+    settings: &Settings,
+    offer: &Offer,
+    prepared: Prepared,
+    memory: &Memory,
+) -> anyhow::Result<Cuts> {
     let last = memory.in_force.as_ref();
     if last.is_some_and(|last| last.text == offer.text) {
-        return Ok(Cuts::Known(Vec::new()));
+        return Ok(Cuts::None(prepared));
     }
-    let lifelines = guard::lifelines(settings, None);
-    let threats = guard::at_start(settings, &lifelines, &offer.policy)?;
-    if threats.is_empty() {
-        return Ok(Cuts::Known(threats));
-    }
-    let Some(Ok(last)) = last.map(Remembered::offer) else {
-        for threat in &threats {
-            error!("put in force, as no other policy is known: {threat}");
-        }
-        return Ok(Cuts::Known(threats));
+    let Some(last) = last else {
+        return Ok(Cuts::NoChoice(prepared));
     };
-    let before = guard::at_start(settings, &lifelines, &last.policy)?;
+    let lifelines = guard::lifelines(settings, None);
+    let Prepared { compiled, took } = prepared;
+    let (threats, compiled) = guard::before_a_fence(&lifelines, &offer.policy, compiled);
+    let prepared = Prepared { compiled, took };
+    if threats.is_empty() {
+        return Ok(Cuts::Known(threats, prepared));
+    }
+    let Ok(last) = last.offer() else {
+        return Ok(Cuts::NoChoice(prepared));
+    };
+    let compiled = Datapath::rehearse(&settings.datapath(), &last.policy)?;
+    let (before, _) = guard::before_a_fence(&lifelines, &last.policy, compiled);
     let (new, known) = newly(threats, &before);
     if new.is_empty() {
-        return Ok(Cuts::Known(known));
+        return Ok(Cuts::Known(known, prepared));
     }
     let source = &offer.source;
     Ok(Cuts::Newly(format!(

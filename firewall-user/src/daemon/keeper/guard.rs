@@ -5,9 +5,9 @@ use tracing::{error, warn};
 use super::Keeper;
 use crate::daemon::failure::Failure;
 use crate::daemon::reload::Orders;
-use crate::datapath::{Datapath, Prepared, clock};
+use crate::datapath::{Prepared, clock};
 use crate::guard::{self, Lifelines, Session, Threat};
-use crate::policy::Policy;
+use crate::policy::{Compiled, Policy};
 use crate::settings::Settings;
 
 /// What the guard has to say of a policy.
@@ -80,12 +80,11 @@ pub(super) fn lifelines(settings: &Settings, session: Option<Session>) -> Lifeli
     Lifelines::of_this_host(&protected, &settings.resolv_conf, session)
 }
 
-/// What a policy would cut, before there is a fence to ask.
-pub(super) fn at_start(
-    settings: &Settings,
+/// What a policy would cut, before there is a fence to ask. The compiled policy is given back.
+pub(super) fn before_a_fence(
     lifelines: &Lifelines,
     policy: &Policy,
-) -> anyhow::Result<Vec<Threat>> {
-    let compiled = Datapath::rehearse(&settings.datapath(), policy)?;
-    Ok(guard::examine(policy, compiled, lifelines, clock::monotonic()).0)
+    compiled: Compiled,
+) -> (Vec<Threat>, Compiled) {
+    guard::examine(policy, compiled, lifelines, clock::monotonic())
 }

@@ -15,7 +15,7 @@ use crate::daemon::documents::{
 };
 use crate::daemon::failure::Failure;
 use crate::daemon::ledger::Count;
-use crate::datapath::{AttachMode, RuleHits, clock};
+use crate::datapath::{AttachMode, MapUse, RuleHits, clock};
 use crate::detect::Sighting;
 use crate::engine;
 use crate::export::{self, Reading};
@@ -30,7 +30,7 @@ impl Keeper {
     pub fn status(&self) -> Result<Status, Failure> {
         let health = self.datapath.health()?;
         let totals = self.datapath.totals()?;
-        let maps = self.datapath.map_use()?;
+        let (maps, sources_tracked) = self.map_use()?;
         Ok(Status {
             version: export::VERSION.to_owned(),
             revision: export::REVISION.to_owned(),
@@ -92,7 +92,7 @@ impl Keeper {
             signatures: self.signature_documents(),
             alerts_active: self.alerts.active().len(),
             incidents_active: self.incidents.active().count(),
-            sources_tracked: self.sources_tracked(),
+            sources_tracked,
             maps: maps
                 .into_iter()
                 .map(|map| MapDocument {
@@ -237,6 +237,7 @@ impl Keeper {
     pub fn reading(&self) -> Result<Reading, Failure> {
         let bans = self.warden.counts();
         let top = self.rates.top(SourceOrder::Packets, TOP_SOURCES);
+        let (maps, sources_tracked) = self.map_use()?;
         Ok(Reading {
             totals: self.datapath.totals()?,
             rules: self.rules()?.rules,
@@ -244,7 +245,7 @@ impl Keeper {
                 (Origin::Manual.name(), bans.manual),
                 (Origin::Automatic.name(), bans.automatic),
             ],
-            sources_tracked: self.sources_tracked(),
+            sources_tracked,
             round_seconds: self.rounds.quantiles(),
             look_seconds: self.looks.quantiles(),
             top_sources: top
@@ -272,13 +273,19 @@ impl Keeper {
             syn_cookies: self.cookies()?,
             notifications: self.notifiers.documents(),
             standing: self.datapath.standing(),
-            maps: self.datapath.map_use()?,
+            maps,
             generation: self.datapath.generation(),
             applied: self.applied,
             valid: self.policy_error.is_none(),
             trial_deadline: self.trial_status().map(|trial| trial.deadline),
             state: self.store.health().report(),
         })
+    }
+
+    /// How full the kernel's tables are, and how many sources one of them holds.
+    fn map_use(&self) -> Result<(Vec<MapUse>, usize), Failure> {
+        let (maps, sources) = self.datapath.map_use()?;
+        Ok((maps, usize::try_from(sources).unwrap_or(usize::MAX)))
     }
 
     /// How many sources the kernel's table holds.
