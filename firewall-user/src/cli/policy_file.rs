@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::client::{Client, NoDaemon, Refused, read};
 use super::session::own_session;
 use super::{EXIT_FAILED, Global, output};
-use crate::daemon::documents::{ApplyReport, ApplyRequest, Status};
+use crate::daemon::documents::{ApplyReport, ApplyRequest, PolicyDocument, Status};
 use crate::policy::edit::{Saved, Transaction};
 use crate::policy::{Finding, Policy, PolicyErrors, render};
 
@@ -78,6 +78,18 @@ impl PolicyFile {
         match daemon_policy(global) {
             Err(error) if error.is::<NoDaemon>() => Ok(DEFAULT_POLICY.into()),
             found => found.context("which policy is meant is not known; name it with --policy"),
+        }
+    }
+
+    /// Reads the policy for a verb that shows its rules and not what is in its sets. Where the daemon's own policy
+    /// is in force as it is written, its long lists are right and need not be read.
+    pub fn load_rules(
+        &self,
+        global: &Global,
+    ) -> anyhow::Result<Result<(PathBuf, Policy), ExitCode>> {
+        match self.policy.is_none().then(|| in_force(global)).flatten() {
+            Some(known) => Ok(Ok(known)),
+            None => self.load(global),
         }
     }
 
@@ -286,6 +298,19 @@ impl Changing {
             Err(error) => Err(error),
         }
     }
+}
+
+/// The rules of the daemon's own policy and its file, if that is in force.
+fn in_force(global: &Global) -> Option<(PathBuf, Policy)> {
+    let answer = Client::new(&global.socket).ok()?.get("/v1/policy").ok()?;
+    let known: PolicyDocument = read(answer).ok()?;
+    let path = known.file.filter(|path| path.is_absolute())?;
+    if path.parent() != Some(&known.base) || Policy::text_of(&path).ok()? != known.text {
+        return None;
+    }
+    let name = path.display().to_string();
+    let policy = Policy::parse_without_lists(&known.text, &name, &known.base).ok()?;
+    Some((path, policy))
 }
 
 /// The policy file of the daemon that answers.

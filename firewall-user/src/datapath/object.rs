@@ -254,8 +254,7 @@ impl Programs {
             }
         }
         let ingress: &mut Xdp = ingress.context("no program palisade_in")?.try_into()?;
-        let egress: &mut SchedClassifier =
-            egress.context("no program palisade_out")?.try_into()?;
+        let egress: &mut SchedClassifier = egress.context("no program palisade_out")?.try_into()?;
         let (inward, outward) = std::thread::scope(|scope| {
             let outward = scope.spawn(|| egress.load());
             (ingress.load(), outward.join())

@@ -102,7 +102,7 @@ impl Hits {
 
 /// Lists the built-in rules and the policy's.
 pub fn list(global: &Global, file: &PolicyFile) -> anyhow::Result<ExitCode> {
-    let (path, policy) = match file.load(global)? {
+    let (path, policy) = match file.load_rules(global)? {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };
@@ -186,7 +186,7 @@ pub fn show(global: &Global, file: &PolicyFile, name: &str) -> anyhow::Result<Ex
         temporary::show(global, signature)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let (path, policy) = match file.load(global)? {
+    let (path, policy) = match file.load_rules(global)? {
         Ok(loaded) => loaded,
         Err(code) => return Ok(code),
     };

@@ -20,6 +20,9 @@ pub struct PolicyDocument {
     /// The file it was read from, or what else it came from.
     pub source: String,
     pub text: String,
+    /// The daemon's own policy file, which may say something else by now.
+    #[serde(default)]
+    pub file: Option<PathBuf>,
     /// The folder against which it names its files.
     pub base: PathBuf,
 }

@@ -6,6 +6,7 @@ use firewall_common::layout::{
 use firewall_common::packet::Kind;
 use jiff::Timestamp;
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use super::Keeper;
 use crate::daemon::documents::{
@@ -38,9 +39,7 @@ impl Keeper {
             started: self.started,
             settings: self.settings.file.clone(),
             policy: PolicyStatus {
-                // Whoever asks may stand in another folder than the daemon does.
-                file: std::path::absolute(&self.settings.policy)
-                    .unwrap_or_else(|_| self.settings.policy.clone()),
+                file: self.policy_file(),
                 source: self.source.clone(),
                 valid: self.policy_error.is_none(),
                 error: self.policy_error.clone(),
@@ -173,6 +172,12 @@ impl Keeper {
             .collect()
     }
 
+    /// The daemon's own policy file: whoever asks may stand in another folder than the daemon does.
+    fn policy_file(&self) -> PathBuf {
+        let file = &self.settings.policy;
+        std::path::absolute(file).unwrap_or_else(|_| file.clone())
+    }
+
     /// The text of the policy in force, or on trial.
     pub fn policy_in_force(&self) -> Result<PolicyDocument, Failure> {
         let remembered = self.memory.trial.as_ref().or(self.memory.in_force.as_ref());
@@ -183,6 +188,7 @@ impl Keeper {
             generation: self.datapath.generation(),
             source: remembered.source.clone(),
             text: remembered.text.clone(),
+            file: Some(self.policy_file()),
             base: remembered.base.clone(),
         })
     }

@@ -55,6 +55,11 @@ const ACTIONS: &[(&str, DefaultAction)] = &[
 ];
 const MODES: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("observe", Mode::Observe)];
 
+/// A text without the mark that some editors put before it.
+fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 impl Policy {
     /// Reads and checks a policy file and the files of its sets. Besides the policy come warnings
     /// and notes.
@@ -112,6 +117,18 @@ impl Policy {
         Self::parse_told(text, file_name, base_dir, now, &|_| {})
     }
 
+    /// As [`Policy::parse`], for who shows the rules of a policy that is known to be right: the sets that come from
+    /// files are empty.
+    pub fn parse_without_lists(
+        text: &str,
+        file_name: &str,
+        base_dir: &Path,
+    ) -> Result<Self, PolicyErrors> {
+        let mut reader = Reader::new(text, file_name, base_dir, &|_| {});
+        reader.lists = false;
+        Ok(reader.read(text, file_name, None)?.0)
+    }
+
     fn parse_told(
         text: &str,
         file_name: &str,
@@ -119,14 +136,30 @@ impl Policy {
         now: Timestamp,
         told: &dyn Fn(Reading<'_>),
     ) -> Result<(Self, Vec<Finding>), PolicyErrors> {
-        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut reader = Reader {
-            source: Source::new(file_name, text),
+        Reader::new(text, file_name, base_dir, told).read(text, file_name, Some(now))
+    }
+}
+
+impl<'t> Reader<'t> {
+    fn new(text: &'t str, file_name: &str, base: &'t Path, told: &'t dyn Fn(Reading<'_>)) -> Self {
+        Self {
+            source: Source::new(file_name, without_mark(text)),
             findings: Findings::default(),
-            base: base_dir,
+            base,
+            lists: true,
             told,
             in_protect: Vec::new(),
-        };
+        }
+    }
+
+    /// Reads the whole; `now` is for what is odd and no error, which is not looked for without it.
+    fn read(
+        mut self,
+        text: &'t str,
+        file_name: &str,
+        now: Option<Timestamp>,
+    ) -> Result<(Policy, Vec<Finding>), PolicyErrors> {
+        let text = without_mark(text);
         let parsed = if text.len() > ALL_SYNTAX_ERRORS {
             DeTable::parse(text).map_err(|fault| vec![fault])
         } else {
@@ -136,29 +169,27 @@ impl Policy {
             }
         };
         for fault in parsed.as_ref().err().into_iter().flatten() {
-            reader.syntax(fault);
+            self.syntax(fault);
         }
         // What a text that is no TOML means would be a guess.
         let policy = parsed.ok().map(|document| {
-            let policy = reader.policy(document.get_ref());
-            if reader.findings.errors.is_empty() {
+            let policy = self.policy(document.get_ref());
+            if let Some(now) = now.filter(|_| self.findings.errors.is_empty()) {
                 let Reader {
                     source,
                     findings,
                     in_protect,
                     ..
-                } = &mut reader;
+                } = &mut self;
                 lint::lint(&policy, in_protect, source, now, findings);
             }
             policy
         });
-        let warnings = reader.findings.into_result()?;
+        let warnings = self.findings.into_result()?;
         let unread = || PolicyErrors::one(Finding::about_file(file_name, "is not TOML"));
         Ok((policy.ok_or_else(unread)?, warnings))
     }
-}
 
-impl<'t> Reader<'t> {
     fn syntax(&mut self, fault: &toml::de::Error) {
         let span = fault.span().unwrap_or(0..0);
         let written = self.written(span.clone());

@@ -20,6 +20,8 @@ pub(super) struct Reader<'t> {
     pub findings: Findings,
     /// Folder that relative paths start from.
     pub base: &'t Path,
+    /// Whether the files of sets are read.
+    pub lists: bool,
     /// Is told how far the files of sets are read.
     pub told: &'t dyn Fn(Reading<'_>),
     /// The sets that `never_block` names, by index.

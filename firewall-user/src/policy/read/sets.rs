@@ -115,6 +115,10 @@ impl<'t> Reader<'t> {
             return;
         }
         let path = self.base.join(Path::new(file));
+        if !self.lists {
+            set.file = Some(path);
+            return;
+        }
         match read_set_file_told(&path, self.told) {
             Ok(mut read) => {
                 set.prefixes = std::mem::take(&mut read.prefixes);
