@@ -6,6 +6,7 @@ mod loops;
 
 use std::os::fd::AsFd;
 use std::path::Path;
+use std::thread::{Builder, ScopedJoinHandle};
 
 use anyhow::{Context, anyhow};
 use aya::maps::{Map, MapData, ProgramArray};
@@ -256,9 +257,12 @@ impl Programs {
         let ingress: &mut Xdp = ingress.context("no program palisade_in")?.try_into()?;
         let egress: &mut SchedClassifier = egress.context("no program palisade_out")?.try_into()?;
         let (inward, outward) = std::thread::scope(|scope| {
-            let outward = scope.spawn(|| egress.load());
-            (ingress.load(), outward.join())
+            let outward = Builder::new()
+                .name("verifying".to_owned())
+                .spawn_scoped(scope, || egress.load());
+            (ingress.load(), outward.map(ScopedJoinHandle::join))
         });
+        let outward = outward.context("no thread to load program palisade_out in")?;
         inward.map_err(|error| refused("program palisade_in", &error))?;
         outward
             .map_err(|_| anyhow!("the thread that loads program palisade_out panicked"))?

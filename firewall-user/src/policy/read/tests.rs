@@ -253,3 +253,20 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn rules_are_the_same_without_the_lists_of_their_sets() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("long.netset"), "198.51.100.7\n").unwrap();
+    let text = "version = 1\n[sets]\nlong = { file = \"long.netset\" }\nshort = [\"203.0.113.0/24\"]\n\
+                [protect]\nnever_block = [\"short\"]\n\
+                [[rule]]\nname = \"r\"\naction = \"drop\"\nfrom = [\"long\", \"short\"]\n";
+    let (whole, _) = Policy::parse(text, "p.toml", folder.path()).unwrap();
+    let bare = Policy::parse_without_lists(text, "p.toml", folder.path()).unwrap();
+    assert_eq!(bare.rules, whole.rules);
+    assert_eq!(bare.sets[1], whole.sets[1]);
+    assert_eq!(whole.sets[0].prefixes.len(), 1);
+    assert_eq!(bare.sets[0].prefixes, []);
+    let wrong = format!("{text}color = 1\n");
+    assert!(Policy::parse_without_lists(&wrong, "p.toml", folder.path()).is_err());
+}
