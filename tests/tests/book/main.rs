@@ -201,7 +201,13 @@ fn perform_line(stage: &mut Stage, line: &Line) -> Result<()> {
     };
     let first = line.text.split(' ').next().unwrap_or_default();
     if let Some((_, test)) = ELSEWHERE.iter().find(|(start, _)| *start == first) {
-        return is_shown_elsewhere(test);
+        is_shown_elsewhere(test)?;
+        // What installs or enables it starts it.
+        let starts = ["dpkg -i", "apt install", "systemctl enable", "systemctl start"];
+        if starts.iter().any(|start| line.text.contains(start)) && !stage.serves() {
+            stage.start_daemon("palisade daemon")?;
+        }
+        return Ok(());
     }
     let command = line.text.split(" # ").next().unwrap_or_default().trim();
     if is_daemon(command) {
@@ -223,7 +229,7 @@ fn perform_line(stage: &mut Stage, line: &Line) -> Result<()> {
 }
 
 fn is_daemon(command: &str) -> bool {
-    command.starts_with("palisade daemon")
+    command.starts_with("palisade daemon") || command.starts_with("target/release/palisade daemon")
 }
 
 /// A reason that names a test must name one that is there.

@@ -154,6 +154,11 @@ impl Stage {
         finish(&mut self.command(&format!("timeout --signal INT {seconds} {line}"))?)
     }
 
+    /// Whether a daemon was started.
+    pub fn serves(&self) -> bool {
+        self.daemon.is_some()
+    }
+
     /// Runs a daemon as a page says; the one that runs goes first.
     pub fn start_daemon(&mut self, line: &str) -> Result<()> {
         if let Some(mut daemon) = self.daemon.take() {
