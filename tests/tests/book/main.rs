@@ -203,7 +203,12 @@ fn perform_line(stage: &mut Stage, line: &Line) -> Result<()> {
     if let Some((_, test)) = ELSEWHERE.iter().find(|(start, _)| *start == first) {
         is_shown_elsewhere(test)?;
         // What installs or enables it starts it.
-        let starts = ["dpkg -i", "apt install", "systemctl enable", "systemctl start"];
+        let starts = [
+            "dpkg -i",
+            "apt install",
+            "systemctl enable",
+            "systemctl start",
+        ];
         if starts.iter().any(|start| line.text.contains(start)) && !stage.serves() {
             stage.start_daemon("palisade daemon")?;
         }
