@@ -150,7 +150,8 @@ impl Executables {
                 .stdin(Stdio::null())
                 .env("CARGO_MANIFEST_DIR", &test.folder)
                 .env(PROGRAM_VARIABLE, program)
-                .env(XTASK_VARIABLE, env::current_exe()?);
+                // Not the program that runs: building the workspace may have put another in its place.
+                .env(XTASK_VARIABLE, shell::target().join("debug/xtask"));
             if let Err(error) = run_counted(&mut command, counts) {
                 println!("--- {}: {error:#}", test.name());
                 failed.push(test.name());
