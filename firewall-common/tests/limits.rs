@@ -122,7 +122,9 @@ proptest! {
     #[test]
     fn bytes_of_any_sizes_pass_at_their_rate(
         rate in prop_oneof![1_000_u64..1_000_000, 1_000_000_u64..12_500_000_000],
-        burst in 1_514_u64..2_000_000,
+        // Two of the longest at least: one alone fills the bucket now and then before the next comes, and what would
+        // flow in is lost.
+        burst in 3_028_u64..2_000_000,
         sizes in proptest::collection::vec(60_u32..1_514, 50..200),
     ) {
         let mut bucket = Bucket::new(limit(rate, 1, burst, Unit::Bytes), 0);
