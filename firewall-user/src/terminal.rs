@@ -6,7 +6,12 @@ use std::io::IsTerminal;
 /// Whether a stream may be written to in colour: it is a terminal that knows colours, and NO_COLOR is not set
 /// (<https://no-color.org>).
 pub fn takes_colour(stream: &impl IsTerminal) -> bool {
-    can_be_drawn_on(stream) && colours_wanted()
+    stream.is_terminal() && may_have_colour()
+}
+
+/// Whether a stream that is a terminal may be written to in colour.
+pub fn may_have_colour() -> bool {
+    !is_dumb() && colours_wanted()
 }
 
 /// Whether a stream is a terminal on which the cursor can be moved.

@@ -88,6 +88,8 @@ fn what_goes_to_a_pipe_or_a_dumb_terminal_is_plain_text() -> Result<()> {
         assert!(!text.contains('\x1b'), "{line}: {text:?}");
         let mut dumb = command(&daemon, &arguments)?;
         dumb.env("TERM", "dumb");
+        // Which others take for a reason to write in colour.
+        dumb.env("CI", "true").env("CLICOLOR", "1");
         let mut terminal = Terminal::start(&dumb, 24, 100)?;
         terminal.end()?;
         assert!(

@@ -45,7 +45,9 @@ mod why;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{ColorChoice, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use crate::terminal;
 
 /// An eBPF perimeter firewall and traffic anomaly detector.
 #[derive(Debug, Parser)]
@@ -150,9 +152,21 @@ pub const EXIT_USAGE: u8 = 2;
 /// Exit code: no daemon answers.
 pub const EXIT_NO_DAEMON: u8 = 3;
 
+/// Reads the command line; help and complaints about it go out in colour as all else does.
+fn parse() -> Cli {
+    // Left alone, it would colour a dumb terminal wherever continuous integration says that it runs.
+    let colour = if terminal::may_have_colour() {
+        ColorChoice::Auto
+    } else {
+        ColorChoice::Never
+    };
+    let matches = Cli::command().color(colour).get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
 /// Parses the command line and runs the verb.
 pub fn main() -> ExitCode {
-    let Cli { global, command } = Cli::parse();
+    let Cli { global, command } = parse();
     if !matches!(command, Command::Daemon(_)) {
         die_of_closed_pipes();
     }
