@@ -4,6 +4,7 @@
 //! Everything made here has a guard that takes it away again, and a name that tells which process
 //! made it, so that tests run side by side and the next run clears what a crashed one left.
 
+pub mod bpf;
 pub mod chromium;
 pub mod clients;
 pub mod daemon;

@@ -5,8 +5,6 @@ mod cases;
 mod contender;
 mod daemon;
 mod data;
-mod instructions;
-mod kernel;
 mod load;
 mod machine;
 mod operations;
@@ -28,6 +26,7 @@ use clap::Parser;
 
 use contender::{Contender, Line};
 use machine::Machine;
+use palisade_tests::bpf::calls as kernel;
 use palisade_tests::document;
 use policies::{OPEN_PORT, STRANGER, syn};
 use report::{Report, merge, plots};

@@ -4,8 +4,8 @@
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
+use palisade_tests::bpf::instructions::*;
 
-use super::instructions::*;
 use super::kernel::{self, Hook};
 
 pub const XDP_DROP: u32 = 1;

@@ -3,7 +3,6 @@
 //! has results.
 
 mod data;
-mod kernel;
 mod prologue;
 
 use std::net::IpAddr;
@@ -15,6 +14,7 @@ use firewall_common::Direction;
 use firewall_user::datapath::TestRun;
 use firewall_user::packet_build::PacketBuilder;
 use firewall_user::policy::{Environment, Policy};
+use palisade_tests::bpf::calls as kernel;
 
 use data::Data;
 use prologue::Prologue;
@@ -177,8 +177,8 @@ impl Programs {
         println!(
             "{name}: processor time: read {read:.0?}, compile {compile:.0?}, load {load:.0?}, image {:.1} MiB, {} instructions, {} verified",
             bytes as f64 / f64::from(1 << 20),
-            size.0,
-            size.1
+            size.translated / 8,
+            size.verified
         );
         self.loaded.push((name.to_owned(), program));
         self.runs.push(run);
@@ -208,13 +208,13 @@ impl Programs {
         let mut samples = vec![Vec::new(); contenders.len()];
         for round in 0..=ROUNDS {
             for (contender, samples) in contenders.iter().zip(&mut samples) {
-                let (nanoseconds, verdict) = kernel::run(contender.program.as_fd(), &frame, RUNS)?;
-                if verdict == 0 {
+                let run = kernel::run(contender.program.as_fd(), &frame, RUNS)?;
+                if run.verdict == 0 {
                     bail!("the prologue does not reach the program");
                 }
                 // The first round only warms up.
                 if round > 0 {
-                    samples.push(nanoseconds);
+                    samples.push(run.nanoseconds);
                 }
             }
         }

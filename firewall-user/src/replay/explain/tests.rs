@@ -3,6 +3,7 @@ use std::path::Path;
 use firewall_common::packet::flag;
 use proptest::prelude::*;
 
+use super::conditions::first_unmet;
 use super::*;
 use crate::packet_build::PacketBuilder;
 

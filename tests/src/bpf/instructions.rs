@@ -90,7 +90,22 @@ pub const fn skip_if_zero(register: u8, skipped: i16) -> u64 {
     encode(0x15, register, 0, skipped, 0)
 }
 
+/// Keeps the lower half.
+pub const fn multiply_lower(to: u8, by: i32) -> u64 {
+    encode(0x24, to, 0, 0, by)
+}
+
+/// Shifts the lower half.
+pub const fn shift_right_lower(to: u8, bits: i32) -> u64 {
+    encode(0x74, to, 0, 0, bits)
+}
+
 /// Takes the place of two instructions.
 pub const fn address_of_map(to: u8, map: i32) -> [u64; 2] {
     [encode(0x18, to, 1, 0, map), 0]
+}
+
+/// The address of an array's first value. Takes the place of two instructions.
+pub const fn address_of_value(to: u8, map: i32) -> [u64; 2] {
+    [encode(0x18, to, 2, 0, map), 0]
 }

@@ -128,12 +128,17 @@ pub fn table_of(program: BorrowedFd<'_>) -> Result<OwnedFd> {
 
 /// An array map that holds these values.
 pub fn array_of<const N: usize>(values: &[[u8; N]]) -> Result<OwnedFd> {
-    let kind = bpf_map_type::BPF_MAP_TYPE_ARRAY;
-    let array = map(kind, N as u32, values.len() as u32).context("an array map")?;
+    let array = array(N as u32, values.len() as u32)?;
     for (index, value) in values.iter().enumerate() {
         put(array.as_fd(), index as u32, value).context("filling an array map")?;
     }
     Ok(array)
+}
+
+/// An array map of zeros.
+pub fn array(value_bytes: u32, entries: u32) -> Result<OwnedFd> {
+    let kind = bpf_map_type::BPF_MAP_TYPE_ARRAY;
+    map(kind, value_bytes, entries).context("an array map")
 }
 
 fn map(kind: bpf_map_type, value_size: u32, entries: u32) -> io::Result<OwnedFd> {
