@@ -2,6 +2,7 @@
 //! only `detach` takes it down.
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -228,11 +229,75 @@ fn a_device_that_was_made_anew_and_pins_that_were_removed_get_the_fence_back() -
     world.rewire()?;
     wait_until("the fence stands on the new device", PATIENCE, fenced)?;
 
-    std::fs::remove_dir_all(daemon.pins())?;
+    remove(daemon.pins());
     wait_until("the fence stands without its old pins", PATIENCE, fenced)?;
     daemon.palisade(&["ban", &CLIENT[0].to_string(), "--for", "1h"])?;
     // Whichever table the ban went to first, it is in the new one.
     wait_until("the ban works", PATIENCE, || Ok(answered()? == 0))?;
     assert_eq!(answered()?, 0, "and goes on working");
     Ok(())
+}
+
+#[test]
+fn a_fence_that_lost_some_of_its_pins_stands_again_and_takes_bans() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["ping"])?;
+    let world = Topology::untagged()?;
+    let daemon = Daemon::start_in(&world.inside, PING, Mode::Native)?;
+    let answered = || -> Result<u64> {
+        let (from, to) = (CLIENT[0], INSIDE[0]);
+        let pings = ping(&world.outside, from, to, 3, Duration::from_millis(5))?;
+        Ok(pings.answered)
+    };
+    let client = CLIENT[0].to_string();
+    // What is done with one hook left, and what is done with the maps alone gone.
+    for links in [true, false] {
+        assert_eq!(answered()?, 3);
+        let generation = daemon.palisade(&["status"])?["policy"]["generation"].clone();
+        let gone = |pin: &Path| {
+            let within = pin.parent().and_then(|folder| folder.file_name());
+            let within = within.unwrap_or_default().to_string_lossy().into_owned();
+            within.starts_with("maps-") || (links && pin.ends_with("links/edge-out"))
+        };
+        for pin in pins(daemon.pins())?.iter().filter(|pin| gone(pin)) {
+            std::fs::remove_file(pin)?;
+        }
+        if links {
+            wait_until("the fence is put up again", PATIENCE, || {
+                let status = daemon.palisade(&["status"])?;
+                Ok(status["policy"]["generation"] != generation)
+            })?;
+        } else {
+            daemon.palisade(&["apply"])?;
+        }
+        daemon.palisade(&["ban", &client, "--for", "1h"])?;
+        wait_until("the ban works", PATIENCE, || Ok(answered()? == 0))?;
+        daemon.palisade(&["unban", &client])?;
+        wait_until("the ban is lifted", PATIENCE, || Ok(answered()? == 3))?;
+    }
+    Ok(())
+}
+
+/// Every pin below a folder.
+fn pins(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            found.extend(pins(&path)?);
+        } else {
+            found.push(path);
+        }
+    }
+    Ok(found)
+}
+
+/// Removes a folder of pins. What the daemon pins meanwhile may stay.
+fn remove(folder: &Path) {
+    for pin in pins(folder).unwrap_or_default() {
+        let _ = std::fs::remove_file(pin);
+    }
+    let _ = std::fs::remove_dir_all(folder);
 }

@@ -15,6 +15,7 @@ use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
 use super::events::Events;
+use super::held::Held;
 use super::maps::Maps;
 use super::object;
 use super::pins::Pins;
@@ -41,8 +42,9 @@ pub struct Datapath {
     pub(super) attachments: Vec<Attachment>,
     /// Those that get their fence once they have a device.
     pub(super) waiting: Vec<Waiting>,
-    maps: Maps,
-    events: Events,
+    pub(super) maps: Maps,
+    pub(super) events: Events,
+    pub(super) held: Held,
 }
 
 impl Datapath {
@@ -106,9 +108,11 @@ impl Datapath {
         state: State,
         attachments: Vec<Attachment>,
     ) -> anyhow::Result<Self> {
+        let (maps, events, held) = Held::open(&pins)?;
         let mut fence = Self {
-            maps: Maps::open(|name| object::open_map(&pins, name))?,
-            events: Events::open(&pins)?,
+            maps,
+            events,
+            held,
             counters: state.counters(),
             settings,
             pins,
@@ -174,9 +178,10 @@ impl Datapath {
         &mut self,
         change: impl FnOnce(&mut Swap<'_>, &[Attachment]) -> anyhow::Result<(Vec<Attachment>, Applied)>,
     ) -> anyhow::Result<Applied> {
-        let anew = self.attachments.is_empty() || !Pins::any_link(&self.settings.pin_dir);
-        if anew {
-            // Taking the whole fence down removed the pin folder; or somebody else did.
+        let stands = !self.attachments.is_empty() && Pins::any_link(&self.settings.pin_dir);
+        let whole = stands && self.held.is_pinned(&self.pins);
+        if !whole {
+            // Taking the whole fence down removed the pin folder; or somebody else did, or parts of it.
             self.pins = Pins::open(&self.settings.pin_dir)?;
         }
         let mut swap = Swap {
@@ -192,20 +197,12 @@ impl Datapath {
         self.attachments = attachments;
         self.wait_for_all();
         self.counters = self.state.counters();
+        // Pins may have gone while the programs were loaded.
+        let anew = !whole || !self.held.is_pinned(&self.pins);
         if anew {
             self.open_anew()?;
         }
         Ok(Applied { anew, ..applied })
-    }
-
-    /// After the whole fence was down, what is open are maps that nothing uses any more.
-    fn open_anew(&mut self) -> anyhow::Result<()> {
-        let mut maps = Maps::open(|name| object::open_map(&self.pins, name))?;
-        let handle = self.maps.bans().clone();
-        handle.follow(maps.share_bans(handle.clone()))?;
-        self.maps = maps;
-        self.events = Events::open(&self.pins)?;
-        Ok(())
     }
 
     /// Takes the fence down from one interface, or all; the interfaces that it was taken from, and those

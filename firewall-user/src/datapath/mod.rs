@@ -7,6 +7,7 @@ mod cookies;
 mod driver_counts;
 mod events;
 mod fence;
+mod held;
 mod interface;
 mod limits;
 mod maps;

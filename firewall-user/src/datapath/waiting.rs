@@ -31,11 +31,13 @@ impl Datapath {
     }
 
     /// Interfaces that should be protected and are not: their device was made anew, or somebody
-    /// removed their pinned link or programs or what a trial's gate chooses between.
+    /// removed their pinned link or programs or what a trial's gate chooses between, or pins went while
+    /// programs were loaded.
     pub fn lost(&self) -> Vec<String> {
         let open = self.attachments.iter().filter(|attachment| {
             let name = &attachment.interface;
-            !self.guards_in(attachment)
+            !self.held.is_known()
+                || !self.guards_in(attachment)
                 || !self.guards_out(attachment)
                 || (self.state.trial.is_some() && !self.pins.can_choose(name))
         });
