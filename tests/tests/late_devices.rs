@@ -165,6 +165,11 @@ fn one_that_is_missing_leaves_the_others_fenced_and_is_fenced_as_it_comes() -> R
             && line.ends_with(" 0")
     });
     assert!(zero, "{scrape}");
+    let waited = |scrape: &str, interface: &str| {
+        let label = format!("interface=\"{interface}\"");
+        metric(scrape, "palisade_waiting", &[&label])
+    };
+    assert_eq!([waited(&scrape, EDGE), waited(&scrape, LATER)], [0.0, 1.0]);
     let health = [
         "--silent",
         "--noproxy",
@@ -188,6 +193,7 @@ fn one_that_is_missing_leaves_the_others_fenced_and_is_fenced_as_it_comes() -> R
     assert_eq!(host.over_later()?, SECOND);
     assert!(host.dropped_on_later()? > before, "what is dropped counts");
     assert_eq!(host.attached(LATER)?, 2.0);
+    assert_eq!(waited(&host.daemon.scrape()?, LATER), 0.0);
 
     // It goes, and a daemon is started without it once more.
     host.daemon.write_policy(&udp(5001))?;

@@ -14,6 +14,8 @@ pub struct Standing {
     pub mode: &'static str,
     /// Whether a program of the fence is attached.
     pub stands: bool,
+    /// Whether there is no device to fence, and it is fenced as soon as it comes.
+    pub waits: bool,
 }
 
 impl Datapath {
@@ -33,11 +35,14 @@ impl Datapath {
                     ],
                     None => [("ingress", "none", false), ("egress", "none", false)],
                 };
+                let mut waiting = self.waiting.iter();
+                let waits = waiting.any(|one| one.interface == wanted.name && one.why.is_none());
                 hooks.map(|(hook, mode, stands)| Standing {
                     interface: wanted.name.clone(),
                     hook,
                     mode,
                     stands,
+                    waits,
                 })
             })
             .collect()
