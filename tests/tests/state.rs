@@ -284,6 +284,86 @@ fn a_damaged_file_is_set_aside_and_the_fence_comes_up_with_what_is_whole() -> Re
     Ok(())
 }
 
+/// Where SQLite keeps a file's `user_version`, big-endian ("Database File Format", 1.3).
+const USER_VERSION: std::ops::Range<usize> = 60..64;
+
+#[test]
+fn a_state_of_a_later_version_is_left_as_it_is_and_can_be_put_back() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let world = Topology::untagged()?;
+    let mut daemon = Daemon::start(&world.inside, POLICY)?;
+    daemon.palisade(&["ban", "203.0.113.7", "--reason", "before"])?;
+    daemon.stop()?;
+    let path = daemon.state_dir().join("state.db");
+    let ours = fs::read(&path)?;
+    assert_eq!(ours[USER_VERSION], [0, 0, 0, 1]);
+    let mut later = ours.clone();
+    later[USER_VERSION].copy_from_slice(&[0, 0, 0, 9]);
+    fs::write(&path, &later)?;
+    // As after a reboot: nothing else knows of the ban.
+    remove_pins(daemon.pins());
+    daemon.launch()?;
+    assert!(bans(&daemon)?.is_empty());
+    let aside = daemon.state_dir().join("state.db.newer-1");
+    let told = state(&daemon)?["set_aside"].to_string();
+    for words in [
+        "later version (format 9)",
+        "state.db.newer-1",
+        "put it back",
+    ] {
+        assert!(told.contains(words), "{words}: {told}");
+    }
+    assert_eq!(fs::read(&aside)?, later);
+
+    // The version that wrote it finds it as it was.
+    daemon.stop()?;
+    remove_pins(daemon.pins());
+    fs::write(&path, &ours)?;
+    daemon.launch()?;
+    assert_eq!(bans(&daemon)?, ["203.0.113.7/32"]);
+    Ok(())
+}
+
+#[test]
+fn settings_and_a_policy_of_a_later_version_are_refused_by_name_and_the_fence_stays() -> Result<()>
+{
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let world = Topology::untagged()?;
+    let _echo = servers::tcp_echo(&world.inside, 7000)?;
+    let _closed = servers::tcp_echo(&world.inside, 7002)?;
+    let mut daemon = Daemon::start(&world.inside, POLICY)?;
+    let stays = || -> Result<()> {
+        assert_eq!(knock(&world)?, [Connect::Accepted; 2]);
+        let closed = SocketAddr::new(INSIDE[0], 7002);
+        let attempt = connect(&world.outside, closed, Duration::from_millis(200))?;
+        assert_eq!(attempt, Connect::Silent);
+        Ok(())
+    };
+    daemon.write_policy(&POLICY.replace("version = 1", "version = 2"))?;
+    let refused = daemon.try_palisade(&["apply"])?;
+    let words = "version 2 of the policy language is not supported";
+    assert_eq!(refused.code(), 1, "{refused}");
+    assert!(refused.stderr.contains(words), "{refused}");
+    stays()?;
+    daemon.stop()?;
+    let refused = daemon.run_to_end()?;
+    assert_eq!(refused.code(), 1, "{refused}");
+    assert!(refused.stderr.contains(words), "{refused}");
+    stays()?;
+
+    daemon.write_policy(POLICY)?;
+    daemon.write_settings("version = 2\ninterfaces = [\"edge\"]", "")?;
+    let refused = daemon.run_to_end()?;
+    assert_eq!(refused.code(), 1, "{refused}");
+    let words = "version 2 of the settings is for a later palisade";
+    assert!(refused.stderr.contains(words), "{refused}");
+    stays()
+}
+
 #[test]
 fn what_an_earlier_version_left_is_taken_over() -> Result<()> {
     if skip_unless_root() {

@@ -199,6 +199,53 @@ fn a_store_of_a_later_version_is_kept_for_it_and_named() {
     assert!(folder.path().join("state.db.newer-1").exists());
 }
 
+/// Version 1 of the format, in words of its own: what was written by it has to be read whatever becomes of the rest.
+const FIRST: &str = "CREATE TABLE ban (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE alert (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE incident (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE history (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE text (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE part (key TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+    PRAGMA application_id = 1346456659;
+    PRAGMA user_version = 1;
+    INSERT INTO ban VALUES ('203.0.113.7/32', CAST('{\"prefix\":\"203.0.113.7/32\"}' AS BLOB), -296143046261145425);
+    INSERT INTO alert VALUES ('00000000000000000007', CAST('{\"id\":7}' AS BLOB), -174338038236480397);
+    INSERT INTO part VALUES ('rules', CAST('{\"version\":1,\"rules\":{}}' AS BLOB), 1);";
+
+#[test]
+fn a_store_of_the_first_version_is_read_and_written_on_by_this_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join(FILE);
+    let first = rusqlite::Connection::open(&path).expect("opened");
+    first.execute_batch(FIRST).expect("written");
+    drop(first);
+    let store = open(folder.path());
+    let ban = store.get(Kind::Ban, "203.0.113.7/32");
+    assert_eq!(ban.as_deref(), Some(&br#"{"prefix":"203.0.113.7/32"}"#[..]));
+    assert_eq!(
+        store.get(Kind::Alert, &number(7)).as_deref(),
+        Some(&br#"{"id":7}"#[..])
+    );
+    // Its checksum is wrong.
+    assert_eq!(store.get(Kind::Part, "rules"), None);
+    store.put(Kind::Text, "abc", b"version = 1".to_vec());
+    store.close();
+    assert!(
+        store
+            .health()
+            .report()
+            .set_aside
+            .iter()
+            .all(|told| !told.contains("later version"))
+    );
+    let again = open(folder.path());
+    assert_eq!(again.load(Kind::Ban).len(), 1);
+    assert_eq!(
+        again.get(Kind::Text, "abc").as_deref(),
+        Some(&b"version = 1"[..])
+    );
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_told_and_written_when_it_can_be() {
     let folder = tempfile::tempdir().expect("a folder");
