@@ -1,7 +1,7 @@
 //! The Debian package.
 
 use std::{
-    fs,
+    env, fs,
     path::{Path, PathBuf},
 };
 
@@ -16,7 +16,12 @@ use crate::shell;
 
 /// The scripts that dpkg runs.
 const SCRIPTS: [&str; 3] = ["postinst", "prerm", "postrm"];
-const MAINTAINER: &str = "The Palisade authors <palisade@localhost>";
+/// Who answers for a package is who makes it: Debian's tools take it from DEBFULLNAME and DEBEMAIL.
+const MAINTAINER: [(&str, &str); 2] = [
+    ("DEBFULLNAME", "The Palisade authors"),
+    ("DEBEMAIL", "palisade@localhost"),
+];
+const OVERRIDES: &str = "usr/share/lintian/overrides/palisade";
 /// What the scripts use, besides what every Debian has.
 const SCRIPTS_NEED: &str = "passwd, init-system-helpers (>= 1.52)";
 
@@ -26,6 +31,9 @@ pub fn make(tree: &Tree, release: &Release, work: &Path, output: &Path) -> Resul
     let changelog = tree.path(&format!("{DOCUMENTATION}/changelog.Debian"));
     write(&changelog, changes(&version, release).as_bytes(), 0o644)?;
     tree::compress(&changelog)?;
+
+    let overrides = shell::root().join("packaging/debian/lintian-overrides");
+    install(&overrides, &tree.path(OVERRIDES), 0o644)?;
 
     let control = tree.path("DEBIAN");
     let needs = needed_libraries(tree, work)?;
@@ -61,17 +69,19 @@ fn describe(version: &str, release: &Release, needs: &str, kilobytes: u64) -> St
         "Package: palisade\n\
          Version: {version}\n\
          Architecture: {}\n\
-         Maintainer: {MAINTAINER}\n\
+         Maintainer: {}\n\
          Section: net\n\
          Priority: optional\n\
          Installed-Size: {kilobytes}\n\
          Depends: {needs}, {SCRIPTS_NEED}\n\
          Suggests: prometheus, prometheus-alertmanager\n\
          Description: perimeter firewall and traffic anomaly detector\n \
-         Palisade judges every packet in the kernel (XDP and tc programs) by one file of\n \
-         rules, counts who sends what, raises alerts, and bans who misbehaves if told to.\n \
-         It is installed in observe mode: nothing is dropped until the policy says so.\n",
-        release.architecture
+         Palisade judges every packet in the kernel (XDP and tc programs) by one file\n \
+         of rules, counts who sends what, raises alerts, and bans who misbehaves if\n \
+         told to. It is installed in observe mode: nothing is dropped until the\n \
+         policy says so.\n",
+        release.architecture,
+        maintainer(),
     )
 }
 
@@ -84,8 +94,15 @@ fn changes(version: &str, release: &Release) -> String {
     .unwrap_or_else(|| "Thu, 01 Jan 1970 00:00:00 +0000".to_owned());
     format!(
         "palisade ({version}) stable; urgency=medium\n\n  \
-         * What is new is in changelog.gz.\n\n -- {MAINTAINER}  {date}\n"
+         * What is new is in changelog.gz.\n\n -- {}  {date}\n",
+        maintainer()
     )
+}
+
+fn maintainer() -> String {
+    let [name, address] =
+        MAINTAINER.map(|(variable, otherwise)| env::var(variable).unwrap_or(otherwise.to_owned()));
+    format!("{name} <{address}>")
 }
 
 /// The packages of the shared libraries that the program needs, with the oldest versions that do.
