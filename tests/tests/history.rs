@@ -1,10 +1,14 @@
 //! The history of policies: what was in force when, by whom and why, and going back in it.
 
 use std::fs;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
+use palisade_tests::process::wait_until;
 use palisade_tests::{Daemon, Topology, skip_unless_root};
 use serde_json::Value;
+
+const PATIENCE: Duration = Duration::from_secs(20);
 
 fn policy(rules: &[(&str, u16)]) -> String {
     let rules = rules.iter().map(|(name, port)| {
@@ -110,6 +114,18 @@ fn each_policy_that_was_in_force_is_on_record_and_can_be_put_in_force_again() ->
         Some(1),
         "{diff:#}"
     );
+    // Of a list it is only known that it was another one.
+    let noted = daemon.try_palisade(&["diff", "@2", "@3"])?;
+    let note = "note: @2: set hostile: its list";
+    assert!(
+        noted.stderr.contains(note) && noted.stderr.contains("had 1 prefixes"),
+        "{noted}"
+    );
+    assert_eq!(diff["lists_changed"]["old"][0]["set"], "hostile");
+    assert_eq!(back["lists_changed"][0]["prefixes_then"], 1, "{back:#}");
+    assert_eq!(back["lists_changed"][0]["prefixes_now"], 2, "{back:#}");
+    let same = daemon.palisade(&["diff", "@4", "@4"])?;
+    assert_eq!(same["lists_changed"]["old"], Value::Array(Vec::new()));
     let diff = daemon.try_palisade(&["history", "diff", "1"])?;
     assert!(diff.stdout.contains("1 rule added: mail"), "{diff}");
     let now = daemon.palisade(&["history", "--at", "2100-01-01"])?;
@@ -131,6 +147,53 @@ fn each_policy_that_was_in_force_is_on_record_and_can_be_put_in_force_again() ->
     let rollback = rollback.context("no record of the rollback")?;
     assert_eq!(rollback["reason"], "mail after all");
     assert_eq!(rollback["detail"]["entry"], 2);
+    Ok(())
+}
+
+#[test]
+fn an_earlier_policy_can_be_tried_out_and_a_restart_keeps_what_was_confirmed() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    let world = Topology::untagged()?;
+    let mut daemon = prepared(&world, &policy(&[("shop", 443), ("mail", 25)]))?;
+    daemon.write_policy(&policy(&[("shop", 443)]))?;
+    daemon.palisade(&["apply"])?;
+    let has_mail =
+        |daemon: &Daemon| Ok::<_, anyhow::Error>(rules(daemon)?.contains(&"mail".to_owned()));
+
+    let alone = daemon.try_palisade(&["rollback", "--confirm", "60s"])?;
+    assert_eq!(alone.code(), 2, "{alone}");
+    let back = daemon.palisade(&["rollback", "1", "--confirm", "60s"])?;
+    assert!(back["trial"]["remaining_seconds"].is_u64(), "{back:#}");
+    assert!(has_mail(&daemon)?);
+    let again = daemon.try_palisade(&["rollback", "2", "--confirm", "60s"])?;
+    assert!(again.stderr.contains("is on trial"), "{again}");
+    daemon.palisade(&["rollback"])?;
+    assert!(!has_mail(&daemon)?);
+    let status = daemon.palisade(&["status"])?;
+    // The file holds what is in force.
+    assert_eq!(status["policy"]["valid"], true, "{status:#}");
+    assert_eq!(daemon.palisade(&["history", "show", "3"])?["to"], 1);
+
+    let told = daemon.try_palisade(&["rollback", "1", "--confirm", "1s"])?;
+    assert!(
+        told.stdout.contains("on trial") && told.stdout.contains("palisade confirm"),
+        "{told}"
+    );
+    wait_until("the trial is over", PATIENCE, || Ok(!has_mail(&daemon)?))?;
+
+    daemon.palisade(&["rollback", "1", "--confirm", "10m"])?;
+    daemon.kill()?;
+    daemon.launch()?;
+    daemon.palisade(&["confirm", "--reason", "mail after all"])?;
+    assert!(has_mail(&daemon)?);
+    // Its file has the other policy, which does not come back by itself.
+    daemon.kill()?;
+    daemon.launch()?;
+    assert!(has_mail(&daemon)?);
+    let status = daemon.palisade(&["status"])?;
+    assert_eq!(status["policy"]["valid"], false, "{status:#}");
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::client::{Client, NoDaemon, Refused, read};
 use super::progress::Audience;
 use super::session::own_session;
 use super::{EXIT_FAILED, Global, lifelines, output};
-use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS};
+use crate::daemon::documents::{ApplyReport, ApplyRequest, LONGEST_TRIAL_SECONDS, TrialStatus};
 use crate::daemon::{CONFINED, LARGEST_BODY};
 use crate::policy::Policy;
 use crate::policy::edit::whole;
@@ -121,16 +121,21 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
             output::line(&format!("ban of {prefix} lifted: it is protected now"))?;
         }
         if let Some(trial) = &report.trial {
-            output::line(&format!(
-                "keep it with `palisade confirm` within {}, before {}; otherwise generation {} is back by \
-                 itself (`palisade rollback`: at once)",
-                output::seconds(trial.remaining_seconds),
-                output::whole_seconds(trial.deadline),
-                trial.previous_generation
-            ))?;
+            output::line(&how_to_keep(trial))?;
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What people have to do about a trial.
+pub(super) fn how_to_keep(trial: &TrialStatus) -> String {
+    format!(
+        "keep it with `palisade confirm` within {}, before {}; otherwise generation {} is back by \
+         itself (`palisade rollback`: at once)",
+        output::seconds(trial.remaining_seconds),
+        output::whole_seconds(trial.deadline),
+        trial.previous_generation
+    )
 }
 
 /// Whether the daemon said no because it may not read the file.
@@ -194,7 +199,7 @@ fn code(refused: bool) -> ExitCode {
 }
 
 /// Reads the length of a trial, in seconds.
-fn trial_length(text: &str) -> Result<u64, String> {
+pub(super) fn trial_length(text: &str) -> Result<u64, String> {
     let BanDuration(length) = text
         .parse()
         .map_err(|_| format!("`{text}` is no length of time: write e.g. 60s, 10m or 1h30m"))?;

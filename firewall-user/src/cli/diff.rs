@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::output::{self, counted};
 use super::progress::Audience;
 use super::{EXIT_FAILED, Global, history};
+use crate::daemon::documents::ChangedList;
 use crate::policy::difference::{
     Change, Decision, Difference, RuleChange, SetChange, compare, rule_changes, set_changes,
 };
@@ -65,6 +66,8 @@ struct Found {
     difference: Difference,
     rules: Vec<RuleChange>,
     sets: Vec<SetChange>,
+    /// Lists of which other prefixes are compared than the entries of the history had.
+    lists_changed: [Vec<ChangedList>; 2],
     capture: Option<Comparison>,
 }
 
@@ -75,9 +78,14 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         load(global, audience, &arguments.old)?,
         load(global, audience, &arguments.new)?,
     );
-    let (Some(old), Some(new)) = (old, new) else {
+    let (Some((old, old_lists)), Some((new, new_lists))) = (old, new) else {
         return Ok(ExitCode::from(EXIT_FAILED));
     };
+    for (path, lists) in [(&arguments.old, &old_lists), (&arguments.new, &new_lists)] {
+        for list in lists {
+            eprintln!("note: {}: {list}", path.display());
+        }
+    }
     let capture = match &arguments.capture {
         Some(path) => Some(over(path, &old, &new, &arguments, audience)?),
         None => None,
@@ -89,6 +97,7 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
         sets: set_changes(&old, &new),
         old,
         new,
+        lists_changed: [old_lists, new_lists],
         capture,
     };
     drop(comparing);
@@ -110,12 +119,16 @@ pub fn run(global: &Global, arguments: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// A policy of a file, or of an entry of the history; what is wrong with it is told.
-fn load(global: &Global, audience: Audience, path: &Path) -> anyhow::Result<Option<Policy>> {
+fn load(
+    global: &Global,
+    audience: Audience,
+    path: &Path,
+) -> anyhow::Result<Option<(Policy, Vec<ChangedList>)>> {
     let Some(number) = history::named(path) else {
-        return Ok(audience.policy(path));
+        return Ok(audience.policy(path).map(|policy| (policy, Vec::new())));
     };
     Ok(match history::offered(global, number)? {
-        Ok(policy) => Some(policy),
+        Ok(found) => Some(found),
         Err(refused) => {
             render::show(&refused.errors, refused.more);
             None
@@ -326,6 +339,7 @@ fn report(arguments: &Args, found: &Found) -> Value {
         "complete": complete,
         "rules": rules,
         "sets": sets,
+        "lists_changed": { "old": found.lists_changed[0], "new": found.lists_changed[1] },
         "settings": defaults,
         "changes": changes.iter().map(change_json).collect::<Vec<_>>(),
         "capture": found.capture.as_ref().map(capture_json),

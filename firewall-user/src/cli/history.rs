@@ -9,8 +9,10 @@ use jiff::{Timestamp, Zoned, civil};
 use super::client::{Client, read};
 use super::output::{self, Table, counted};
 use super::{Global, diff};
-use crate::daemon::documents::{By, HistoryDocument, HistoryEntry, HistoryList, How, Trial, actor};
-use crate::policy::Changes;
+use crate::daemon::documents::{
+    By, ChangedList, HistoryDocument, HistoryEntry, HistoryList, How, Trial, actor, changed_lists,
+};
+use crate::policy::{Changes, Policy, PolicyErrors};
 
 /// Arguments of `palisade history`.
 #[derive(Debug, clap::Args)]
@@ -245,15 +247,18 @@ pub fn summary(changes: &Changes) -> String {
     }
 }
 
-/// Reads the policy that an entry holds, with the lists of its sets as they are now.
+/// Reads the policy that an entry holds, with the lists of its sets as they are now; and which of those changed.
 pub fn offered(
     global: &Global,
     number: u64,
-) -> anyhow::Result<Result<crate::policy::Policy, crate::policy::PolicyErrors>> {
+) -> anyhow::Result<Result<(Policy, Vec<ChangedList>), PolicyErrors>> {
     let (entry, text) =
         policy_of(global, number).with_context(|| format!("entry {number} of the history"))?;
     let name = format!("@{number}");
-    Ok(crate::policy::Policy::parse(&text, &name, &entry.base).map(|(policy, _)| policy))
+    Ok(Policy::parse(&text, &name, &entry.base).map(|(policy, _)| {
+        let changed = changed_lists(&entry.lists, &policy);
+        (policy, changed)
+    }))
 }
 
 #[cfg(test)]

@@ -22,7 +22,8 @@ pub use alerts::*;
 pub use bans::*;
 pub use changes::*;
 pub use history::{
-    By, HistoryDocument, HistoryEntry, HistoryList, How, ListDigest, RollbackRequest, Trial, actor,
+    By, ChangedList, HistoryDocument, HistoryEntry, HistoryList, How, ListDigest, RollbackRequest,
+    Trial, actor, changed_lists,
 };
 pub use notify::*;
 pub use packets::*;

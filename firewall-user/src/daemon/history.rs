@@ -5,6 +5,8 @@
 //! prefixes and their SHA-256: lists have a life of their own and may be long. The oldest entries go when there are
 //! too many, or their texts become too large.
 
+mod lists;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 
@@ -15,6 +17,8 @@ use sha2::{Digest, Sha256};
 use crate::audit::{Author, Channel};
 use crate::policy::{Changes, Policy};
 use crate::state::{Kind, Store, number};
+use lists::lists;
+pub use lists::{ChangedList, ListDigest, changed_lists};
 
 /// Entries that are kept.
 const KEEP: usize = 1_000;
@@ -50,15 +54,6 @@ pub enum Trial {
     Confirmed,
     /// With the reason.
     GivenBack(String),
-}
-
-/// A set that comes from a file, as it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ListDigest {
-    pub file: PathBuf,
-    pub prefixes: usize,
-    /// Of the prefixes in their order, one a line.
-    pub sha256: String,
 }
 
 /// A policy that was put in force.
@@ -308,25 +303,6 @@ fn digest(text: &str) -> String {
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The sets of a policy that come from files.
-fn lists(policy: &Policy) -> BTreeMap<String, ListDigest> {
-    let sets = policy.sets.iter();
-    sets.filter_map(|set| {
-        let file = set.file.clone()?;
-        let mut hasher = Sha256::new();
-        for prefix in &set.prefixes {
-            hasher.update(format!("{prefix}\n"));
-        }
-        let digest = ListDigest {
-            file,
-            prefixes: set.prefixes.len(),
-            sha256: hex(&hasher.finalize()),
-        };
-        Some((set.name.clone(), digest))
-    })
-    .collect()
 }
 
 #[cfg(test)]

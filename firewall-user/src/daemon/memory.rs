@@ -54,16 +54,20 @@ pub struct Memory {
     pub in_force: Option<Remembered>,
     pub before: Option<Remembered>,
     pub trial: Option<Remembered>,
+    /// The entry of the history that the trial goes back to, if it does.
+    pub back_to: Option<u64>,
     pub given_back: Option<GivenBack>,
 }
 
 /// As it is kept.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct Document {
     version: u32,
     in_force: Option<Remembered>,
     before: Option<Remembered>,
     trial: Option<Remembered>,
+    #[serde(default)]
+    back_to: Option<u64>,
     given_back: Option<GivenBack>,
 }
 
@@ -110,17 +114,15 @@ impl Memory {
             }
             None => None,
         };
-        let (in_force, before, trial, given_back) = match kept {
-            Some(kept) => (kept.in_force, kept.before, kept.trial, kept.given_back),
-            None => (None, None, None, None),
-        };
+        let kept = kept.unwrap_or_default();
         Self {
             folder: folder.to_owned(),
             store,
-            in_force,
-            before,
-            trial,
-            given_back,
+            in_force: kept.in_force,
+            before: kept.before,
+            trial: kept.trial,
+            back_to: kept.back_to,
+            given_back: kept.given_back,
         }
     }
 
@@ -135,25 +137,35 @@ impl Memory {
             self.before = before;
         }
         self.trial = None;
+        self.back_to = None;
         self.given_back = None;
         self.store();
     }
 
-    /// A policy is on trial.
-    pub fn try_out(&mut self, policy: Remembered) {
+    /// A policy is on trial; `back_to` is its entry of the history if it was in force before.
+    pub fn try_out(&mut self, policy: Remembered, back_to: Option<u64>) {
         self.trial = Some(policy);
+        self.back_to = back_to;
         self.store();
     }
 
-    /// The policy on trial stays.
-    pub fn keep(&mut self) {
+    /// The policy on trial stays, and `generation`, the one before it, does not. Whether it went back in the
+    /// history, and so gave that one back.
+    pub fn keep(&mut self, generation: u64) -> Option<u64> {
+        let back_to = self.back_to.take();
         if let Some(policy) = self.trial.take() {
-            self.take(policy);
+            match back_to {
+                Some(entry) => self.go_back_to(policy, generation, &went_back(entry)),
+                None => self.take(policy),
+            }
+            self.store();
         }
+        back_to
     }
 
     /// The policy on trial does not stay.
     pub fn give_back_trial(&mut self, generation: u64, why: &str) {
+        self.back_to = None;
         if let Some(policy) = self.trial.take() {
             self.note(policy, generation, why);
         }
@@ -225,10 +237,16 @@ impl Memory {
             in_force: self.in_force.clone(),
             before: self.before.clone(),
             trial: self.trial.clone(),
+            back_to: self.back_to,
             given_back: self.given_back.clone(),
         };
         self.store.put_json(Kind::Part, PART, &document);
     }
+}
+
+/// Why a policy is not in force any more.
+pub fn went_back(entry: u64) -> String {
+    format!("it was rolled back to entry {entry} of the history")
 }
 
 /// Writes a file, whole or not at all.
@@ -283,14 +301,14 @@ mod tests {
         memory.take(policy("1"));
         memory.take(policy("2"));
         assert_eq!(texts(&memory), [Some("2"), Some("1"), None, None]);
-        memory.try_out(policy("3"));
+        memory.try_out(policy("3"), None);
         assert_eq!(texts(&memory), [Some("2"), Some("1"), Some("3"), None]);
         memory.give_back_trial(3, "not confirmed");
         assert_eq!(texts(&memory), [Some("2"), Some("1"), None, Some("3")]);
         memory.give_back(2, "asked for");
         assert_eq!(texts(&memory), [Some("1"), None, None, Some("2")]);
-        memory.try_out(policy("4"));
-        memory.keep();
+        memory.try_out(policy("4"), None);
+        assert_eq!(memory.keep(2), None);
         assert_eq!(texts(&memory), [Some("4"), Some("1"), None, None]);
         memory.take(policy("4"));
         assert_eq!(texts(&memory), [Some("4"), Some("1"), None, None]);
@@ -301,6 +319,26 @@ mod tests {
         let kept = fs::read_to_string(memory.given_back_file()).unwrap();
         assert_eq!(kept, "2");
         assert_eq!(fs::read_to_string(memory.in_force_file()).unwrap(), "1");
+    }
+
+    #[test]
+    fn a_trial_that_went_back_gives_back_what_it_replaced_when_it_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut memory = load(folder.path());
+        memory.take(policy("1"));
+        memory.take(policy("2"));
+        memory.try_out(policy("1"), Some(1));
+        memory.store.close();
+        let mut memory = load(folder.path());
+        assert_eq!(memory.keep(2), Some(1));
+        assert_eq!(texts(&memory), [Some("1"), None, None, Some("2")]);
+
+        memory.try_out(policy("0"), Some(7));
+        memory.give_back_trial(3, "not confirmed");
+        assert_eq!(texts(&memory), [Some("1"), None, None, Some("0")]);
+        memory.try_out(policy("3"), None);
+        assert_eq!(memory.keep(3), None);
+        assert_eq!(texts(&memory), [Some("3"), Some("1"), None, None]);
     }
 
     #[test]

@@ -135,8 +135,15 @@ pub async fn roll_back(
     Extension(by): Extension<By>,
     Body(request): Body<RollbackRequest>,
 ) -> Result<Response, Failure> {
+    if request.to.is_none() && request.confirm_seconds.is_some() {
+        return Err(Failure::Invalid(
+            "`confirm_seconds` needs `to`, an entry of the history: the policy before is put in force for good"
+                .to_owned(),
+        ));
+    }
     let orders = Orders {
         force: request.force,
+        confirm: trial(request.confirm_seconds)?,
         session: session(request.ssh_connection.as_deref())?,
         ..Orders::by(by)
     };
@@ -151,6 +158,9 @@ pub async fn roll_back(
     detail["generation"] = report.generation.into();
     if let Some(number) = report.entry {
         detail["entry"] = number.into();
+    }
+    if let Some(trial) = &report.trial {
+        detail["trial_until"] = trial.deadline.to_string().into();
     }
     Ok(done(
         "policy.rollback",

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::TrialStatus;
+use super::{ChangedList, TrialStatus};
 use crate::guard::Threat;
 use crate::policy::Changes;
 
@@ -88,12 +88,12 @@ pub struct ConfirmReport {
 /// `POST /v1/rollback`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RollbackReport {
-    /// The generation that is gone.
+    /// The generation that is gone, or behind the trial.
     pub from_generation: u64,
     /// The generation in force now.
     pub generation: u64,
     pub source: String,
-    /// The file in which the text of the policy that is gone is kept.
+    /// The file in which the text of the policy that is gone is kept; of one on trial, once it is confirmed.
     pub text: PathBuf,
     /// The interfaces that are protected now.
     pub attached: Vec<String>,
@@ -102,6 +102,12 @@ pub struct RollbackReport {
     pub entry: Option<u64>,
     #[serde(default)]
     pub changes: Changes,
+    /// Lists of its sets that are not as they were then: they were taken as they are now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lists_changed: Vec<ChangedList>,
+    /// Set if that entry is in force on trial.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trial: Option<TrialStatus>,
 }
 
 /// `POST /v1/detach`.

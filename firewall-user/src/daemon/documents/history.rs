@@ -4,7 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::audit::{Author, Channel};
 
-pub use crate::daemon::history::{By, Entry as HistoryEntry, How, ListDigest, Trial};
+pub use crate::daemon::history::{
+    By, ChangedList, Entry as HistoryEntry, How, ListDigest, Trial, changed_lists,
+};
 
 /// `GET /v1/history`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,6 +30,9 @@ pub struct RollbackRequest {
     /// The entry of the history whose policy is put in force; the one before, or from before the trial, without it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
+    /// On trial: goes back by itself unless it is confirmed within so many seconds. Only with `to`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_seconds: Option<u64>,
     /// Even if it cuts what the host lives by. Without `to` nothing is asked.
     #[serde(default)]
     pub force: bool,

@@ -8,8 +8,8 @@ use super::{Keeper, log_applied};
 use crate::audit::{Entry, Outcome};
 use crate::daemon::documents::{HistoryDocument, HistoryList, RollbackReport, changes};
 use crate::daemon::failure::Failure;
-use crate::daemon::history::{By, Content, How, Trial, text_of};
-use crate::daemon::memory::Remembered;
+use crate::daemon::history::{By, Content, How, Trial, changed_lists, text_of};
+use crate::daemon::memory::{Remembered, went_back};
 use crate::daemon::offer::Offer;
 use crate::daemon::reload::Orders;
 use crate::policy::{Changes, Policy};
@@ -128,7 +128,7 @@ impl Keeper {
         }
     }
 
-    /// Puts the policy of an entry of the history in force. Checked and guarded as any other.
+    /// Puts the policy of an entry of the history in force, or on trial. Checked and guarded as any other.
     pub fn roll_back_to(
         &mut self,
         number: u64,
@@ -141,16 +141,51 @@ impl Keeper {
         }
         let from_generation = self.datapath.generation();
         let differs = Changes::between(&self.policy, &offer.policy);
+        let entry = self.history.get(number);
+        let lists_changed =
+            entry.map_or_else(Vec::new, |entry| changed_lists(&entry.lists, &offer.policy));
         let prepared = self.datapath.prepare(&offer.policy);
         let prepared = prepared.map_err(|error| Failure::Refused(format!("{error:#}")))?;
         let (advice, prepared) = self.examine(&offer.policy, prepared, orders.session)?;
         self.insist(&advice, orders)?;
-        let applied = self.datapath.apply_prepared(&offer.policy, prepared);
+        let applied = match orders.confirm {
+            None => self.datapath.apply_prepared(&offer.policy, prepared),
+            Some(duration) => self
+                .datapath
+                .apply_on_trial(&offer.policy, prepared, duration),
+        };
         let applied = applied.map_err(|error| error.context("the policy in force stays"))?;
+        let cuts_before = std::mem::replace(&mut self.cuts, advice.cuts);
         self.pulse.attached(self.attached());
         log_applied(&applied, &offer);
-        warn!(entry = number, "rolled back to an earlier policy");
-        let why = format!("it was rolled back to entry {number} of the history");
+        if orders.confirm.is_some() {
+            warn!(entry = number, "an earlier policy is on trial");
+            self.on_trial(offer, cuts_before, Some(number));
+        } else {
+            warn!(entry = number, "rolled back to an earlier policy");
+            self.gone_back(offer, number, from_generation);
+        }
+        self.compiled_now();
+        self.enter_history(How::Rollback, orders.by.clone(), differs.clone());
+        self.history.note_target(number);
+        self.warden.protect(self.policy.never_block.clone())?;
+        self.restore_state(&applied)?;
+        Ok(RollbackReport {
+            from_generation,
+            generation: self.datapath.generation(),
+            source: self.source.clone(),
+            text: self.memory.given_back_file(),
+            attached: self.attached_names(),
+            entry: Some(number),
+            changes: differs,
+            lists_changed,
+            trial: self.trial_status(),
+        })
+    }
+
+    /// Takes in that the policy of an entry is in force for good.
+    fn gone_back(&mut self, offer: Offer, number: u64, from_generation: u64) {
+        let why = went_back(number);
         let own = self
             .memory
             .in_force
@@ -163,21 +198,6 @@ impl Keeper {
         self.policy = offer.policy;
         self.source = offer.source;
         self.applied = Timestamp::now();
-        self.cuts = advice.cuts;
-        self.compiled_now();
-        self.warden.protect(self.policy.never_block.clone())?;
-        self.restore_state(&applied)?;
-        self.enter_history(How::Rollback, orders.by.clone(), differs.clone());
-        self.history.note_target(number);
-        Ok(RollbackReport {
-            from_generation,
-            generation: self.datapath.generation(),
-            source: self.source.clone(),
-            text: self.memory.given_back_file(),
-            attached: self.attached_names(),
-            entry: Some(number),
-            changes: differs,
-        })
     }
 }
 

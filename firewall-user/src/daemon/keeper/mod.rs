@@ -309,7 +309,7 @@ impl Keeper {
             self.policy_error = None;
         }
         if orders.confirm.is_some() {
-            self.on_trial(offer, cuts_before);
+            self.on_trial(offer, cuts_before, None);
             report.trial = self.trial_status();
         } else {
             self.applied = Timestamp::now();

@@ -10,7 +10,7 @@ use crate::audit::Channel;
 use crate::daemon::documents::{ConfirmReport, GivenBackStatus, RollbackReport, TrialStatus};
 use crate::daemon::failure::Failure;
 use crate::daemon::history::{By, How, Trial};
-use crate::daemon::memory::Remembered;
+use crate::daemon::memory::{Remembered, went_back};
 use crate::daemon::offer::Offer;
 use crate::daemon::reload::Orders;
 use crate::guard::Threat;
@@ -39,7 +39,13 @@ impl Keeper {
             return Err(Failure::Refused(format!("{error:#}")));
         }
         self.behind = None;
-        self.memory.keep();
+        if let Some(entry) = self.memory.keep(trial.previous) {
+            let given = self.memory.given_back.as_ref();
+            if given.is_some_and(|given| given.policy.own) {
+                let (previous, why) = (trial.previous, went_back(entry));
+                self.policy_error = Some(format!("generation {previous} was given back: {why}"));
+            }
+        }
         self.history.note_trial(Trial::Confirmed);
         if by.from == Channel::Daemon {
             let generation = json!({ "generation": trial.generation });
@@ -72,6 +78,8 @@ impl Keeper {
             attached: self.attached_names(),
             entry: None,
             changes: Changes::default(),
+            lists_changed: Vec::new(),
+            trial: None,
         })
     }
 
@@ -104,7 +112,9 @@ impl Keeper {
 
     /// Takes in that the policy before a trial is in force again.
     pub(super) fn given_back(&mut self, generation: u64, why: &str) -> anyhow::Result<()> {
-        let own = self.memory.trial.as_ref().is_some_and(|trial| trial.own);
+        // What goes back in the history is not what the file holds.
+        let offered = self.memory.trial.as_ref().filter(|trial| trial.own);
+        let own = offered.is_some() && self.memory.back_to.is_none();
         self.memory.give_back_trial(generation, why);
         if own {
             self.policy_error = Some(format!("generation {generation} was given back: {why}"));
@@ -164,10 +174,15 @@ impl Keeper {
         Ok(())
     }
 
-    /// Notes that an offered policy is in force, on trial.
-    pub(super) fn on_trial(&mut self, offer: Offer, cuts_before: Vec<Threat>) {
+    /// Notes that an offered policy is in force, on trial; `back_to` is its entry of the history if it was before.
+    pub(super) fn on_trial(
+        &mut self,
+        offer: Offer,
+        cuts_before: Vec<Threat>,
+        back_to: Option<u64>,
+    ) {
         let now = Timestamp::now();
-        self.memory.try_out(Remembered::new(&offer, now));
+        self.memory.try_out(Remembered::new(&offer, now), back_to);
         self.behind = Some(Behind {
             policy: std::mem::replace(&mut self.policy, offer.policy),
             source: std::mem::replace(&mut self.source, offer.source),
