@@ -4,9 +4,9 @@
 //! address with all its keys at once, in arithmetic on whole words: no branch can be mispredicted, and
 //! the verifier follows one path. Above the trees stands a first level indexed by the upper bits
 //! (as in Zec, Rizzo and Mikuc 2012, "DXR"), so large that most chunks of addresses are one class or
-//! one line. In a large IPv4 table the first level is the roots of the trees themselves, in a row:
-//! that is one cache miss for most addresses. A small table has a tree for each half of the
-//! addresses and nothing above.
+//! one line. In an IPv4 table the first level is the roots of the trees themselves, in a row: for
+//! most addresses that is one cache miss, and one way through the code, which the processor foresees whatever the
+//! address. A small table has a tree for each half of the addresses and nothing above.
 //!
 //! The number by which a table is known says where it begins and how it is built. It is a constant
 //! of the loaded program, so code for other shapes is not in it.
@@ -58,7 +58,7 @@ impl Shape {
     }
 }
 
-/// What the first level says of a chunk of addresses, in 32 bits: one class, or a tree.
+/// What the first level of an IPv6 table says of a chunk of addresses, in 32 bits: one class, or a tree.
 pub mod chunk {
     /// The chunk is one class, in the lower 16 bits.
     pub const UNIFORM: u32 = 1 << 31;
@@ -83,6 +83,14 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// The word that [`INNER`] stands in.
+    pub const fn inner_at(self) -> usize {
+        match self {
+            Self::Narrow => 3,
+            Self::Wide | Self::Half | Self::Deep => LINE_WORDS - 1,
+        }
+    }
+
     /// Keys of a leaf.
     pub const fn keys(self) -> usize {
         match self {
@@ -115,8 +123,9 @@ impl Kind {
     }
 }
 
-/// The mark of an inner line, in the last word of keys of [`Kind::Narrow`], whose upper quarter is none.
-pub const NARROW_INNER: u64 = 1 << 48;
+/// The mark of an inner line of an IPv4 table whose roots stand in a row, in the uppermost quarter of a word that
+/// holds neither keys nor classes: the last word of keys of [`Kind::Narrow`], the last word of [`Kind::Wide`].
+pub const INNER: u64 = 1 << 48;
 
 /// A key that no address reaches, in each lane of a word.
 pub const NARROW_NEVER: u64 = 0x8000_8000_8000_8000;
@@ -140,15 +149,12 @@ pub fn row_v4<I: Image + ?Sized>(image: &I, table: u32, address: u32) -> u32 {
     }
     let shift = 32 - shape.bits;
     let key = (address & !(u32::MAX << shift)) as u64;
+    let root = shape.line + (address >> shift);
     if shape.bits >= NARROW_BITS {
-        return descend_narrow(image, shape.line + (address >> shift), shape.height, key);
+        descend_marked(image, Kind::Narrow, root, shape.height, key)
+    } else {
+        descend_marked(image, Kind::Wide, root, shape.height, key)
     }
-    let chunk = chunk_at(image, shape.line, address >> shift);
-    if chunk & chunk::UNIFORM != 0 {
-        return chunk & 0xffff;
-    }
-    let (root, height) = tree(chunk);
-    descend(image, Kind::Wide, root, height, shape.height, key, 0)
 }
 
 /// The class of an IPv6 address.
@@ -211,19 +217,19 @@ const fn tree(chunk: u32) -> (u32, u32) {
     )
 }
 
-/// Goes down a tree of narrow lines, which say themselves whether they are leaves.
+/// Goes down a tree whose lines say themselves whether they are leaves.
 #[inline(always)]
-fn descend_narrow<I: Image + ?Sized>(image: &I, root: u32, most: u32, key: u64) -> u32 {
+fn descend_marked<I: Image + ?Sized>(image: &I, kind: Kind, root: u32, most: u32, key: u64) -> u32 {
     let mut at = root;
     for level in 1..MAX_HEIGHT {
         let Some(line) = image.line(at) else {
             return 0;
         };
-        let passed = narrow(line, key);
-        if level >= most || line[3] & NARROW_INNER == 0 {
-            return class(line, Kind::Narrow, passed);
+        let passed = kind.passed(line, key, 0);
+        if level >= most || line[kind.inner_at()] & INNER == 0 {
+            return class(line, kind, passed);
         }
-        at = line[Kind::Narrow.classes_at()] as u32 + passed;
+        at = line[kind.classes_at()] as u32 + passed;
     }
     0
 }

@@ -1,7 +1,10 @@
 //! Builds the tables that find an address' class (`firewall_common::address_table`).
 
+#[cfg(test)]
+mod tests;
+
 use firewall_common::address_table::{
-    GLOBAL, HALF_NEVER, Kind, MAX_HEIGHT, NARROW_BITS, NARROW_INNER, NARROW_NEVER, OTHERS, Shape,
+    GLOBAL, HALF_NEVER, INNER, Kind, MAX_HEIGHT, NARROW_BITS, NARROW_NEVER, OTHERS, Shape,
     WIDE_NEVER, chunk,
 };
 use firewall_common::image::LINE_WORDS;
@@ -15,19 +18,11 @@ pub(super) fn table_v4(stretches: &[Stretch<u32>], image: &mut Vec<u64>) -> u32 
     if let [(_, class)] = stretches[..] {
         return Shape::uniform(class);
     }
-    let bits = first_level_v4(stretches.len());
+    let bits = first_level_v4(&stretches);
     if bits == 0 {
         return halves(&stretches, 1 << 31, |_| Kind::Wide, image);
     }
-    let shift = 32 - bits;
-    let chunks = (0..1_u32 << bits).map(|index| {
-        let first = index << shift;
-        (index, first, first | ((1 << shift) - 1))
-    });
-    if bits >= NARROW_BITS {
-        return in_a_row(&stretches, bits, chunks, image);
-    }
-    chunked(&stretches, bits, 1 << bits, chunks, |_| Kind::Wide, image)
+    in_a_row(&stretches, bits, image)
 }
 
 /// As [`table_v4`], of IPv6 stretches.
@@ -63,16 +58,56 @@ pub(super) fn table_v6(stretches: &[Stretch<u128>], image: &mut Vec<u64>) -> u32
     chunked(&stretches, bits, entries, chunks, kind, image)
 }
 
-/// Bits of the first level: a chunk is one line for most addresses, and a small table stays within
-/// the closest cache.
-fn first_level_v4(stretches: usize) -> u32 {
-    match stretches {
-        0..=20 => 0,
-        21..=0xffff => stretches.ilog2() - 1,
+/// Stretches up to which a table has no first level.
+const FEW: usize = 20;
+/// Up to so many stretches, lines of wide keys may be enough: with [`MOST_WIDE_BITS`] they are five to a line.
+const MANY: usize = 0x4_ffff;
+const MOST_WIDE_BITS: u32 = NARROW_BITS - 1;
+/// One chunk in so many may need more than its root.
+const SHARE: usize = 16;
+
+/// Bits of the first level: as few as it takes for one line to be enough for most addresses, so that a small table stays
+/// within the closer caches.
+fn first_level_v4(stretches: &[Stretch<u32>]) -> u32 {
+    let count = stretches.len();
+    if count <= FEW {
+        return 0;
+    }
+    if count <= MANY {
+        // Between eight and sixteen stretches to a chunk, and one or two.
+        let fewest = count.ilog2() - 3;
+        let most = count.ilog2().min(MOST_WIDE_BITS);
+        for bits in fewest..=most {
+            if overfull(stretches, bits) <= (1 << bits) / SHARE {
+                return bits;
+            }
+        }
+    }
+    match count {
+        // More bits would not help: the stretches crowd in a few places.
+        0..=0xffff => count.ilog2() - 1,
         0x1_0000..=0x3_ffff => NARROW_BITS,
         0x4_0000..=0x3f_ffff => NARROW_BITS + 1,
         _ => NARROW_BITS + 2,
     }
+}
+
+/// How many chunks of a first level of so many bits have more stretches than a line of wide keys takes.
+fn overfull(stretches: &[Stretch<u32>], bits: u32) -> usize {
+    let mut overfull = 0;
+    walk(stretches, chunks_v4(bits), |_, _, within| {
+        overfull += usize::from(within.len() > Kind::Wide.keys() + 1);
+    });
+    overfull
+}
+
+/// The chunks of a first level of so many bits, for [`walk`].
+fn chunks_v4(bits: u32) -> impl Iterator<Item = (u32, u32, u32)> {
+    let shift = 32 - bits;
+    (0..1_u32 << bits).map(move |index| {
+        let first = index << shift;
+        (index, first, first | ((1 << shift) - 1))
+    })
 }
 
 /// Chunks of global addresses are far from equally full: more bits for as many stretches.
@@ -178,17 +213,17 @@ fn chunked<T: Start>(
     shape.number()
 }
 
-/// Puts a table whose first level is the roots of narrow trees.
-fn in_a_row(
-    stretches: &[Stretch<u32>],
-    bits: u32,
-    chunks: impl Iterator<Item = (u32, u32, u32)>,
-    image: &mut Vec<u64>,
-) -> u32 {
+/// Puts a table whose first level is the roots of its trees.
+fn in_a_row(stretches: &[Stretch<u32>], bits: u32, image: &mut Vec<u64>) -> u32 {
+    let kind = if bits >= NARROW_BITS {
+        Kind::Narrow
+    } else {
+        Kind::Wide
+    };
     let table = new_lines(image, 1 << bits);
     let mut height = 1;
-    walk(stretches, chunks, |index, first, within| {
-        let tree = Tree::plan(Kind::Narrow, first, within);
+    walk(stretches, chunks_v4(bits), |index, first, within| {
+        let tree = Tree::plan(kind, first, within);
         height = height.max(tree.height());
         tree.write(table + index as usize, image);
     });
@@ -296,8 +331,9 @@ impl<'s, T: Start> Tree<'s, T> {
         let at = self.kind.classes_at();
         if level > 0 {
             words[at] = (children + share.start) as u64;
-            if self.kind == Kind::Narrow {
-                words[at - 1] |= NARROW_INNER;
+            // Who knows how high its trees are does not ask.
+            if matches!(self.kind, Kind::Narrow | Kind::Wide) {
+                words[self.kind.inner_at()] |= INNER;
             }
             return;
         }
@@ -348,143 +384,5 @@ fn put_key(kind: Kind, words: &mut [u64], position: usize, key: (u64, u64)) {
         Kind::Wide => lane(&mut words[position / 2], position % 2, 32),
         Kind::Half => words[position] = key.0,
         Kind::Deep => (words[position * 2], words[position * 2 + 1]) = key,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use firewall_common::Address;
-    use firewall_common::image::{row_v4, row_v6};
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn v6(address: u128) -> Address {
-        Address::v6((address >> 64) as u64, address as u64)
-    }
-
-    /// The class that the last stretch at or before an address gives it.
-    fn by_search<T: Copy + Ord>(stretches: &[Stretch<T>], address: T) -> u32 {
-        stretches[stretches.partition_point(|stretch| stretch.0 <= address) - 1].1
-    }
-
-    /// Sorted stretches from starts in any order, each with a class that depends on its place.
-    fn stretches<T: Copy + Ord + Default>(mut starts: Vec<T>, classes: u32) -> Vec<Stretch<T>> {
-        starts.push(T::default());
-        starts.sort_unstable();
-        starts.dedup();
-        let class = |place: u32| place.wrapping_mul(2_654_435_769) % classes;
-        starts.into_iter().zip((0..).map(class)).collect()
-    }
-
-    fn check_v4(stretches: &[Stretch<u32>], asked: impl IntoIterator<Item = u32>) {
-        // Not at the begin of a line: the builder sees to that.
-        let mut image = vec![0; 11];
-        let table = table_v4(stretches, &mut image);
-        let edges = stretches
-            .iter()
-            .flat_map(|s| [s.0.wrapping_sub(1), s.0, s.0.wrapping_add(1)]);
-        for address in edges.chain([0, u32::MAX]).chain(asked) {
-            let class = row_v4(&image.as_slice(), table, address);
-            assert_eq!(class, by_search(stretches, address), "{address:#x}");
-        }
-    }
-
-    fn check_v6(stretches: &[Stretch<u128>], asked: impl IntoIterator<Item = u128>) {
-        let mut image = vec![0; 11];
-        let table = table_v6(stretches, &mut image);
-        let edges = stretches
-            .iter()
-            .flat_map(|s| [s.0.wrapping_sub(1), s.0, s.0.wrapping_add(1)]);
-        for address in edges.chain([0, u128::MAX]).chain(asked) {
-            let class = row_v6(&image.as_slice(), table, v6(address));
-            assert_eq!(class, by_search(stretches, address), "{address:#x}");
-        }
-    }
-
-    /// Starts near each other and far apart: `base` says around where, `spread` how many low bits vary.
-    fn starts_v4(most: usize) -> impl Strategy<Value = Vec<u32>> {
-        let around = (0_usize..4, 0_u32..=32, any::<u32>()).prop_map(|(base, spread, bits)| {
-            let base = [0, 0x0102_0000, 0x7fff_ff80, 0xffff_ff00_u32][base];
-            base ^ bits.checked_shr(32 - spread).unwrap_or(0)
-        });
-        prop::collection::vec(around, 0..most)
-    }
-
-    fn starts_v6(most: usize) -> impl Strategy<Value = Vec<u128>> {
-        let around = (0_usize..5, 0_u32..=128, any::<bool>(), any::<u128>());
-        let around = around.prop_map(|(base, spread, coarse, bits)| {
-            let base = [0, 0x2001_0db8, 0x2a02_0000, 0x7fff_ffff, 0xfe80_0000_u128][base] << 96;
-            let bits = bits.checked_shr(128 - spread).unwrap_or(0);
-            let start = base ^ bits;
-            // Most prefixes end within the upper half.
-            if coarse {
-                start & u128::MAX << 64
-            } else {
-                start
-            }
-        });
-        prop::collection::vec(around, 0..most)
-    }
-
-    proptest! {
-        #[test]
-        fn an_ipv4_address_has_the_class_of_its_stretch(
-            starts in starts_v4(400), classes in 1_u32..=65_536, asked: [u32; 16],
-        ) {
-            check_v4(&stretches(starts, classes), asked);
-        }
-
-        #[test]
-        fn an_ipv6_address_has_the_class_of_its_stretch(
-            starts in starts_v6(400), classes in 1_u32..=65_536, asked: [u128; 16],
-        ) {
-            check_v6(&stretches(starts, classes), asked);
-        }
-
-        #[test]
-        fn ipv6_tables_of_the_upper_half_alone_are_right_too(
-            starts in starts_v6(300), classes in 1_u32..=65_536, asked: [u128; 16],
-        ) {
-            let upper = starts.into_iter().map(|start| start & u128::MAX << 64).collect();
-            check_v6(&stretches(upper, classes), asked);
-        }
-    }
-
-    /// Every number of stretches at which a tree or the first level takes another shape, next to
-    /// each other and scattered.
-    #[test]
-    fn tables_of_every_shape_are_exact() {
-        for count in (1..=300_u32).chain([1_000, 4_000, 70_000]) {
-            let dense = (0..count).map(|index| 0x0a00_0000 + index).collect();
-            check_v4(&stretches(dense, 60_000), []);
-            let scattered = (0..count)
-                .map(|index| index.wrapping_mul(2_654_435_769))
-                .collect();
-            check_v4(&stretches(scattered, 60_000), []);
-        }
-        for count in (1..=300_u32).chain([1_000, 4_000]) {
-            for shift in [0, 40, 64, 80] {
-                let first = 0x2001_0db8_u128 << 96;
-                let dense = (0..count)
-                    .map(|index| first + (u128::from(index) << shift))
-                    .collect();
-                check_v6(&stretches(dense, 60_000), []);
-            }
-        }
-    }
-
-    #[test]
-    fn a_small_table_is_small_and_a_table_of_one_class_takes_no_room() {
-        let mut image = vec![0];
-        table_v4(&[(0, 7)], &mut image);
-        assert_eq!(image.len(), 1);
-        let five: Vec<u32> = (1..=5).map(|index| index << 24 | 7).collect();
-        let both = five
-            .iter()
-            .flat_map(|address| [*address, *address + 1])
-            .collect();
-        table_v4(&stretches(both, 2), &mut image);
-        assert!(image.len() * 8 <= 256, "{} bytes", image.len() * 8);
     }
 }
