@@ -15,19 +15,40 @@ use crate::process::{finish, succeed};
 
 /// What a small server has besides the essential packages.
 const PACKAGES: &str = "systemd,systemd-sysv,udev,dbus,iproute2,kmod";
+/// What makes it boot by itself, and a witness of packets that is not Palisade.
+const BOOTABLE: &str = "linux-image-cloud-amd64,nftables";
+/// Its initial file system has what the disk takes. The card's driver comes from the disk, so late, while services start.
+const SMALL: &str = "--essential-hook=cd \"$1\" && mkdir -p etc/initramfs-tools/conf.d usr/share/initramfs-tools/modules.d \
+    && echo MODULES=list >etc/initramfs-tools/conf.d/small \
+    && printf '%s\\n' virtio_pci virtio_blk ext4 >usr/share/initramfs-tools/modules.d/disk";
 const MIRROR: &str = "http://deb.debian.org/debian";
 
 /// The folder with the root, or why there is none.
 pub fn get(kept: &Path) -> Result<Result<PathBuf, String>> {
+    make(kept, "", PACKAGES, &[])
+}
+
+/// The same with Debian's own kernel and initial file system, and nftables.
+pub fn with_kernel(kept: &Path) -> Result<Result<PathBuf, String>> {
+    let packages = format!("{PACKAGES},{BOOTABLE}");
+    make(kept, "-kernel", &packages, &[SMALL])
+}
+
+fn make(
+    kept: &Path,
+    suffix: &str,
+    packages: &str,
+    options: &[&str],
+) -> Result<Result<PathBuf, String>> {
     need_tools(&["mmdebstrap"])?;
     let Some(release) = release()? else {
         return Ok(Err("this machine is not Debian".to_owned()));
     };
     fs::create_dir_all(kept)?;
     // Whoever comes second, on another thread or in another process, finds it made.
-    let lock = File::create(kept.join("lock"))?;
+    let lock = File::create(kept.join(format!("lock{suffix}")))?;
     flock(&lock, FlockOperation::LockExclusive)?;
-    let root = kept.join(&release);
+    let root = kept.join(format!("{release}{suffix}"));
     if root.exists() {
         return Ok(Ok(root));
     }
@@ -35,12 +56,13 @@ pub fn get(kept: &Path) -> Result<Result<PathBuf, String>> {
         "making a clean root of Debian {release} in {}",
         root.display()
     );
-    let unfinished = kept.join(format!("{release}.unfinished"));
+    let unfinished = kept.join(format!("{release}{suffix}.unfinished"));
     remove(&unfinished)?;
     let made = finish(
         Command::new("mmdebstrap")
             .args(["--quiet", "--variant=minbase", "--format=directory"])
-            .arg(format!("--include={PACKAGES}"))
+            .arg(format!("--include={packages}"))
+            .args(options)
             .args([
                 "--aptopt=Acquire::Retries \"2\"",
                 "--aptopt=Acquire::http::Timeout \"20\"",

@@ -42,6 +42,11 @@ impl Disk {
             _folder: folder,
         })
     }
+
+    /// Where it is seen from outside.
+    pub fn path(&self) -> &Path {
+        &self.mounted
+    }
 }
 
 impl Drop for Disk {

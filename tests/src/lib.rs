@@ -30,6 +30,7 @@ pub mod storm;
 pub mod terminal;
 pub mod tools;
 pub mod topology;
+pub mod virtual_machine;
 pub mod xdp;
 
 pub use daemon::Daemon;

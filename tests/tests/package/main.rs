@@ -3,6 +3,7 @@
 
 mod boot;
 mod first_settings;
+mod reboot;
 mod removal;
 mod scene;
 mod tarball;

@@ -53,8 +53,8 @@ impl Packages {
         self.folder.path()
     }
 
-    /// The package or tarball of a version, as the machine sees it.
-    pub fn file(&self, suffix: &str, end: &str) -> Result<String> {
+    /// The package or tarball of a version.
+    pub fn path(&self, suffix: &str, end: &str) -> Result<PathBuf> {
         let wanted = |path: &PathBuf| {
             path.file_name()
                 .and_then(|name| name.to_str())
@@ -64,7 +64,12 @@ impl Packages {
             .flatten()
             .map(|entry| entry.path());
         let found = files.find(wanted);
-        let found = found.with_context(|| format!("no {end} of version {suffix}"))?;
+        found.with_context(|| format!("no {end} of version {suffix}"))
+    }
+
+    /// The same as the machine sees it.
+    pub fn file(&self, suffix: &str, end: &str) -> Result<String> {
+        let found = self.path(suffix, end)?;
         let name = found.file_name().unwrap_or_default().to_string_lossy();
         Ok(format!("/shared/{name}"))
     }

@@ -39,6 +39,7 @@ const ATTACKED: &[Need] = &[Need::Test, Need::Evaluate];
 const SERVED: &[Need] = &[Need::Test, Need::Bench, Need::Evaluate];
 const EVALUATE: &[Need] = &[Need::Evaluate];
 const PACKAGED: &[Need] = &[Need::Test, Need::Package];
+const EMULATED: &[Need] = &[Need::Test, Need::Kernels];
 const KERNELS: &[Need] = &[Need::Kernels];
 
 const TOOLS: &[Tool] = &[
@@ -83,7 +84,8 @@ const TOOLS: &[Tool] = &[
     tool("tar", "tar", PACKAGED),
     tool("mmdebstrap", "mmdebstrap", TEST),
     tool("systemd-nspawn", "systemd-container", TEST),
-    tool("qemu-system-x86_64", "qemu-system-x86", KERNELS),
+    tool("mke2fs", "e2fsprogs", TEST),
+    tool("qemu-system-x86_64", "qemu-system-x86", EMULATED),
     tool("busybox", "busybox-static", KERNELS),
     tool("cpio", "cpio", KERNELS),
     tool("xz", "xz-utils", KERNELS),
