@@ -16,10 +16,10 @@ use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(20);
-/// Scanners of either family, each with the prefix under which it is answered.
+/// Scanners of either family, each with the prefix under which it is answered: alone, also of an IPv6 /64.
 const SCANNERS: [(&str, &str); 2] = [
     ("203.0.113.66", "203.0.113.66/32"),
-    ("2001:db8:66::66", "2001:db8:66::/64"),
+    ("2001:db8:66::66", "2001:db8:66::66/128"),
 ];
 
 /// A daemon that answers as `respond` says, and whose alerts are over seconds after their cause.
@@ -98,7 +98,7 @@ fn ban_of(daemon: &Daemon, prefix: &str) -> Result<Value> {
 
 /// What alerts call a source.
 fn subject(prefix: &str) -> &str {
-    prefix.strip_suffix("/32").unwrap_or(prefix)
+    prefix.split('/').next().unwrap_or(prefix)
 }
 
 #[test]
@@ -143,7 +143,8 @@ fn a_scan_is_an_incident_with_its_evidence_and_a_capture_and_is_known_after_a_re
         )?;
         ensure!(seen.lines().count() >= 50, "{seen}");
         let why = daemon.palisade(&["why", scanner])?;
-        assert_eq!(why["source"], prefix, "{why:#}");
+        let source = why["source"].as_str().context("no source")?;
+        assert_eq!(source, prefix.replace("66::66/128", "66::/64"), "{why:#}");
         ensure!(why["counts"]["packets"].as_u64() >= Some(50), "{why:#}");
         assert_eq!(why["alerts"][0]["id"].to_string(), id, "{why:#}");
         assert_eq!(why["incidents"][0]["id"], incident, "{why:#}");
@@ -207,7 +208,7 @@ fn a_ban_grows_at_the_second_offence_also_after_a_restart_and_is_known_when_it_i
             assert_eq!(why["offences"], offences, "{why:#}");
             assert_eq!(why["explain"]["reason"], "ban", "{why:#}");
             on_record(&daemon, prefix)?;
-            daemon.palisade(&["unban", prefix.trim_end_matches("/32")])?;
+            daemon.palisade(&["unban", subject(prefix)])?;
             alert(&daemon, "port_scan", subject(prefix), "resolved")?;
             daemon.stop()?;
             daemon.launch()?;
@@ -238,7 +239,7 @@ fn a_limit_leaves_a_trickle_and_drops_the_rest() -> Result<()> {
     )?;
     for (index, (scanner, prefix)) in SCANNERS.into_iter().enumerate() {
         let scanner: IpAddr = scanner.parse()?;
-        let neighbour: IpAddr = ["203.0.113.67", "2001:db8:67::67"][index].parse()?;
+        let neighbour: IpAddr = ["203.0.113.67", "2001:db8:66::67"][index].parse()?;
         world.add_client(scanner)?;
         world.add_client(neighbour)?;
         scan(&world, &scanner.to_string())?;
@@ -301,5 +302,78 @@ fn beyond_the_cap_of_new_bans_answers_are_off_and_a_critical_alert_says_so() -> 
     assert_eq!(off["severity"], "critical", "{off:#}");
     let bans = daemon.palisade(&["bans"])?;
     assert_eq!(bans["bans"].as_array().map(Vec::len), Some(2), "{bans:#}");
+    Ok(())
+}
+
+#[test]
+fn one_bad_host_of_a_64_is_banned_and_its_neighbours_go_on() -> Result<()> {
+    if skip_unless_root() {
+        return Ok(());
+    }
+    need_tools(&["nmap"])?;
+    let (scanner, prefix) = SCANNERS[1];
+    let world = Topology::untagged()?;
+    let sink = UdpSink::start(&world.inside, 5000)?;
+    let daemon = daemon(&world, PING, "mode = \"ban\"")?;
+    world.add_client(scanner.parse()?)?;
+    let to = SocketAddr::new(INSIDE[1], 5000);
+    let mut neighbours = Vec::new();
+    for last in [0x11, 0x12, 0x13] {
+        let from: IpAddr = format!("2001:db8:66::{last:x}").parse()?;
+        world.add_client(from)?;
+        let from = SocketAddr::new(from, 0);
+        let interval = Duration::from_millis(5);
+        neighbours.push(UdpStream::start(&world.outside, from, to, interval)?);
+    }
+    for stream in &neighbours {
+        wait_until("the neighbours' traffic arrives", SOON, || {
+            Ok(sink.arrivals_from(stream.from).len() > 100)
+        })?;
+    }
+    scan(&world, scanner)?;
+    let fired = alert(&daemon, "port_scan", scanner, "firing")?;
+    assert_eq!(
+        fired["evidence"]["network"], "2001:db8:66::/64",
+        "{fired:#}"
+    );
+    let ban = ban_of(&daemon, prefix)?;
+    assert_eq!(ban["measure"], "ban", "{ban:#}");
+    // It goes on, and so do they.
+    let before: Vec<usize> = neighbours
+        .iter()
+        .map(|stream| sink.arrivals_from(stream.from).len())
+        .collect();
+    scan(&world, scanner)?;
+    wait_until("the scanner meets its ban", SOON, || {
+        Ok(daemon.inbound("drop", "ban")? >= 50)
+    })?;
+    for (stream, before) in neighbours.iter().zip(before) {
+        wait_until(
+            "the neighbours' traffic arrives under the ban",
+            SOON,
+            || Ok(sink.arrivals_from(stream.from).len() >= before + 200),
+        )?;
+    }
+    let from: Vec<SocketAddr> = neighbours.iter().map(|stream| stream.from).collect();
+    let sent: Vec<u64> = neighbours
+        .into_iter()
+        .map(UdpStream::stop)
+        .collect::<Result<_>>()?;
+    for (from, sent) in from.into_iter().zip(sent) {
+        wait_until("all of it arrives", SOON, || {
+            Ok(sink.arrivals_from(from).len() as u64 >= sent * 98 / 100)
+        })
+        .with_context(|| format!("{from}: {} of {sent}", sink.arrivals_from(from).len()))?;
+    }
+    let bans = daemon.palisade(&["bans"])?;
+    assert_eq!(bans["bans"].as_array().map(Vec::len), Some(1), "{bans:#}");
+    let alerts = daemon.palisade(&["alerts"])?;
+    let about = alerts["alerts"].as_array().context("no alerts")?;
+    ensure!(
+        about.iter().all(|alert| alert["subject"] == scanner),
+        "{alerts:#}"
+    );
+    let why = daemon.palisade(&["why", scanner])?;
+    assert_eq!(why["bans"][0]["prefix"], prefix, "{why:#}");
     Ok(())
 }

@@ -255,23 +255,30 @@ impl Warden {
         }
     }
 
-    /// Which of these sources are banned; not those that are only limited.
+    /// Which of these sources are banned, not those that are only limited: a /64 that is banned as a whole by its first
+    /// address, a single address of one by itself.
     pub fn banned_among(&self, sources: impl Iterator<Item = IpAddr>) -> HashSet<IpAddr> {
         let state = self.lock();
         if state.book.is_empty() {
             return HashSet::new();
         }
-        let is_banned = |source: &IpAddr| {
-            let subject = Subject::source(*source).prefix();
-            let in_force = |prefix: &IpNet| {
-                let own = state.book.get(prefix);
-                own.filter(|own| own.measure == Measure::Ban)
-                    .or_else(|| state.book.covering(prefix))
-                    .is_some_and(|record| record.measure == Measure::Ban)
-            };
-            subject.is_some_and(|prefix| in_force(&prefix))
+        let in_force = |prefix: &IpNet| {
+            let own = state.book.get(prefix);
+            own.filter(|own| own.measure == Measure::Ban)
+                .or_else(|| state.book.covering(prefix))
+                .is_some_and(|record| record.measure == Measure::Ban)
         };
-        sources.filter(is_banned).collect()
+        let banned = |address: IpAddr| {
+            let source = Subject::source(address).prefix();
+            let whole = source.filter(&in_force);
+            let single = || {
+                let single = IpNet::from(address);
+                let is_part = source.is_some_and(|source| source.addr() != address);
+                Some(single).filter(|single| is_part && in_force(single))
+            };
+            whole.or_else(single).map(|prefix| prefix.addr())
+        };
+        sources.filter_map(banned).collect()
     }
 
     pub fn counts(&self) -> BanCounts {

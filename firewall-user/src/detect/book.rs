@@ -2,13 +2,15 @@
 //! resolved when it has been quiet for long enough.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 
+use super::addresses::{Addresses, Look};
 use super::learned::Sensitivity;
 use super::relaxed::{Rate, Whose};
-use super::{Alert, AlertChange, AlertKind, AlertState, Severity, Subject, Time};
+use super::{Alert, AlertChange, AlertKind, AlertState, Severity, Sighting, Subject, Time};
 
 /// An alert ends below this share of the threshold that raised it, so that a rate that hovers
 /// around the threshold is one alert.
@@ -19,6 +21,9 @@ const CRITICAL: f64 = 10.0;
 const ALL_BUT_NOTHING: f64 = 0.05;
 /// How much worse it must have become to be reported again.
 const WORSE: f64 = 1.5;
+
+/// How often it is asked again which address inside an IPv6 /64 an alert is about.
+const ASKED_AGAIN: Time = 1_000_000_000;
 
 /// A beacon that was silent for as long is over.
 const BEACON_QUIET: Time = 2 * 3_600 * 1_000_000_000;
@@ -80,11 +85,18 @@ pub(super) struct Book {
     heard: BTreeMap<Rate, f64>,
     /// Thresholds that are usual here, where they are above the set ones.
     relaxed: BTreeMap<Rate, f64>,
+    /// Who it is inside an IPv6 /64.
+    addresses: Addresses,
 }
 
+/// An alert that fires. Detectors know it by the source that they judge; the alert itself may name a single address of it.
 #[derive(Debug)]
 struct Entry {
     alert: Alert,
+    /// The address of an IPv6 /64 that it is about, and its share.
+    named: Option<(Ipv6Addr, f64)>,
+    /// When that was asked last.
+    asked: Time,
     last_sign: Time,
     reported: f64,
     /// It is not over before.
@@ -104,6 +116,7 @@ impl Book {
             heard: BTreeMap::new(),
             relaxed: BTreeMap::new(),
             banned: HashSet::new(),
+            addresses: Addresses::default(),
         }
     }
 
@@ -120,10 +133,24 @@ impl Book {
     /// Takes in which sources are banned. What a banned source goes on to send keeps its alerts alive, but
     /// raises none: its own connections and their retries look like a flood that nothing follows.
     pub fn ban(&mut self, sources: &HashSet<IpAddr>) {
-        self.banned = sources
-            .iter()
-            .map(|source| Subject::source(*source))
-            .collect();
+        // An address that is banned alone says nothing of its /64.
+        let single = |source: &IpAddr| match source {
+            IpAddr::V6(address) if !is_network(*address) => Some(*address),
+            _ => None,
+        };
+        self.addresses.begin(sources.iter().filter_map(single));
+        let whole = sources.iter().filter(|source| single(source).is_none());
+        self.banned = whole.map(|source| Subject::source(*source)).collect();
+    }
+
+    /// Takes in the packets of a tick, by which the addresses of a /64 are told apart.
+    pub fn see(&mut self, now: Time, sightings: &[Sighting]) {
+        self.addresses.see(now, sightings);
+    }
+
+    /// Notes that an address did what alerts of a kind are about: a try in vain, a failed login, a connection that it holds.
+    pub fn blame(&mut self, at: Time, kind: AlertKind, address: IpAddr) {
+        self.addresses.blame(at, kind, address);
     }
 
     /// Notes a sign: fires at the threshold, sustains above the release level. The threshold is that of
@@ -145,6 +172,9 @@ impl Book {
         }
         if sign.observed < sign.expected * RELEASE {
             return;
+        }
+        if sign.observed >= sign.expected && self.is_another(now, &sign) {
+            self.resolve(|key, _| *key == (sign.kind, sign.subject));
         }
         if let Some(entry) = self.entries.get_mut(&(sign.kind, sign.subject)) {
             entry.last_sign = now;
@@ -204,7 +234,7 @@ impl Book {
     /// Resolves what has been quiet for long enough, and gives all changes since the last time.
     pub fn settle(&mut self, now: Time) -> Vec<AlertChange> {
         let quiet = self.quiet;
-        self.resolve(|entry| {
+        self.resolve(|_, entry| {
             now >= entry.kept_until
                 && now.saturating_sub(entry.last_sign) >= quiet.of(entry.alert.kind)
         });
@@ -213,7 +243,8 @@ impl Book {
 
     /// Resolves everything, because time has been lost.
     pub fn close(&mut self) {
-        self.resolve(|_| true);
+        self.resolve(|_, _| true);
+        self.addresses.clear();
     }
 
     pub fn alerts(&self) -> impl Iterator<Item = &Alert> {
@@ -232,13 +263,43 @@ impl Book {
         self.suppressed
     }
 
+    /// Whether the alert that fires about a source should be about another address of it, or about all of it: somebody else
+    /// does the same now, and enough of it.
+    fn is_another(&mut self, now: Time, sign: &Sign) -> bool {
+        let Some(entry) = self.entries.get_mut(&(sign.kind, sign.subject)) else {
+            return false;
+        };
+        if now.saturating_sub(entry.asked) < ASKED_AGAIN {
+            return false;
+        }
+        entry.asked = now;
+        let named = entry.named.map(|(address, _)| address);
+        let look = self.addresses.look(now, sign.kind, &sign.subject, named);
+        let Some(look) = look else { return false };
+        let leader = look.leader.map(|(address, _)| address);
+        let is_another = match named {
+            Some(_) => look.passed,
+            None => leader.is_some(),
+        };
+        is_another && sign.observed * (1.0 - look.banned) >= sign.expected
+    }
+
     fn fire(&mut self, now: Time, sign: Sign, details: Details) {
+        let look = self.addresses.look(now, sign.kind, &sign.subject, None);
+        let Look { leader, banned, .. } = look.unwrap_or_default();
+        // What banned addresses of it go on to send raises no alert.
+        if banned > 0.0 && sign.observed * (1.0 - banned) < sign.expected {
+            return;
+        }
+        let details = details.about(&sign, leader);
         let id = self.next_id.max(now / 1_000);
         self.next_id = id.saturating_add(1);
         let alert = Alert {
             id,
             kind: sign.kind,
-            subject: sign.subject,
+            subject: leader.map_or(sign.subject, |(address, _)| {
+                Subject::Source(IpNet::from(IpAddr::V6(address)))
+            }),
             severity: severity(&sign),
             state: AlertState::Firing,
             started: sign.started.min(now),
@@ -256,17 +317,19 @@ impl Book {
         let entry = Entry {
             reported: alert.observed,
             alert,
+            named: leader,
+            asked: now,
             last_sign: now,
             kept_until: 0,
         };
         self.entries.insert((sign.kind, sign.subject), entry);
     }
 
-    fn resolve(&mut self, over: impl Fn(&Entry) -> bool) {
+    fn resolve(&mut self, over: impl Fn(&(AlertKind, Subject), &Entry) -> bool) {
         let ended: Vec<_> = self
             .entries
             .iter()
-            .filter(|(_, entry)| over(entry))
+            .filter(|(key, entry)| over(key, entry))
             .map(|(key, _)| *key)
             .collect();
         for key in ended {
@@ -298,6 +361,7 @@ impl Quiet {
 impl Entry {
     /// Takes on a new maximum; the change to report, if it is much worse or more severe.
     fn worsen(&mut self, sign: Sign, details: Details) -> Option<AlertChange> {
+        let details = details.about(&sign, self.named);
         let severity = severity(&sign).max(self.alert.severity);
         let report = severity > self.alert.severity || sign.observed >= self.reported * WORSE;
         self.alert.severity = severity;
@@ -310,6 +374,27 @@ impl Entry {
             AlertChange::Updated(self.alert.clone())
         })
     }
+}
+
+impl Details {
+    /// Adds whom of the source it is about.
+    fn about(mut self, sign: &Sign, named: Option<(Ipv6Addr, f64)>) -> Self {
+        if let Some((address, share)) = named {
+            let percent = (share * 100.0).floor();
+            self.why = format!("{} {percent:.0} % of it came from {address}.", self.why);
+            let network = sign.subject.to_string();
+            self.evidence.insert("network".into(), network.into());
+            let share = (share * 1_000.0).floor() / 1_000.0;
+            self.evidence
+                .insert("share_of_network".into(), share.into());
+        }
+        self
+    }
+}
+
+/// Whether an address is the first of its /64, which stands for all of it.
+fn is_network(address: Ipv6Addr) -> bool {
+    address.to_bits() as u64 == 0
 }
 
 /// Scans warn; floods become critical by their size.
@@ -330,117 +415,4 @@ fn severity(sign: &Sign) -> Severity {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Time = 1_000_000_000;
-    const QUIET: Quiet = Quiet {
-        floods: 15 * SECOND,
-        scans: 60 * SECOND,
-    };
-
-    fn sign(observed: f64) -> Sign {
-        Sign {
-            kind: AlertKind::SynFlood,
-            subject: Subject::Host,
-            observed,
-            expected: 100.0,
-            unit: "SYNs/s",
-            started: 0,
-        }
-    }
-
-    fn note(book: &mut Book, now: Time, observed: f64) -> Vec<AlertChange> {
-        book.note(now, sign(observed), Details::default);
-        book.settle(now)
-    }
-
-    #[test]
-    fn an_alert_fires_once_and_resolves_once_it_is_quiet() {
-        let mut book = Book::new(8, QUIET);
-        assert!(note(&mut book, SECOND, 99.0).is_empty());
-        assert!(matches!(
-            note(&mut book, 2 * SECOND, 100.0)[..],
-            [AlertChange::Fired(_)]
-        ));
-        assert!(note(&mut book, 3 * SECOND, 60.0).is_empty());
-        assert!(note(&mut book, 17 * SECOND, 10.0).is_empty());
-        let changes = note(&mut book, 18 * SECOND, 10.0);
-        let [AlertChange::Resolved(alert)] = &changes[..] else {
-            panic!("{changes:?}");
-        };
-        assert_eq!(alert.ended, Some(3 * SECOND));
-        assert_eq!(alert.state, AlertState::Resolved);
-        assert_eq!(book.alerts().count(), 0);
-    }
-
-    #[test]
-    fn the_sensitivity_halves_and_doubles_thresholds() {
-        for (sensitivity, least) in [
-            (Sensitivity::Low, 200.0),
-            (Sensitivity::Medium, 100.0),
-            (Sensitivity::High, 50.0),
-        ] {
-            let mut book = Book::new(8, QUIET).with_sensitivity(sensitivity);
-            assert!(note(&mut book, SECOND, least - 1.0).is_empty());
-            assert_eq!(note(&mut book, 2 * SECOND, least).len(), 1);
-        }
-    }
-
-    #[test]
-    fn a_scan_that_pauses_is_still_the_same_scan() {
-        let mut book = Book::new(8, QUIET);
-        let scan = Sign {
-            kind: AlertKind::PortScan,
-            ..sign(100.0)
-        };
-        book.note(0, scan, Details::default);
-        assert_eq!(book.settle(0).len(), 1);
-        assert!(book.settle(59 * SECOND).is_empty());
-        assert_eq!(book.settle(60 * SECOND).len(), 1);
-    }
-
-    #[test]
-    fn getting_much_worse_is_an_update_with_the_higher_severity() {
-        let mut book = Book::new(8, QUIET);
-        note(&mut book, SECOND, 100.0);
-        assert!(note(&mut book, 2 * SECOND, 120.0).is_empty());
-        assert!(matches!(
-            note(&mut book, 3 * SECOND, 150.0)[..],
-            [AlertChange::Updated(_)]
-        ));
-        let changes = note(&mut book, 4 * SECOND, 1_000.0);
-        assert_eq!(changes[0].alert().severity, Severity::Critical);
-        assert!(note(&mut book, 5 * SECOND, 200.0).is_empty());
-        let observed: Vec<_> = book.alerts().map(|alert| alert.observed).collect();
-        assert_eq!(observed, [1_000.0]);
-    }
-
-    #[test]
-    fn no_more_alerts_than_the_capacity_are_raised() {
-        let mut book = Book::new(2, QUIET);
-        for last in 0..5 {
-            let subject = Subject::source(std::net::Ipv4Addr::new(198, 51, 100, last).into());
-            book.note(
-                SECOND,
-                Sign {
-                    subject,
-                    ..sign(500.0)
-                },
-                Details::default,
-            );
-        }
-        assert_eq!(book.alerts().count(), 2);
-        assert_eq!(book.suppressed(), 3);
-    }
-
-    #[test]
-    fn ids_grow_within_one_moment_too() {
-        let mut book = Book::new(8, QUIET);
-        note(&mut book, SECOND, 100.0);
-        book.close();
-        note(&mut book, SECOND, 100.0);
-        let ids: Vec<_> = book.alerts().map(|alert| alert.id).collect();
-        assert_eq!(ids, [SECOND / 1_000 + 1]);
-    }
-}
+mod tests;

@@ -94,6 +94,7 @@ impl Detector {
         };
         self.latest = Some(interval.now);
         self.book.ban(&snapshot.banned);
+        self.book.see(interval.now, &snapshot.sightings);
         self.host.update(interval, &snapshot.host);
         // Before the sources: whose name is only used in a flood is no scanner.
         self.strays.judge(

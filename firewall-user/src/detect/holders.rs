@@ -118,6 +118,9 @@ impl Holders {
                 continue;
             };
             let age = now.saturating_sub(progress.since);
+            if state != State::Ordinary {
+                book.blame(now, AlertKind::SlowClients, sample.client.ip());
+            }
             sources
                 .entry((port, source))
                 .or_default()
@@ -234,6 +237,9 @@ impl Holders {
                 ..count
             };
             if whole.is_attack(SLOW) {
+                for _ in 0..whole.slow().min(SLOW) {
+                    book.blame(now, AlertKind::SlowClients, source);
+                }
                 note(book, now, Subject::source(source), port, &whole, SLOW);
             }
         }

@@ -161,6 +161,10 @@ impl Logins {
         let failed = session.client_sent <= service.client
             && session.server_sent <= service.server
             && lasted <= LONGEST;
+        if failed {
+            let who = parties.client_address();
+            book.blame(session.ended, AlertKind::BruteForce, who);
+        }
         let source = Subject::source(parties.client_address());
         for (client, threshold) in [
             (source.prefix(), LOGINS),

@@ -3,6 +3,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
+mod addresses;
 mod alert;
 pub mod baseline;
 mod book;

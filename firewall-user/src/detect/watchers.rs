@@ -74,6 +74,10 @@ impl Watchers {
                         || (attempt.parties.server_port >= 1024
                             && self.exchanges.arranges(&attempt.parties));
                     self.scanners.note(&attempt, doubtful);
+                    if attempt.is_in_vain() {
+                        let who = attempt.parties.client_address();
+                        book.blame(attempt.time, AlertKind::PortScan, who);
+                    }
                 }
                 Event::Ended(session) => {
                     self.forged.learn(&session);

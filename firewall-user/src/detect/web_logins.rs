@@ -101,6 +101,8 @@ impl WebLogins {
         source.add(session, scant);
         self.sources.insert((prefix, service), source);
         if scant && all.is_unlike(&source.visits) {
+            let who = parties.client_address();
+            book.blame(session.ended, AlertKind::BruteForce, who);
             source.judge(now, subject, service.1, book);
         }
     }

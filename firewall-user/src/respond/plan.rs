@@ -1,6 +1,8 @@
 //! What an alert about a source leads to: a pure decision. Never anything against a source that the
 //! policy protects, never a ban on forged packets alone.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,13 +10,14 @@ use super::{
     BanBook, BanDuration, BanRecord, Ground, Measure, Offenders, Origin, Regulars, RespondMode,
     RespondSettings, check_ban,
 };
-use crate::detect::{AlertKind, Time};
+use crate::detect::{AlertKind, Subject, Time};
 
 /// Sources of one prefix count together that were answered within this time.
 const TOGETHER: SignedDuration = SignedDuration::from_mins(10);
-/// The prefix that is answered when several sources of it misbehave.
-const NEIGHBOURS_V4: u8 = 24;
-const NEIGHBOURS_V6: u8 = 48;
+/// The prefixes that are answered when several sources of them misbehave, the narrowest first. Of single IPv6 addresses whoever
+/// has one has the whole /64.
+const NEIGHBOURS_V4: &[u8] = &[24];
+const NEIGHBOURS_V6: &[u8] = &[64, 48];
 
 /// All that a decision looks at.
 #[derive(Clone, Copy, Debug)]
@@ -184,14 +187,23 @@ impl<'a> Case<'a> {
 
     /// The prefix around the source, if enough of it misbehaves to answer all of it.
     fn prefix(&self, measure: Measure, ground: Ground) -> Option<IpNet> {
-        let length = match self.source {
+        let lengths = match self.source {
             IpNet::V4(_) => NEIGHBOURS_V4,
             IpNet::V6(_) => NEIGHBOURS_V6,
         };
-        let after = self.settings.prefix_after as usize;
-        if after == 0 || ground == Ground::Forgeable || self.source.prefix_len() <= length {
+        if self.settings.prefix_after == 0 || ground == Ground::Forgeable {
             return None;
         }
+        // The widest that misbehaves as a whole.
+        let wider = lengths.iter().rev();
+        wider
+            .filter(|length| self.source.prefix_len() > **length)
+            .find_map(|length| self.prefix_of(*length, measure, ground))
+    }
+
+    /// The prefix of this length around the source, if enough of it misbehaves.
+    fn prefix_of(&self, length: u8, measure: Measure, ground: Ground) -> Option<IpNet> {
+        let after = self.settings.prefix_after as usize;
         let prefix = IpNet::new(self.source.addr(), length).ok()?.trunc();
         let visitors = self.regulars.within(&prefix, self.started);
         let forged = ground != Ground::Proven;
@@ -201,14 +213,27 @@ impl<'a> Case<'a> {
         fits.then_some(prefix)
     }
 
-    /// Sources of a prefix that were answered lately, this one among them.
+    /// Sources of a prefix that were answered lately, this one among them: single addresses of a /64, otherwise
+    /// IPv4 addresses or /64s.
     fn misbehaving(&self, prefix: IpNet, measure: Measure) -> usize {
         let lately = |record: &&BanRecord| {
             record.origin == Origin::Automatic
                 && record.measure >= measure
                 && self.now.duration_since(record.created) < TOGETHER
         };
-        self.bans.within(&prefix).filter(lately).count() + 1
+        let accounted = |of: IpNet| match Subject::source(of.addr()).prefix() {
+            // A prefix that is wider than a source stands for itself.
+            Some(source) if source != prefix && source.contains(&of) => source,
+            _ => of,
+        };
+        let mut sources: BTreeSet<IpNet> = self
+            .bans
+            .within(&prefix)
+            .filter(lately)
+            .map(|record| accounted(record.prefix))
+            .collect();
+        sources.insert(accounted(self.source));
+        sources.len()
     }
 
     /// Whether so many ordinary sources may be hit at once.

@@ -59,9 +59,11 @@ impl Regulars {
         self.tidy(now);
     }
 
-    /// How many sources within `prefix` were there before `since` already.
+    /// How many sources within `prefix` were there before `since` already. Of a single IPv6 address it is known only whether
+    /// its /64 was.
     pub fn within(&self, prefix: &IpNet, since: Time) -> usize {
-        if Subject::source(prefix.addr()).prefix() == Some(*prefix) {
+        let source = Subject::source(prefix.addr()).prefix();
+        if let Some(prefix) = source.filter(|source| source.contains(prefix)) {
             let known = self.seen.get(&prefix.addr());
             return usize::from(known.is_some_and(|seen| seen.is_regular(since)));
         }

@@ -22,7 +22,9 @@ impl Keeper {
         let source = Subject::source(address)
             .prefix()
             .unwrap_or_else(|| IpNet::from(address));
-        let dealings = self.warden.dealings(source, &self.settings.respond);
+        let dealings = self
+            .warden
+            .dealings(address, source, &self.settings.respond);
         let alerts: Vec<Alert> = self
             .alerts
             .all()

@@ -1,5 +1,7 @@
 //! What is done by itself, and what is known of earlier times about a source.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use jiff::Timestamp;
 use tracing::error;
@@ -103,23 +105,26 @@ impl Warden {
     }
 
     /// What was and is done about a source.
-    pub fn dealings(&self, source: IpNet, settings: &RespondSettings) -> Dealings {
+    pub fn dealings(&self, address: IpAddr, source: IpNet, settings: &RespondSettings) -> Dealings {
+        // Of an IPv6 /64 an address may have been answered alone.
+        let single = IpNet::from(address);
         let state = self.lock();
         let now = Timestamp::now();
-        let own = state.book.get(&source).into_iter();
+        let own = state.book.get(&single).into_iter();
         let mut bans: Vec<BanDocument> = own.map(|record| BanDocument::new(record, now)).collect();
-        let mut inner = source;
+        let mut inner = single;
         while let Some(record) = state.book.covering(&inner) {
             bans.push(BanDocument::new(record, now));
             inner = record.prefix;
         }
         let forget_after = settings.forget_after;
-        let offences = state.past.offenders.offences(&source, now, forget_after);
+        let offenders = &state.past.offenders;
+        let offences = [single, source].map(|one| offenders.offences(&one, now, forget_after));
         Dealings {
             protected_by: is_protected(&state.protected, source),
             bans,
             past: state.past.about(&source),
-            offences,
+            offences: offences[0].max(offences[1]),
         }
     }
 }

@@ -191,8 +191,8 @@ fn a_repeat_offender_is_known_as_one_after_a_restart() {
         }
     }
     let warden = restored(&BanTable::unread(), open(folder.path()), &[]);
-    let source = "203.0.113.7/32".parse().expect("a prefix");
-    let dealings = warden.dealings(source, &settings);
+    let address = "203.0.113.7".parse().expect("an address");
+    let dealings = warden.dealings(address, IpNet::from(address), &settings);
     assert_eq!((dealings.bans.len(), dealings.past.len()), (0, 3));
     assert_eq!(dealings.offences, 3);
 }

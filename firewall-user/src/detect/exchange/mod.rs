@@ -83,6 +83,17 @@ pub(super) struct Attempt {
     pub ttl: u8,
 }
 
+impl Attempt {
+    /// Whether it came to nothing, or could not come to anything.
+    pub fn is_in_vain(&self) -> bool {
+        let failed = matches!(
+            self.outcome,
+            Outcome::Refused | Outcome::Dropped | Outcome::Unanswered
+        );
+        failed || matches!(self.probe, Probe::Impossible(_))
+    }
+}
+
 /// What is told of exchanges.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Event {

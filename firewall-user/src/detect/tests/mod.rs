@@ -2,6 +2,7 @@
 //! and nothing fires where nothing happened.
 
 mod accidents;
+mod addresses;
 mod departures;
 mod floods;
 mod forged;

@@ -42,8 +42,7 @@ fn a_slow_sweep_of_neighbouring_hosts_is_found() {
             wire.knock_in_vain(client.parse().unwrap(), target, 22);
             wire.run(30.0);
         }
-        let subject = Subject::source(client.parse().unwrap()).to_string();
-        wire.expect_one(AlertKind::HostSweep, &subject);
+        wire.expect_one(AlertKind::HostSweep, client);
     }
 }
 

@@ -282,3 +282,40 @@ fn sources_that_were_answered_long_ago_do_not_condemn_their_prefix() {
         scene.put(&act);
     }
 }
+
+#[test]
+fn single_addresses_of_a_64_lead_to_the_64_and_not_farther() {
+    let mut scene = Scene::new(RespondMode::Ban);
+    for (host, prefix) in [
+        (1, "2001:db8:7:1::1/128"),
+        (2, "2001:db8:7:1::2/128"),
+        (3, "2001:db8:7:1::/64"),
+    ] {
+        let act = scene.act(AlertKind::PortScan, &format!("2001:db8:7:1::{host}/128"));
+        assert_eq!(act.record.prefix, net(prefix));
+        scene.put(&act);
+    }
+    // Three networks of the /48 are needed for that, however many addresses of one there were.
+    let act = scene.act(AlertKind::PortScan, "2001:db8:7:2::1/128");
+    assert_eq!(act.record.prefix, net("2001:db8:7:2::1/128"));
+    scene.put(&act);
+    let act = scene.act(AlertKind::PortScan, "2001:db8:7:3::1/128");
+    assert_eq!(act.record.prefix, net("2001:db8:7::/48"));
+}
+
+#[test]
+fn an_address_of_a_64_with_visitors_is_limited_where_its_name_could_be_forged() {
+    let mut scene = Scene::new(RespondMode::Ban);
+    scene.regulars = regulars(&["2001:db8:7:7::1"]);
+    let act = scene.act(AlertKind::PortScan, "2001:db8:7:7::9/128");
+    assert_eq!((act.record.measure, act.ordinary), (Measure::Limit, 1));
+    let act = scene.act(AlertKind::BruteForce, "2001:db8:7:7::9/128");
+    assert_eq!(act.record.measure, Measure::Ban);
+    assert_eq!(act.record.prefix, net("2001:db8:7:7::9/128"));
+    // The /64 itself is left alone, however many of it scan.
+    for host in 20..40 {
+        let act = scene.act(AlertKind::PortScan, &format!("2001:db8:7:7::{host}/128"));
+        assert_eq!(act.record.prefix.prefix_len(), 128);
+        scene.put(&act);
+    }
+}
