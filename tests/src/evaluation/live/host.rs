@@ -153,8 +153,10 @@ fn names(namespace: &Namespace, listen: &[IpAddr]) -> Result<Background> {
             "--no-resolv",
             "--no-hosts",
         ])
+        // To another group it would change, and with that no longer be told when its household ends.
         .args([
             "--user=root",
+            "--group=root",
             "--pid-file",
             "--bind-interfaces",
             "--cache-size=0",
