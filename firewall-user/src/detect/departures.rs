@@ -2,7 +2,6 @@
 //! `new_source_surge` of services and of the host. What usual traffic looks like to the other detectors is learned here as
 //! well, so that their thresholds give way on hosts on which they would be reached every day.
 
-use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use firewall_common::layout::TrafficKind;
@@ -13,6 +12,7 @@ use serde_json::{Map, Value, json};
 
 use super::book::{Book, Details, Sign};
 use super::crowd::Crowd;
+use super::hashed::{HashMap, HashSet};
 use super::learned::{
     Counts, Departure, Finding, Kept, Learned, Measure, Owner, Reading, Sensitivity, Side,
 };
@@ -38,7 +38,8 @@ const FLOODS: [AlertKind; 6] = [
 pub(super) struct Departures {
     learned: Learned,
     host: HostCounts,
-    services: HashMap<String, ServiceCounts>,
+    /// By name, with the name under which they are learned.
+    services: HashMap<String, (Owner, ServiceCounts)>,
     clock: u64,
     crowd: Crowd,
     relaxed: Relaxed,
@@ -63,7 +64,7 @@ impl Departures {
         Self {
             learned: Learned::new(sensitivity, span),
             host: HostCounts::default(),
-            services: HashMap::new(),
+            services: HashMap::default(),
             clock: 0,
             crowd: Crowd::default(),
             relaxed: Relaxed::default(),
@@ -86,13 +87,15 @@ impl Departures {
         let on_host = self.learned.add(&Owner::Host, span, &host);
         let mut found = Vec::new();
         for service in &snapshot.services {
-            let Some(before) = self.services.get(&service.name) else {
+            let Some((owner, before)) = self.services.get(&service.name) else {
                 continue;
             };
             let newcomers = by_rule.remove(&service.rule).unwrap_or_default();
             let counts = service_counts(before, service, newcomers);
-            let owner = Owner::Service(service.name.clone());
-            let findings = self.learned.add(&owner, span, &counts);
+            let findings = self.learned.add(owner, span, &counts);
+            if findings.is_empty() {
+                continue;
+            }
             let Some(name) = ServiceName::new(&service.name) else {
                 continue;
             };
@@ -206,8 +209,11 @@ impl Departures {
 
     /// By rule, how many of them came to it. Of a sample of packets, so a very large crowd is counted low.
     fn contacted(&mut self, snapshot: &Snapshot, newcomers: &HashSet<IpAddr>) -> HashMap<u32, u64> {
-        let mut seen = HashSet::new();
-        let mut by_rule = HashMap::new();
+        let mut by_rule = HashMap::default();
+        if newcomers.is_empty() {
+            return by_rule;
+        }
+        let mut seen = HashSet::default();
         let contacts = snapshot.sightings.iter().filter(|sighting| {
             sighting.class == Class::Contact
                 && sighting.direction == Direction::Inbound
@@ -235,9 +241,11 @@ impl Departures {
         }
         for service in &snapshot.services {
             match self.services.get_mut(&service.name) {
-                Some(before) => before.clone_from(service),
+                Some((_, before)) => before.clone_from(service),
                 None => {
-                    self.services.insert(service.name.clone(), service.clone());
+                    let owner = Owner::Service(service.name.clone());
+                    self.services
+                        .insert(service.name.clone(), (owner, service.clone()));
                     let there = &snapshot.services;
                     self.learned
                         .retain(|name| there.iter().any(|service| service.name == name));

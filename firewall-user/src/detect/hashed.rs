@@ -5,3 +5,6 @@
 
 /// A map.
 pub(super) type HashMap<K, V> = std::collections::HashMap<K, V, foldhash::fast::RandomState>;
+
+/// A set.
+pub(super) type HashSet<K> = std::collections::HashSet<K, foldhash::fast::RandomState>;

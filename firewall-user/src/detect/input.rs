@@ -34,7 +34,7 @@ pub struct Snapshot {
 
 /// The use of a service: of a rule that lets something in. Cumulative, established packets of its
 /// connections among them.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct ServiceCounts {
     /// The rule's name.
     pub name: String,
@@ -46,6 +46,22 @@ pub struct ServiceCounts {
     pub connections: u64,
     /// HTTP requests, TLS ClientHellos, QUIC Initials, DNS queries, echo requests.
     pub requests: u64,
+}
+
+impl Clone for ServiceCounts {
+    fn clone(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            ..*self
+        }
+    }
+
+    /// In place of the derived one, which would make the name anew: counts are remembered in every round.
+    fn clone_from(&mut self, source: &Self) {
+        let mut name = std::mem::take(&mut self.name);
+        name.clone_from(&source.name);
+        *self = Self { name, ..*source };
+    }
 }
 
 impl ServiceCounts {

@@ -47,7 +47,8 @@ pub(super) struct Interval {
 pub(super) struct Sources {
     spans: Spans,
     capacity: usize,
-    tracks: HashMap<IpAddr, Track>,
+    /// Boxed: as a flood comes in, the map grows without moving all that is remembered.
+    tracks: HashMap<IpAddr, Box<Track>>,
     /// [`Snapshot::clock`](super::Snapshot::clock) of the latest snapshot: an unknown source that entered
     /// later is new, one that entered before has counts from a time that is not looked at.
     clock: u64,
@@ -106,8 +107,10 @@ impl Sources {
             if self.tracks.len() >= self.capacity {
                 break;
             }
-            self.tracks
-                .insert(sample.source, Track::new(now, sample, sample.counters));
+            self.tracks.insert(
+                sample.source,
+                Track::new(now, sample, sample.counters).into(),
+            );
         }
     }
 
@@ -152,7 +155,7 @@ impl Sources {
             } else {
                 sample.counters
             };
-            Track::new(now, sample, history)
+            Box::new(Track::new(now, sample, history))
         });
         // Told too early, the entry of one that was shown already may fall into this interval, too.
         let entered_again = entered && track.entered != sample.entered;

@@ -22,6 +22,8 @@ pub(super) struct Counts {
     /// A bit for each way of each bucket: whether something was added to it. Small enough to stay in the
     /// cache, as the buckets do not.
     is_touched: Vec<u64>,
+    /// Room for the next look.
+    pub(super) spare: Vec<SourceSample>,
 }
 
 impl Counts {
@@ -34,6 +36,7 @@ impl Counts {
             kinds: [HostKinds::default(); 2],
             touched: Vec::new(),
             is_touched: vec![0; ways.div_ceil(u64::BITS as usize)],
+            spare: Vec::new(),
         }
     }
 
@@ -62,7 +65,8 @@ impl Counts {
 
     /// The sources that sent something since the last look; bitmaps start anew.
     pub(super) fn samples(&mut self, now: u64, time: Time) -> Vec<SourceSample> {
-        let mut samples = Vec::new();
+        let mut samples = std::mem::take(&mut self.spare);
+        samples.clear();
         // In the order of the table, as all other readers have them.
         self.touched.sort_unstable();
         for index in self.touched.drain(..) {

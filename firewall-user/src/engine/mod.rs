@@ -23,7 +23,7 @@ use ipnet::IpNet;
 
 use crate::bans::Refused;
 use crate::detect::{HostCounts, ServiceCounts, Sighting, SourceSample, Time};
-use crate::policy::{Compiled, Policy};
+use crate::policy::Compiled;
 
 pub use counts::{SOURCE_SEED, kind_counts, source_address, source_sample};
 
@@ -270,19 +270,21 @@ impl HostEngine {
         watch.map_or_else(Vec::new, |watch| watch.take(now, time))
     }
 
-    /// What use is made of each service of `policy`, which is the one that judges.
-    pub fn services(&self, policy: &Policy) -> Vec<ServiceCounts> {
-        let counted = |(name, rule)| {
-            let uses = self
-                .watch
-                .as_ref()
-                .map_or_else(Uses::default, |watch| watch.uses(rule));
-            ServiceCounts::new(name, rule, self.hits(rule), uses)
-        };
-        policy
-            .services(&self.tables.compiled.counters)
-            .map(counted)
-            .collect()
+    /// Takes back what [`Self::sources`] and [`Self::sightings`] gave, for its room: a replay asks many times a second.
+    pub fn give_back(&mut self, samples: Vec<SourceSample>, sightings: Vec<Sighting>) {
+        self.counts.spare = samples;
+        if let Some(watch) = &mut self.watch {
+            watch.give_back(sightings);
+        }
+    }
+
+    /// What use is made of the service of a rule, by the rule's name and counter.
+    pub fn service(&self, name: &str, rule: u32) -> ServiceCounts {
+        let uses = self
+            .watch
+            .as_ref()
+            .map_or_else(Uses::default, |watch| watch.uses(rule));
+        ServiceCounts::new(name, rule, self.hits(rule), uses)
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Watch {
     uses: Vec<Uses>,
     /// Their time is the engine's.
     sightings: Vec<Sighting>,
+    /// Room for the next.
+    spare: Vec<Sighting>,
 }
 
 impl Default for Watch {
@@ -27,6 +29,7 @@ impl Default for Watch {
             thinning: Thinning::default(),
             uses: vec![Uses::default(); RULE_COUNTERS as usize],
             sightings: Vec::new(),
+            spare: Vec::new(),
         }
     }
 }
@@ -72,10 +75,17 @@ impl Watch {
     }
 
     pub(super) fn take(&mut self, now: u64, time: Time) -> Vec<Sighting> {
-        let mut sightings = std::mem::take(&mut self.sightings);
+        let room = std::mem::take(&mut self.spare);
+        let mut sightings = std::mem::replace(&mut self.sightings, room);
         for sighting in &mut sightings {
             sighting.time = time.saturating_sub(now.saturating_sub(sighting.time));
         }
         sightings
+    }
+
+    /// Takes back what [`Self::take`] gave, for its room.
+    pub(super) fn give_back(&mut self, mut sightings: Vec<Sighting>) {
+        sightings.clear();
+        self.spare = sightings;
     }
 }

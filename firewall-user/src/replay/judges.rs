@@ -27,7 +27,8 @@ const TOLD_DIFFERENCES: usize = 20;
 /// The engines of one replay.
 pub struct Judges {
     host: HostEngine,
-    policy: Policy,
+    /// The policy's services by name and counter, in its order.
+    services: Vec<(String, u32)>,
     kernel: Option<Kernel>,
     /// Names of the rules in the order of the report, with their counters.
     rules: Vec<(String, u32)>,
@@ -78,11 +79,14 @@ impl Judges {
             .map(|(name, counter)| (*counter, serde_json::Value::from(name.as_str()).to_string()))
             .collect();
         let counters = rules.iter().map(|(_, counter)| *counter).collect();
+        let services = policy.services(&compiled.counters);
+        let services = services.map(|(name, rule)| (name.to_owned(), rule));
+        let services = services.collect();
         let mut host = HostEngine::new(compiled);
         host.watch();
         Self {
             host,
-            policy: policy.clone(),
+            services,
             kernel: programs.map(|programs| Kernel {
                 programs,
                 supplement: Supplement::new(counters),
@@ -156,7 +160,10 @@ impl Judges {
     /// All counts as of `now`, which is `time` on the capture's clock.
     pub fn snapshot(&mut self, now: Time, time: Time) -> anyhow::Result<Snapshot> {
         // The host engine sees every packet, also beside the kernel.
-        let services = self.host.services(&self.policy);
+        let services = self.services.iter();
+        let services = services
+            .map(|(name, rule)| self.host.service(name, *rule))
+            .collect();
         let sightings = self.host.sightings(now, time);
         let clock = now / 1_000_000;
         Ok(match &mut self.kernel {
@@ -183,6 +190,11 @@ impl Judges {
                 snapshot
             }
         })
+    }
+
+    /// Takes a snapshot back that nobody needs any more.
+    pub fn give_back(&mut self, snapshot: Snapshot) {
+        self.host.give_back(snapshot.sources, snapshot.sightings);
     }
 
     /// Hits of the policy's rules in its order, then of the built-in ones that were hit.

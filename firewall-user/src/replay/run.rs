@@ -161,6 +161,7 @@ impl<W: Write> Replay<W> {
             let snapshot = self.judges.snapshot(self.clock.to_engine(time), time)?;
             self.report.see(time, &snapshot.sightings);
             self.report.note(time, detector.tick(&snapshot));
+            self.judges.give_back(snapshot);
         }
         Ok(())
     }

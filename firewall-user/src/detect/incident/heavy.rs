@@ -8,38 +8,50 @@ const CAPACITY: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(super) struct Heavy<K> {
-    /// Few enough to be looked through.
-    counts: Vec<(K, u64)>,
+    /// Few enough to be looked through; apart from their counts, of which the least is found many at a time.
+    keys: Vec<K>,
+    counts: Vec<u64>,
 }
 
 impl<K> Default for Heavy<K> {
     fn default() -> Self {
-        Self { counts: Vec::new() }
+        Self {
+            keys: Vec::new(),
+            counts: Vec::new(),
+        }
     }
 }
 
 impl<K: Copy + Ord> Heavy<K> {
     pub fn add(&mut self, key: K, weight: u64) {
-        if let Some((_, count)) = self.counts.iter_mut().find(|(known, _)| *known == key) {
-            *count = count.saturating_add(weight);
-            return;
+        let place = self.keys.iter().position(|known| *known == key);
+        if let Some(place) = place {
+            self.counts[place] = self.counts[place].saturating_add(weight);
+        } else if self.keys.len() < CAPACITY {
+            self.keys.push(key);
+            self.counts.push(weight);
+        } else if let Some(lightest) = self.lightest() {
+            self.keys[lightest] = key;
+            self.counts[lightest] = self.counts[lightest].saturating_add(weight);
         }
-        if self.counts.len() < CAPACITY {
-            self.counts.push((key, weight));
-            return;
-        }
-        let lightest = self
+    }
+
+    /// Where the lightest is, of equals the one with the least key.
+    fn lightest(&self) -> Option<usize> {
+        let least = self
             .counts
-            .iter_mut()
-            .min_by_key(|(key, count)| (*count, *key));
-        if let Some(lightest) = lightest {
-            *lightest = (key, lightest.1.saturating_add(weight));
-        }
+            .iter()
+            .fold(u64::MAX, |least, count| least.min(*count));
+        let places = 0..self.counts.len();
+        places
+            .filter(|place| self.counts[*place] == least)
+            .min_by_key(|place| self.keys[*place])
     }
 
     /// The `most` heaviest, the heaviest first.
     pub fn top(&self, most: usize) -> Vec<(K, u64)> {
-        let mut all = self.counts.clone();
+        let keys = self.keys.iter().copied();
+        let mut all: Vec<(K, u64)> = keys.zip(self.counts.iter().copied()).collect();
         all.sort_by(|left, right| right.1.cmp(&left.1).then_with(|| left.0.cmp(&right.0)));
         all.truncate(most);
         all

@@ -83,16 +83,13 @@ impl Learned {
 
     /// Takes what was counted between two moments, and gives what departs from the usual.
     pub fn add(&mut self, owner: &Owner, span: (Time, Time), counts: &Counts) -> Vec<Finding> {
-        if !self.owners.contains_key(owner) {
-            if self.owners.len() > MOST_SERVICES {
-                return Vec::new();
-            }
-            self.owners.insert(owner.clone(), Default::default());
-        }
-        let Some(all) = self.owners.get_mut(owner) else {
-            return Vec::new();
-        };
         let limits = self.sensitivity.limits(self.span);
+        let is_full = self.owners.len() > MOST_SERVICES;
+        let all = match self.owners.get_mut(owner) {
+            Some(all) => all,
+            None if is_full => return Vec::new(),
+            None => self.owners.entry(owner.clone()).or_default(),
+        };
         let known = Measure::ALL.into_iter().zip(all).zip(counts);
         let findings = known.filter_map(|((measure, series), count)| {
             let departure = series.add(span, (*count)?, measure, &limits)?;

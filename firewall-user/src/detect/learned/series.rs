@@ -165,11 +165,25 @@ impl Series {
 
     /// Counts that were lost or set back say nothing of the minutes around them.
     pub fn forget_lately(&mut self) {
-        *self = Self {
-            rates: std::mem::take(&mut self.rates),
-            bursts: std::mem::take(&mut self.bursts),
-            ..Self::default()
-        };
+        // In place: what was learned is large, and a recording with long pauses comes here all the time.
+        let Self {
+            rates: _,
+            bursts: _,
+            minute,
+            burst,
+            highest,
+            recent,
+            burst_limit,
+            high,
+            low,
+            state,
+            latest,
+        } = self;
+        (*minute, *burst) = (Count::default(), Count::default());
+        (*high, *low) = (Streak::default(), Streak::default());
+        (*highest, *burst_limit, *latest) = (0.0, None, None);
+        *state = State::default();
+        recent.clear();
     }
 
     /// The rate of the last whole minute, and what was expected of it.
