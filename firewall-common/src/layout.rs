@@ -5,7 +5,7 @@ use crate::packet::Packet;
 
 /// The version of every layout in this module; part of the pin folder's name, so that programs
 /// of another layout never reuse these maps.
-pub const LAYOUT_VERSION: u32 = 4;
+pub const LAYOUT_VERSION: u32 = 5;
 
 /// Rule counters: built-in rules first, then the policy's rules, by a stable number per name.
 pub const RULE_COUNTERS: u32 = 32_768;
@@ -124,12 +124,20 @@ pub struct SourceCounters {
     pub reserved: u64,
 }
 
-/// Buckets of the source table in each CPU's stripe; a power of two. 10 MiB, 131,072 sources.
+/// Buckets of the source table in each CPU's stripe; a power of two. 10.5 MiB, 131,072 sources.
 pub const SOURCE_BUCKETS: u32 = 1 << 15;
 /// Ways of a source bucket.
 pub const SOURCE_WAYS: usize = 4;
 
-/// What a bucket of the source table looks for: one cache line, and all that is touched for a source
+/// What a stranger's packet looks at of a bucket: a word for each place (see [`crate::sources::Front`]). Four
+/// buckets stand in a cache line, and a table of the usual size in the second cache, whoever floods it.
+#[repr(C, align(16))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SourceFronts {
+    pub words: [u32; SOURCE_WAYS],
+}
+
+/// Who has the places of a bucket of the source table: one cache line, and all that is written for a source
 /// that sent one packet only.
 #[repr(C, align(64))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -287,6 +295,8 @@ mod pod {
     // SAFETY: as above.
     unsafe impl aya::Pod for LimitLine {}
     // SAFETY: as above.
+    unsafe impl aya::Pod for SourceFronts {}
+    // SAFETY: as above.
     unsafe impl aya::Pod for SourceHeads {}
     // SAFETY: as above.
     unsafe impl aya::Pod for SourceBody {}
@@ -298,6 +308,7 @@ mod pod {
 
 const _: () = {
     assert!(size_of::<SourceCounters>() == 64);
+    assert!(size_of::<SourceFronts>() == 16);
     assert!(size_of::<SourceHeads>() == 64);
     assert!(size_of::<SourceBody>() == 256);
     assert!(size_of::<LimitLine>() == 64);

@@ -3,25 +3,26 @@
 //! Each CPU writes a stripe of its own, so that there are neither locks nor atomics; a reader adds
 //! the stripes up. A bucket keeps its heaviest sources: every packet of a kept source adds to its
 //! weight, every packet of a stranger takes one from the lightest, and only at 0 is a source
-//! displaced (Misra and Gries 1982, per bucket). A source that sends more than its bucket's
-//! strangers together is therefore never lost to a flood of random sources (as long as fewer than
+//! displaced (Misra and Gries 1982, per bucket). A source that sends more than [`CREDIT`] times as much as its
+//! bucket's strangers together is therefore never lost to a flood of random sources (as long as fewer than
 //! [`MAX_WEIGHT`] strangers come between two of its packets), and the counters of a kept source are
 //! exact since it entered.
 //!
-//! In a flood with forged sources nearly every source sends once, and the memory of a source is far away.
-//! So a bucket's keys stand in one cache line together with all that a first packet says; the line of
-//! a source's own counters is touched from its second packet on.
+//! In a flood with forged sources nearly every source sends once, and the memory of a source is far away: a
+//! processor that reads it waits, and other programs have taken the line from the third cache by the time that
+//! its turn comes again. So what decides about a stranger ([`Front`], 32 bits for a place) stands by itself, small enough for the second
+//! cache. A bucket's keys stand in one cache line together with all that a first packet says: for a stranger it is
+//! at most written, which nobody waits for. The line of a source's own counters is touched from its second packet on.
 
-use crate::layout::{
-    SOURCE_WAYS, SourceBody, SourceCounters, SourceHeads, TRAFFIC_KINDS, TrafficKind,
-};
+mod front;
+mod kinds;
+
+pub use front::{CREDIT, Front, IDLE_MILLISECONDS, MAX_WEIGHT};
+pub use kinds::{is_amplifier, kinds};
+
+use crate::layout::{SOURCE_WAYS, SourceBody, SourceCounters, SourceFronts, SourceHeads};
 use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Verdict};
-
-/// A source that has been silent for about this long gives up its place, whatever its weight.
-pub const IDLE_MILLISECONDS: u32 = 60_000;
-/// A source weighs no more.
-pub const MAX_WEIGHT: u32 = u16::MAX as u32;
 
 /// What is added to a source for one packet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -124,8 +125,8 @@ pub(crate) fn is_first_contact(packet: &Packet, syn: bool) -> bool {
     }
 }
 
-/// What a bucket's line says of a source beside its key, in one word: its weight (16 bits), when it was
-/// last seen (19 bits, in steps of 2^24 nanoseconds) and, until its second packet, what the first one
+/// What a bucket's line says of a source beside its key, in one word: when it was last seen (19 bits, in
+/// steps of 2^24 nanoseconds; the 16 below are free) and, until its second packet, what the first one
 /// was (29 bits).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta(pub u64);
@@ -139,7 +140,7 @@ pub const STEP_BITS: u32 = 24;
 /// are yet to come: a packet may be counted while a reader that asked for the time before is reading.
 pub const STEPS: u64 = SEEN_MASK + 1;
 const TO_COME: u64 = STEPS - STEPS / 8;
-const IDLE_STEPS: u64 = ((IDLE_MILLISECONDS as u64) * 1_000_000) >> STEP_BITS;
+const WAY_BITS: u32 = SOURCE_WAYS.ilog2();
 
 // A first packet: whether there is one, length, what else it counts as, and the numbers of its bits.
 const FIRST: u64 = 1;
@@ -154,12 +155,6 @@ const FIRST_PORT_SHIFT: u32 = 17;
 const FIRST_HOST_SHIFT: u32 = 23;
 
 impl Meta {
-    /// How much it takes to displace the source.
-    #[inline(always)]
-    pub const fn weight(self) -> u32 {
-        self.0 as u32 & MAX_WEIGHT
-    }
-
     /// Milliseconds from when the source was last seen to `now`.
     pub const fn age(self, now: u64) -> u64 {
         (self.idle(now) << STEP_BITS) / 1_000_000
@@ -247,85 +242,97 @@ const fn of_first(first: u64) -> SourceCounters {
 /// Where an observation belongs in its bucket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placed {
-    pub recorded: Recorded,
     pub way: u32,
+    /// Whether it met a stranger's place: one of the two sources had to do without.
+    pub contended: bool,
     /// Whether [`add`] has to be called.
     pub adds: bool,
+    /// Whether the source has a place now.
+    kept: bool,
     /// Whether the counters begin anew, with the first packet that `before` holds.
     begins: bool,
     before: Meta,
 }
 
-/// Finds or makes the place of an observation's source, and keeps a first packet there.
+impl Placed {
+    /// What became of it.
+    pub const fn recorded(&self) -> Recorded {
+        match (self.contended, self.kept) {
+            (false, _) => Recorded::Kept,
+            (true, true) => Recorded::Displaced,
+            (true, false) => Recorded::TurnedAway,
+        }
+    }
+}
+
+/// Finds or makes the place of an observation's source, and keeps a first packet there. `mark` is the source's.
+///
+/// In a flood with forged sources nobody can foresee which source of a bucket is the lightest, and a branch
+/// foreseen wrongly costs as much as fifty instructions: so it is found in arithmetic. `opaque` is the identity; a compiler must
+/// not see through it, or it makes branches of it again.
 #[inline(always)]
-pub fn place(heads: &mut SourceHeads, observation: &Observation, now: u64) -> Placed {
+pub fn place(
+    fronts: &mut SourceFronts,
+    heads: &mut SourceHeads,
+    mark: u32,
+    observation: &Observation,
+    now: u64,
+    opaque: impl Fn(u64) -> u64,
+) -> Placed {
     let key = observation.key;
-    let mut way = SOURCE_WAYS;
-    let mut lightest = 0;
-    let mut least = u32::MAX;
-    for candidate in 0..SOURCE_WAYS {
-        if heads.keys[candidate] == key {
-            way = candidate;
-            break;
-        }
-        let meta = Meta(heads.metas[candidate]);
-        let weight = if meta.idle(now) > IDLE_STEPS {
-            0
-        } else {
-            meta.weight()
-        };
-        if weight < least {
-            least = weight;
-            lightest = candidate;
-        }
-    }
     let seen = ((now >> STEP_BITS) & SEEN_MASK) << SEEN_SHIFT;
-    if way < SOURCE_WAYS {
-        // Spelled out so that the verifier sees the bound.
-        let way = way & (SOURCE_WAYS - 1);
-        let before = Meta(heads.metas[way]);
-        let weight = before.weight();
-        let weight = weight + (weight < MAX_WEIGHT) as u32;
-        heads.metas[way] = seen | weight as u64;
-        return Placed {
-            recorded: Recorded::Kept,
-            way: way as u32,
-            adds: true,
-            begins: before.first() & FIRST != 0,
-            before,
-        };
-    }
-    let way = lightest & (SOURCE_WAYS - 1);
-    let before = Meta(heads.metas[way]);
-    // An answered contact alone makes nobody a source worth a place that is taken.
-    if least > 0 {
-        if observation.packets > 0 {
-            heads.metas[way] = before.0 - 1;
+    for way in 0..SOURCE_WAYS {
+        let front = Front(fronts.words[way]);
+        if front.may_be(mark) && heads.keys[way] == key {
+            fronts.words[way] = front.heavier(now).0;
+            let before = Meta(heads.metas[way]);
+            heads.metas[way] = seen;
+            return Placed {
+                way: way as u32,
+                contended: false,
+                adds: true,
+                kept: true,
+                begins: before.first() & FIRST != 0,
+                before,
+            };
         }
-        return Placed {
-            recorded: Recorded::TurnedAway,
-            way: way as u32,
-            adds: false,
-            begins: false,
-            before: Meta(0),
-        };
     }
-    let recorded = if heads.keys[way] == 0 {
-        Recorded::Kept
-    } else {
-        Recorded::Displaced
-    };
-    let fits = observation.packets > 0 && observation.bytes as u64 <= FIRST_LENGTH_MASK;
-    let first = if fits { first_of(observation) } else { 0 };
-    heads.keys[way] = key;
-    heads.metas[way] = first << FIRST_SHIFT | seen | 1;
-    Placed {
-        recorded,
+    // All bits if the word is negative as a signed number, else none.
+    let negative = |word: u64| opaque(((word as i64) >> 63) as u64);
+    // The lightest, and the first of equals: weights with the number of their place in the lowest bits.
+    let mut lightest = u64::MAX >> 1;
+    for way in 0..SOURCE_WAYS {
+        let front = Front(fronts.words[way]);
+        let awake = negative(front.idle(now).wrapping_sub(Front::IDLE));
+        let weighed = (front.weight() as u64 & awake) << WAY_BITS | way as u64;
+        let less = weighed.wrapping_sub(lightest);
+        lightest = lightest.wrapping_add(less & negative(less));
+    }
+    let way = lightest as usize & (SOURCE_WAYS - 1);
+    let old = fronts.words[way];
+    let mut placed = Placed {
         way: way as u32,
-        adds: !fits,
+        contended: old != 0,
+        adds: false,
+        kept: false,
         begins: true,
         before: Meta(0),
+    };
+    if lightest >> WAY_BITS != 0 {
+        // An answered contact alone makes nobody a source worth a place that is taken.
+        let lighter = ((observation.packets > 0) as u32) << Front::SEEN_BITS;
+        fronts.words[way] = old.wrapping_sub(lighter);
+        return placed;
     }
+    let fits = observation.packets > 0 && observation.bytes as u64 <= FIRST_LENGTH_MASK;
+    let first = if fits { first_of(observation) } else { 0 };
+    let weight = if placed.contended { CREDIT } else { 1 };
+    fronts.words[way] = Front::new(mark, weight, now).0;
+    heads.keys[way] = key;
+    heads.metas[way] = first << FIRST_SHIFT | seen;
+    placed.adds = !fits;
+    placed.kept = true;
+    placed
 }
 
 /// Adds an observation to the counters of its source.
@@ -356,16 +363,18 @@ pub fn add(body: &mut SourceBody, placed: &Placed, observation: &Observation, no
 /// Adds an observation to its bucket.
 #[inline(always)]
 pub fn record(
+    fronts: &mut SourceFronts,
     heads: &mut SourceHeads,
     body: &mut SourceBody,
     observation: &Observation,
     now: u64,
 ) -> Recorded {
-    let placed = place(heads, observation, now);
+    let mark = mark_of(hash(observation.key, 0));
+    let placed = place(fronts, heads, mark, observation, now, |word| word);
     if placed.adds {
         add(body, &placed, observation, now);
     }
-    placed.recorded
+    placed.recorded()
 }
 
 /// What a bucket holds of one way's source, which may have sent one packet only.
@@ -376,92 +385,29 @@ pub fn counters(heads: &SourceHeads, body: &SourceBody, way: usize, now: u64) ->
     }
 }
 
-/// Index of a key's bucket among `buckets`, a power of two.
+/// A number that places a key; without the seed nobody can tell what it is.
+#[inline(always)]
+pub const fn hash(key: u64, seed: u32) -> u64 {
+    mix(key ^ (seed as u64) << 32 ^ seed as u64)
+}
+
+/// Index of a key's bucket among `buckets`, a power of two, by its [`hash`].
+#[inline(always)]
+pub const fn bucket_of(hash: u64, buckets: u32) -> u32 {
+    (hash >> 32) as u32 & (buckets - 1)
+}
+
+/// What tells a key from most others of its bucket, by its [`hash`]: the bits farthest from those that choose the bucket. The
+/// lowest is always set.
+#[inline(always)]
+pub const fn mark_of(hash: u64) -> u32 {
+    (hash >> (32 + Front::MARK_SHIFT)) as u32 | 1
+}
+
+/// Index of a key's bucket.
 #[inline(always)]
 pub const fn bucket_index(key: u64, seed: u32, buckets: u32) -> u32 {
-    (mix(key ^ (seed as u64) << 32 ^ seed as u64) >> 32) as u32 & (buckets - 1)
-}
-
-/// Calls `count` for each kind that a packet is.
-#[inline(always)]
-pub fn kinds(packet: &Packet, mut count: impl FnMut(TrafficKind)) {
-    match packet.kind {
-        Kind::Other => return count(TrafficKind::NonIp),
-        Kind::Malformed => return count(TrafficKind::Malformed),
-        Kind::Ip => {}
-    }
-    if packet.is(mark::V6) {
-        count(TrafficKind::V6);
-    }
-    if packet.fragment as u8 == crate::packet::Fragment::Later as u8 {
-        count(TrafficKind::Fragment);
-    }
-    if packet.is(mark::REQUEST) {
-        count(TrafficKind::Request);
-    }
-    if packet.is(mark::ICMP_ERROR) {
-        return count(TrafficKind::IcmpError);
-    }
-    match packet.protocol {
-        protocol::TCP => {
-            count(TrafficKind::Tcp);
-            if packet.tcp_flags & flag::SYN != 0 {
-                let ack = packet.tcp_flags & flag::ACK != 0;
-                count(if ack {
-                    TrafficKind::SynAck
-                } else {
-                    TrafficKind::Syn
-                });
-            } else if packet.tcp_flags & flag::RST != 0 {
-                count(TrafficKind::Reset);
-            } else if packet.tcp_flags & flag::FIN != 0 {
-                count(TrafficKind::Fin);
-            }
-        }
-        protocol::UDP => {
-            count(TrafficKind::Udp);
-            if packet.is(mark::PORTS) && is_amplifier(packet.source_port) {
-                count(TrafficKind::AmplifierReply);
-            }
-        }
-        protocol::ICMP | protocol::ICMPV6 => {
-            let echo = packet.is(mark::ECHO_REQUEST);
-            count(if echo {
-                TrafficKind::Echo
-            } else {
-                TrafficKind::IcmpOther
-            });
-        }
-        _ => count(TrafficKind::OtherProtocol),
-    }
-}
-
-const _: () = assert!(TRAFFIC_KINDS == TrafficKind::OtherProtocol as usize + 1);
-
-/// UDP services whose answers are larger than the questions (US-CERT TA14-017A).
-#[inline(always)]
-pub const fn is_amplifier(port: u16) -> bool {
-    matches!(
-        port,
-        17 | 19
-            | 53
-            | 69
-            | 111
-            | 123
-            | 137
-            | 161
-            | 389
-            | 500
-            | 520
-            | 1434
-            | 1900
-            | 3283
-            | 3702
-            | 4500
-            | 5351
-            | 10001
-            | 11211
-    )
+    bucket_of(hash(key, seed), buckets)
 }
 
 #[inline(always)]

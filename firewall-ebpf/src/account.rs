@@ -1,11 +1,13 @@
 //! Counts a judged packet: totals, kinds, its source.
 
+use core::arch::asm;
+
 use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use firewall_common::decide::Judgement;
 use firewall_common::layout::{NO_RULE, TRAFFIC_KINDS, total_index};
 use firewall_common::packet::Packet;
 use firewall_common::sampling;
-use firewall_common::sources::{self, Observation, Recorded};
+use firewall_common::sources::{self, Front, Observation};
 use firewall_common::{Direction, Reason};
 
 use crate::maps;
@@ -15,7 +17,7 @@ use crate::maps;
 pub fn count(
     packet: &Packet,
     judgement: Judgement,
-    sender: u32,
+    sender: Account,
     direction: Direction,
     now: u64,
     packets: u32,
@@ -65,51 +67,93 @@ pub fn count(
     if (direction as u32 == Direction::Outbound as u32 || maps::REPLAY.load() != 0)
         && let Some(refusal) = sources::observe_refusal(packet)
     {
-        record(place(refusal.key), &refusal, now);
+        record(Account::of(refusal.key), &refusal, now);
     }
 }
 
 /// Begins to fetch the account of a packet's sender, which is seldom in the cache when many send;
 /// tells where it is. The processor goes on meanwhile, and what the decision has to fetch comes at the
-/// same time.
+/// same time. Of a sender that seems to be unknown, as all are in a flood, nothing more than that is fetched.
 #[inline(always)]
-pub fn approach(packet: &Packet) -> u32 {
-    let index = place(packet.sender.source_key());
-    if let Some(heads) = maps::SOURCES.get_ptr(index) {
+pub fn approach(packet: &Packet) -> Account {
+    let account = Account::of(packet.sender.source_key());
+    let Some(fronts) = maps::SOURCE_FRONTS.get_ptr(account.index()) else {
+        return account;
+    };
+    // SAFETY: this CPU's stripe of the map.
+    let words = unsafe { (*fronts).words };
+    if words.iter().any(|word| Front(*word).may_be(account.mark()))
+        && let Some(heads) = maps::SOURCES.get_ptr(account.index())
+    {
         // SAFETY: a word of the map; what it says does not matter.
         unsafe { heads.cast::<u64>().read_volatile() };
     }
-    index
+    account
 }
 
-/// Where a source's account is in this CPU's stripe.
-#[inline(always)]
-fn place(key: u64) -> u32 {
-    let buckets = maps::SOURCE_BUCKETS.load();
-    let index = sources::bucket_index(key, maps::SOURCE_SEED.load(), buckets);
-    // SAFETY: reads the number of the CPU.
-    unsafe { bpf_get_smp_processor_id() * buckets + index }
+/// Where a source's account is in this CPU's stripe, and the source's mark above that: one word, as the
+/// stack has little room.
+#[derive(Clone, Copy)]
+pub struct Account(u64);
+
+impl Account {
+    /// Nobody's.
+    pub const NONE: Self = Self(0);
+
+    #[inline(always)]
+    fn of(key: u64) -> Self {
+        let buckets = maps::SOURCE_BUCKETS.load();
+        let hash = sources::hash(key, maps::SOURCE_SEED.load());
+        // SAFETY: reads the number of the CPU.
+        let stripe = unsafe { bpf_get_smp_processor_id() } * buckets;
+        let index = stripe + sources::bucket_of(hash, buckets);
+        Self(index as u64 | (sources::mark_of(hash) as u64) << 32)
+    }
+
+    #[inline(always)]
+    const fn index(self) -> u32 {
+        self.0 as u32
+    }
+
+    #[inline(always)]
+    const fn mark(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
 }
 
 #[inline(always)]
-fn record(index: u32, observation: &Observation, now: u64) {
+fn record(account: Account, observation: &Observation, now: u64) {
+    let index = account.index();
+    let Some(fronts) = maps::SOURCE_FRONTS.get_ptr_mut(index) else {
+        return;
+    };
     let Some(heads) = maps::SOURCES.get_ptr_mut(index) else {
         return;
     };
     // SAFETY: only this CPU writes its stripe; a program that interrupts another one on it can at
     // worst lose a count.
-    let placed = sources::place(unsafe { &mut *heads }, observation, now);
+    let (fronts, heads) = unsafe { (&mut *fronts, &mut *heads) };
+    let placed = sources::place(fronts, heads, account.mark(), observation, now, opaque);
     if placed.adds
-        && let Some(body) = maps::SOURCE_COUNTERS.get_ptr_mut(index)
+        && let Some(body) = maps::SOURCE_COUNTERS.get_ptr_mut(account.index())
     {
         // SAFETY: as above.
         sources::add(unsafe { &mut *body }, &placed, observation, now);
     }
-    let recorded = placed.recorded;
-    if recorded as u8 != Recorded::Kept as u8
+    if placed.contended
         && let Some(health) = maps::HEALTH.get_ptr_mut(0)
     {
         // SAFETY: this CPU's own entry.
         unsafe { (*health).sources_contended += 1 };
     }
+}
+
+/// The word, of which the compiler knows nothing any more.
+#[inline(always)]
+fn opaque(mut word: u64) -> u64 {
+    // SAFETY: copies a register to itself.
+    unsafe {
+        asm!("{0} = {0}", inout(reg) word, options(nomem, nostack, preserves_flags));
+    }
+    word
 }

@@ -158,7 +158,7 @@ fn egress(context: &TcContext) -> i32 {
     account::count(
         packet,
         *judgement,
-        0,
+        account::Account::NONE,
         Direction::Outbound,
         at.now,
         packets,

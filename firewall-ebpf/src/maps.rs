@@ -12,7 +12,7 @@ use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::{UNSET_WORDS, constant};
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
-    LimitLine, RULE_COUNTERS, SourceBody, SourceHeads, TOTALS, Uses,
+    LimitLine, RULE_COUNTERS, SourceBody, SourceFronts, SourceHeads, TOTALS, Uses,
 };
 use firewall_common::signature::{Shown, SignatureTable};
 
@@ -44,7 +44,10 @@ pub static CONNECTION_TABLE: LruHashMap<FlowKey, Connection, { CONNECTIONS as us
 #[btf_map]
 pub static DATAGRAMS: Array<DatagramSet, { FRAGMENT_SETS as usize }> = Array::new();
 
-/// Source buckets: a stripe of `SOURCE_BUCKETS` for each CPU.
+/// Source buckets: a stripe of `SOURCE_BUCKETS` for each CPU. What decides about strangers.
+#[btf_map]
+pub static SOURCE_FRONTS: Array<SourceFronts, 1, BPF_F_MMAPABLE> = Array::new();
+/// Who has the places.
 #[btf_map]
 pub static SOURCES: Array<SourceHeads, 1, BPF_F_MMAPABLE> = Array::new();
 /// Their counters.

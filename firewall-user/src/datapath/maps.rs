@@ -9,7 +9,7 @@ use firewall_common::bans::MAX_PREFIXES;
 use firewall_common::cookies::CookieCounts;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, FlowKey, Health, HostKinds, LIMIT_LINES, SourceBody,
-    SourceHeads, TRAFFIC_KINDS, Uses,
+    SourceFronts, SourceHeads, TRAFFIC_KINDS, Uses,
 };
 use firewall_common::limit::table::WAYS;
 
@@ -46,6 +46,9 @@ impl std::fmt::Debug for Maps {
 impl Maps {
     /// Takes the maps from where `open` finds them by name: pins, or programs just loaded.
     pub(super) fn open(mut open: impl FnMut(&str) -> anyhow::Result<Map>) -> anyhow::Result<Self> {
+        let Map::Array(fronts) = open("SOURCE_FRONTS")? else {
+            anyhow::bail!("map SOURCE_FRONTS is no array");
+        };
         let Map::Array(sources) = open("SOURCES")? else {
             anyhow::bail!("map SOURCES is no array");
         };
@@ -71,6 +74,7 @@ impl Maps {
             cookies: CookieTable::open(&mut open)?,
             connections,
             sources: SourceTable::new(
+                map_memory(&fronts, buckets * size_of::<SourceFronts>())?,
                 map_memory(&sources, buckets * size_of::<SourceHeads>())?,
                 map_memory(&counters, buckets * size_of::<SourceBody>())?,
                 buckets / cpus,

@@ -18,7 +18,7 @@ use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
 use firewall_common::image::LINE_WORDS;
 use firewall_common::layout::{
     CONNECTIONS, Connection, Counter, EVENTS_BYTES, FlowKey, Health, HostKinds, LIMIT_LINES,
-    LimitLine, RULE_COUNTERS, SOURCE_WAYS, SourceBody, SourceHeads, TOTALS, Uses,
+    LimitLine, RULE_COUNTERS, SOURCE_WAYS, SourceBody, SourceFronts, SourceHeads, TOTALS, Uses,
 };
 use firewall_common::sampling::UNITS;
 use firewall_common::signature::SignatureTable;
@@ -116,6 +116,10 @@ fn shared_maps(sources: SourceSize) -> anyhow::Result<Vec<(&'static str, Shape)>
                 size_of::<Connection>(),
                 CONNECTIONS,
             ),
+        ),
+        (
+            "SOURCE_FRONTS",
+            shape(4, size_of::<SourceFronts>(), buckets),
         ),
         ("SOURCES", shape(4, size_of::<SourceHeads>(), buckets)),
         (
@@ -229,6 +233,7 @@ impl Programs {
             .override_global("REPLAY", &replay, true)
             .override_global("COOKIES", &cookies, true)
             .override_global("MAY_SIGN", &may_sign, true)
+            .map_max_entries("SOURCE_FRONTS", buckets)
             .map_max_entries("SOURCES", buckets)
             .map_max_entries("SOURCE_COUNTERS", buckets);
         if let Some(pins) = pins {

@@ -231,6 +231,7 @@ impl Pins {
             "RULE_USES",
             "LIMITED",
             "LIMIT_TABLE",
+            "SOURCE_FRONTS",
             "SOURCES",
             "SOURCE_COUNTERS",
         ] {

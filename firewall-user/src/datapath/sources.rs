@@ -4,7 +4,7 @@
 //! are the sum over them. A look at the table reads one cache line for each bucket, and of those
 //! sources only that were seen since the look before, their counters: silence costs next to nothing.
 
-use firewall_common::layout::{SOURCE_WAYS, SourceBody, SourceCounters, SourceHeads};
+use firewall_common::layout::{SOURCE_WAYS, SourceBody, SourceCounters, SourceFronts, SourceHeads};
 use firewall_common::sources::{Meta, STEP_BITS};
 use memmap2::MmapMut;
 
@@ -23,6 +23,7 @@ const SHARE: usize = 256;
 
 /// The table, mapped.
 pub(super) struct SourceTable {
+    fronts: MmapMut,
     heads: MmapMut,
     bodies: MmapMut,
     /// Of each stripe.
@@ -38,8 +39,9 @@ pub(super) struct SourceTable {
 
 impl SourceTable {
     /// `buckets` is the number of each stripe's.
-    pub(super) fn new(heads: MmapMut, bodies: MmapMut, buckets: usize) -> Self {
+    pub(super) fn new(fronts: MmapMut, heads: MmapMut, bodies: MmapMut, buckets: usize) -> Self {
         Self {
+            fronts,
             stripes: heads.len() / size_of::<SourceHeads>() / buckets,
             heads,
             bodies,
@@ -260,6 +262,13 @@ impl SourceTable {
             (&raw mut (*heads).keys[way]).write_volatile(0);
             (&raw mut (*heads).metas[way]).write_volatile(0);
         }
+        let offset = index * size_of::<SourceFronts>();
+        let bytes = &mut self.fronts[offset..offset + size_of::<SourceFronts>()];
+        // SAFETY: as in `counters`, of fronts.
+        unsafe {
+            let fronts = bytes.as_mut_ptr().cast::<SourceFronts>();
+            (&raw mut (*fronts).words[way]).write_volatile(0);
+        }
     }
 }
 
@@ -302,6 +311,7 @@ mod tests {
     fn table() -> SourceTable {
         let map = |bytes| MmapMut::map_anon(BUCKETS * STRIPES * bytes).unwrap();
         SourceTable::new(
+            map(size_of::<SourceFronts>()),
             map(size_of::<SourceHeads>()),
             map(size_of::<SourceBody>()),
             BUCKETS,
@@ -324,9 +334,10 @@ mod tests {
             let at = cpu * BUCKETS + bucket as usize;
             // SAFETY: nobody else looks at this memory, and it is large enough and aligned.
             unsafe {
+                let fronts = self.fronts.as_mut_ptr().cast::<SourceFronts>().add(at);
                 let heads = self.heads.as_mut_ptr().cast::<SourceHeads>().add(at);
                 let body = self.bodies.as_mut_ptr().cast::<SourceBody>().add(at);
-                sources::record(&mut *heads, &mut *body, &observation, now);
+                sources::record(&mut *fronts, &mut *heads, &mut *body, &observation, now);
             }
         }
 

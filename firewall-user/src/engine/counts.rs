@@ -3,7 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use firewall_common::Direction;
-use firewall_common::layout::{HostKinds, SOURCE_WAYS, SourceBody, SourceCounters, SourceHeads};
+use firewall_common::layout::{
+    HostKinds, SOURCE_WAYS, SourceBody, SourceCounters, SourceFronts, SourceHeads,
+};
 use firewall_common::packet::Packet;
 use firewall_common::sources::{self, Meta, Observation, Recorded};
 
@@ -14,6 +16,7 @@ pub const SOURCE_SEED: u32 = 0x5bd1_e995;
 
 #[derive(Debug)]
 pub(super) struct Counts {
+    fronts: Vec<SourceFronts>,
     heads: Vec<SourceHeads>,
     bodies: Vec<SourceBody>,
     pub(super) kinds: [HostKinds; 2],
@@ -31,6 +34,7 @@ impl Counts {
     pub(super) fn new(buckets: u32) -> Self {
         let ways = buckets as usize * SOURCE_WAYS;
         Self {
+            fronts: vec![SourceFronts::default(); buckets as usize],
             heads: vec![SourceHeads::default(); buckets as usize],
             bodies: vec![SourceBody::default(); buckets as usize],
             kinds: [HostKinds::default(); 2],
@@ -42,13 +46,16 @@ impl Counts {
 
     #[inline]
     pub(super) fn record(&mut self, observation: &Observation, now: u64) {
-        let index = sources::bucket_index(observation.key, SOURCE_SEED, self.heads.len() as u32);
+        let hash = sources::hash(observation.key, SOURCE_SEED);
+        let index = sources::bucket_of(hash, self.heads.len() as u32);
         let at = index as usize;
-        let placed = sources::place(&mut self.heads[at], observation, now);
+        let (fronts, heads) = (&mut self.fronts[at], &mut self.heads[at]);
+        let mark = sources::mark_of(hash);
+        let placed = sources::place(fronts, heads, mark, observation, now, |word| word);
         if placed.adds {
             sources::add(&mut self.bodies[at], &placed, observation, now);
         }
-        if placed.recorded != Recorded::TurnedAway {
+        if placed.recorded() != Recorded::TurnedAway {
             let (word, shift) = place(index);
             let ways = self.is_touched[word] >> shift & ALL_WAYS;
             if ways == 0 {
