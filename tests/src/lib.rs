@@ -5,6 +5,7 @@
 //! made it, so that tests run side by side and the next run clears what a crashed one left.
 
 pub mod bpf;
+pub mod cache;
 pub mod chromium;
 pub mod clients;
 pub mod daemon;

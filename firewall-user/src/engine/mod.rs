@@ -114,17 +114,18 @@ impl HostEngine {
         (judged, self.tables.steps.take().unwrap_or_default())
     }
 
-    /// Judges a frame and counts the cache lines (64 bytes) of the compiled policy that were read for
-    /// it: what a packet costs where none of them is near. It is counted like any other.
-    pub fn judge_lines(&mut self, frame: &[u8], direction: Direction, now: u64) -> (Judged, usize) {
+    /// Judges a frame and tells the cache lines (64 bytes) of the compiled policy that were read for it, counted
+    /// from its beginning: what a packet costs where none of them is near. It is counted like any other.
+    pub fn judge_lines(
+        &mut self,
+        frame: &[u8],
+        direction: Direction,
+        now: u64,
+    ) -> (Judged, Vec<u32>) {
         self.tables.lines = Some(RefCell::default());
         let judged = self.judge(frame, direction, now);
-        let lines = self
-            .tables
-            .lines
-            .take()
-            .map_or(0, |lines| lines.borrow().len());
-        (judged, lines)
+        let lines = self.tables.lines.take().unwrap_or_default().into_inner();
+        (judged, lines.into_iter().collect())
     }
 
     #[inline]

@@ -202,12 +202,16 @@ fn classification(report: &Report, targets: &mut Vec<Target>) {
         let Some(ten) = report.lines.iter().find(|lines| lines.policy == ten) else {
             continue;
         };
-        let more = all.mean - ten.mean;
+        let misses = all.misses.zip(ten.misses);
+        let measured = misses.map(|(all, ten)| (ten.second, all.second));
         targets.push(Target {
             what: format!("ClassBench {set}, ten rules to all, cold"),
-            wanted: "at most two more cache lines".to_owned(),
-            measured: format!("{:.1} after {:.1}, {more:+.1}", all.mean, ten.mean),
-            reached: Some(more <= 2.0),
+            wanted: "at most two more misses of the second cache".to_owned(),
+            measured: measured.map_or_else(
+                || "-".to_owned(),
+                |(ten, all)| format!("{all:.1} after {ten:.1}, {:+.1}", all - ten),
+            ),
+            reached: measured.map(|(ten, all)| all - ten <= 2.0),
         });
         let mebibytes = all.bytes as f64 / f64::from(1 << 20);
         targets.push(Target {

@@ -1,5 +1,5 @@
-//! How many cache lines of the compiled policy a packet reads: what it costs where none of them is
-//! near. The host engine counts them, and it runs the kernel program's own code.
+//! How many cache lines of the compiled policy a packet reads, which the host engine tells, as it runs the kernel
+//! program's own code; and how many of all the lines that it touches are not near in a flood.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -10,6 +10,7 @@ use firewall_user::engine::HostEngine;
 use firewall_user::policy::Environment;
 use serde::Serialize;
 
+use super::flood::{self, Misses, Touched};
 use super::{classbench, rules, sets};
 use crate::data;
 use crate::policies::{self, CLOSED_PORT, Families, STRANGER, syn};
@@ -22,6 +23,8 @@ pub struct Lines {
     pub packets: usize,
     pub mean: f64,
     pub most: usize,
+    /// Of all that a packet touches in a flood, policy or not.
+    pub misses: Option<Misses>,
     /// Of the compiled policy.
     pub bytes: u64,
 }
@@ -70,15 +73,19 @@ fn read(name: &str, text: &str, frames: &[Vec<u8>]) -> Result<Lines> {
     let compiled = policy_of(text)?.compile(&Environment::default())?;
     let bytes = size_of_val(&compiled.image[..]) as u64;
     let mut engine = HostEngine::new(compiled);
-    let counts: Vec<usize> = frames
-        .iter()
-        .map(|frame| engine.judge_lines(frame, Direction::Inbound, 0).1)
-        .collect();
+    let mut counts = Vec::with_capacity(frames.len());
+    let mut touched = Vec::with_capacity(frames.len());
+    for frame in frames {
+        let (judged, lines) = engine.judge_lines(frame, Direction::Inbound, 0);
+        counts.push(lines.len());
+        touched.push(Touched::new(&judged, &lines));
+    }
     Ok(Lines {
         policy: name.to_owned(),
         packets: counts.len(),
         mean: counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64,
         most: counts.iter().copied().max().unwrap_or_default(),
+        misses: flood::misses(&touched),
         bytes,
     })
 }

@@ -4,6 +4,7 @@ pub mod bans;
 pub mod classbench;
 pub mod egress;
 pub mod features;
+pub mod flood;
 pub mod lines;
 pub mod rules;
 pub mod sets;

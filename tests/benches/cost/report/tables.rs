@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::{Report, Section};
 use crate::cases::features;
+use crate::cases::flood::Misses;
 use crate::contender::{EMPTY, Heat, Line};
 use crate::subject::Program;
 use crate::wire::Throughput;
@@ -153,14 +154,28 @@ impl Report {
     }
 
     fn lines(&self) -> String {
-        let header = ["policy", "packets", "lines, mean", "most", "KiB of tables"];
+        let header = [
+            "policy",
+            "packets",
+            "lines, mean",
+            "most",
+            "L1 misses",
+            "L2 misses",
+            "KiB of tables",
+        ];
         let mut table = table(&header, 1);
         for lines in &self.lines {
+            let misses = |of: fn(&Misses) -> f64| {
+                let misses = lines.misses.as_ref();
+                misses.map_or_else(|| "-".to_owned(), |misses| format!("{:.1}", of(misses)))
+            };
             table.add_row([
                 lines.policy.clone(),
                 lines.packets.to_string(),
                 format!("{:.1}", lines.mean),
                 lines.most.to_string(),
+                misses(|misses| misses.first),
+                misses(|misses| misses.second),
                 lines.bytes.div_ceil(1024).to_string(),
             ]);
         }
