@@ -1,10 +1,10 @@
 //! What a packet touches in a flood, and what of it the processor's nearer caches do not have: a model, as a
 //! virtual machine does not let its processor's counters be read.
 //!
-//! Each packet has one of [`MANY`] headers, drawn at random, as in the cases that are timed, and the account of
-//! a source drawn at random from all of IPv4: forged sources are what drives a policy out of the caches. The
-//! lines of the policy are those that the header reads. The frame stands in the next of a ring of buffers, which
-//! the network card wrote before, so that no cache has it.
+//! Each packet has one of all the headers, drawn at random, and the account of a source drawn at random from all of
+//! IPv4: forged sources are what drives a policy out of the caches. The lines of the policy are those that the
+//! header reads. The frame stands in the next of a ring of buffers, which the network card wrote before, so that
+//! no cache has it.
 
 use firewall_common::decide::Scratch;
 use firewall_common::image::constant;
@@ -16,7 +16,6 @@ use firewall_user::engine::{Judged, SOURCE_SEED};
 use palisade_tests::cache::{Caches, LINE};
 use serde::Serialize;
 
-use crate::contender::MANY;
 use crate::data::Numbers;
 
 /// Misses of a packet, on average.
@@ -47,6 +46,9 @@ enum Memory {
     Totals,
     Hits,
     Uses,
+    /// The kernel's pointers to this CPU's entries of these two.
+    HitsOfCpu,
+    UsesOfCpu,
     /// What every packet touches: constants, scratch memory, counts of kinds, stack.
     Every,
     Sources,
@@ -80,9 +82,11 @@ impl Touched {
         );
         lines.push(Memory::Totals.entry::<Counter>(total));
         if judgement.rule != NO_RULE {
+            lines.push(Memory::HitsOfCpu.entry::<u64>(judgement.rule));
             lines.push(Memory::Hits.entry::<Counter>(judgement.rule));
             let uses = sampling::uses(&judged.packet, judgement);
             if uses.connections | uses.requests != 0 {
+                lines.push(Memory::UsesOfCpu.entry::<u64>(judgement.rule));
                 lines.push(Memory::Uses.entry::<Uses>(judgement.rule));
             }
         }
@@ -101,7 +105,6 @@ const EVERY: u64 = (constant::COUNT * size_of::<u32>() / LINE
 /// caches are, or there is no header.
 pub fn misses(headers: &[Touched]) -> Option<Misses> {
     let mut caches = Caches::of_this_machine()?;
-    let headers: Vec<&Touched> = headers.iter().cycle().take(MANY).collect();
     if headers.is_empty() {
         return None;
     }
@@ -119,9 +122,11 @@ pub fn misses(headers: &[Touched]) -> Option<Misses> {
         let bucket = sources::bucket_index(key, SOURCE_SEED, SOURCE_BUCKETS);
         caches.touch(Memory::Sources.entry::<SourceHeads>(bucket));
         (0..EVERY).for_each(|line| caches.touch(Memory::Every.line(line)));
-        let Touched(lines) = headers[numbers.draw() as usize % headers.len()];
+        let Touched(lines) = &headers[numbers.draw() as usize % headers.len()];
         lines.iter().for_each(|&line| caches.touch(line));
     }
-    let [first, second] = caches.misses.map(|misses| misses as f64 / f64::from(COUNTED));
+    let [first, second] = caches
+        .misses
+        .map(|misses| misses as f64 / f64::from(COUNTED));
     Some(Misses { first, second })
 }
