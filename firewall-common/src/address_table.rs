@@ -32,6 +32,8 @@ pub struct Shape {
 
 /// Lines from root to leaf at most.
 pub const MAX_HEIGHT: u32 = 15;
+/// Trees of more lines from root to leaf than this are high (see [`is_high`]).
+const NEAR_HEIGHT: u32 = 3;
 /// Lines of a table stand before this one: 256 MiB.
 pub const MAX_LINE: u32 = 1 << 22;
 const UNIFORM_BITS: u32 = 31;
@@ -56,6 +58,13 @@ impl Shape {
             deep: number >> 9 & 1 != 0,
         }
     }
+}
+
+/// Whether the trees of a table are so high that a program goes down them in a function of its own: the
+/// verifier follows each way down, once more for each state in which a program comes to it.
+pub const fn is_high(table: u32) -> bool {
+    let shape = Shape::of(table);
+    shape.bits != UNIFORM_BITS && shape.height > NEAR_HEIGHT
 }
 
 /// What the first level of an IPv6 table says of a chunk of addresses, in 32 bits: one class, or a tree.
@@ -308,13 +317,14 @@ fn half(line: &Line, key: u64) -> u32 {
 
 #[inline(always)]
 fn deep(line: &Line, key: u64, low: u64) -> u32 {
-    let mut ahead = 0;
-    for pair in [0, 2, 4] {
+    // A key of two words is ahead if its first is, or would be with the borrow from the second. (Asking
+    // whether the first words are equal would be a branch, for the compiler and the verifier.)
+    let ahead_of = |pair: usize| {
         let apart = key.wrapping_sub(line[pair]);
-        let equal = !(apart | apart.wrapping_neg()) >> 63;
-        ahead += apart >> 63 | equal & borrow(low, line[pair + 1]);
-    }
-    3 - ahead as u32
+        (apart | apart.wrapping_sub(borrow(low, line[pair + 1]))) >> 63
+    };
+    // Not a loop, which the compiler would keep.
+    3 - (ahead_of(0) + ahead_of(2) + ahead_of(4)) as u32
 }
 
 /// 1 where `a` is less than `b`, without a branch.

@@ -35,8 +35,27 @@ pub trait Bans {
     /// A bucket of the exact table of IPv6.
     fn bans_v6(&self, bucket: u32) -> Option<Self::Bucket>;
 
-    /// What is in force against an IPv4 prefix at `now`: [`FREE`], [`BANNED`] or [`HELD`]. The kernel program asks a function of its own, which
-    /// the verifier walks through once and not for each length anew.
+    /// See [`among_v4`]. The kernel program asks a function of its own, which the verifier follows once
+    /// and by itself; the search below it goes on the same whatever was found, and so does the
+    /// verifier.
+    #[inline(always)]
+    fn among_v4(&mut self, address: u32, lengths: u64, now: u64) -> u64
+    where
+        Self: Sized,
+    {
+        among_v4(address, lengths, now, self)
+    }
+
+    /// As [`Self::among_v4`].
+    #[inline(always)]
+    fn among_v6(&mut self, address: Address, lengths: u64, long: u64, now: u64) -> u64
+    where
+        Self: Sized,
+    {
+        among_v6(address, lengths, long, now, self)
+    }
+
+    /// What is in force against one prefix at `now`: [`FREE`], [`BANNED`] or [`HELD`]. Likewise.
     #[inline(always)]
     fn exact_v4(&self, key: EntryV4, seed: u64, now: u64) -> u64
     where
@@ -47,11 +66,11 @@ pub trait Bans {
 
     /// As [`Self::exact_v4`].
     #[inline(always)]
-    fn exact_v6(&self, key: &BanKey, seed: u64, now: u64) -> u64
+    fn exact_v6(&self, address: Address, length: u32, seed: u64, now: u64) -> u64
     where
         Self: Sized,
     {
-        find_v6(key, seed, now, self)
+        find_v6(&BanKey::new(address, length), seed, now, self)
     }
 
     /// See [`crate::decide::Tables::opaque`].
@@ -84,6 +103,27 @@ fn covering_v4<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
         return None;
     }
     lengths &= bans.ban_filter(V4_LENGTHS + lengths_v4(v4));
+    match bans.among_v4(v4, lengths, now) {
+        0 => None,
+        found => Some(key_of(address, found + 96)),
+    }
+}
+
+/// What [`among_v4`] and [`among_v6`] add to a length where the prefix is only held to a limit.
+const ONLY_HELD: u64 = 1 << 8;
+
+/// The key of what was found among the lengths in the 128-bit form.
+#[inline(always)]
+fn key_of(address: Address, found: u64) -> BanKey {
+    let mut key = BanKey::new(address, found as u32 & (ONLY_HELD as u32 - 1));
+    key.limited = (found >> 8) as u32 & 1;
+    key
+}
+
+/// The length of the longest prefix under which an address is banned, bit `n` of `lengths` standing for
+/// `n + 1`; if there is none, of the longest that is held to a limit, and [`ONLY_HELD`]; else 0.
+#[inline(always)]
+pub fn among_v4<B: Bans>(address: u32, mut lengths: u64, now: u64, bans: &mut B) -> u64 {
     let seed = bans.ban_filter(HEADER_SEED);
     let mut held = 0;
     for _ in 0..32 {
@@ -95,27 +135,15 @@ fn covering_v4<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
         let bit = 63 - lengths.leading_zeros();
         lengths ^= 1 << (bit & 63);
         let length = bit + 1;
-        let entry = EntryV4::key(v4, length);
-        let found = bans.exact_v4(entry, seed, now);
+        let found = bans.exact_v4(EntryV4::key(address, length), seed, now);
         if found == BANNED {
-            return Some(BanKey::new(address, 96 + length));
+            return length as u64;
         }
         if found == HELD && held == 0 {
-            held = 96 + length as u64;
+            held = length as u64 | ONLY_HELD;
         }
     }
-    held_by(address, held)
-}
-
-/// The key of a limit whose length is `held`, if that is not 0.
-#[inline(always)]
-fn held_by(address: Address, held: u64) -> Option<BanKey> {
-    if held == 0 {
-        return None;
-    }
-    let mut key = BanKey::new(address, held as u32);
-    key.limited = 1;
-    Some(key)
+    held
 }
 
 #[inline(always)]
@@ -143,32 +171,48 @@ fn covering_v6<B: Bans>(address: Address, now: u64, bans: &mut B) -> Option<BanK
             long = used_long;
         }
     }
+    match bans.among_v6(address, lengths, long, now) {
+        0 => None,
+        found => Some(key_of(address, found)),
+    }
+}
+
+/// As [`among_v4`], where the bits of `long` stand for `n + 65`.
+#[inline(always)]
+pub fn among_v6<B: Bans>(
+    address: Address,
+    mut lengths: u64,
+    mut long: u64,
+    now: u64,
+    bans: &mut B,
+) -> u64 {
+    let seed = bans.ban_filter(HEADER_SEED);
     let mut held = 0;
     for _ in 0..128 {
         lengths = bans.forget_bits(lengths);
         long = bans.forget_bits(long);
         held = bans.forget_bits(held);
-        let length = if long != 0 {
-            let bit = 63 - long.leading_zeros();
-            long ^= 1 << (bit & 63);
-            bit + 65
-        } else if lengths != 0 {
-            let bit = 63 - lengths.leading_zeros();
-            lengths ^= 1 << (bit & 63);
-            bit + 1
-        } else {
+        let (from, below) = if long != 0 { (long, 65) } else { (lengths, 1) };
+        if from == 0 {
             break;
-        };
-        let key = BanKey::new(address, length);
-        let found = bans.exact_v6(&key, seed, now);
+        }
+        let bit = 63 - from.leading_zeros();
+        let rest = from ^ 1 << (bit & 63);
+        if below == 1 {
+            lengths = rest;
+        } else {
+            long = rest;
+        }
+        let length = bit + below;
+        let found = bans.exact_v6(address, length, seed, now);
         if found == BANNED {
-            return Some(key);
+            return length as u64;
         }
         if found == HELD && held == 0 {
-            held = length as u64;
+            held = length as u64 | ONLY_HELD;
         }
     }
-    held_by(address, held)
+    held
 }
 
 #[inline(always)]

@@ -14,6 +14,13 @@ mod matrix;
 mod payload;
 mod rules;
 pub mod signature;
+mod tables;
+
+pub use classified::Head;
+pub use matrix::rows;
+pub use payload::Packets;
+pub use rules::Search;
+pub use tables::Tables;
 
 pub use established::{
     ECHO_TIMEOUT, TCP_CLOSING_TIMEOUT, TCP_OPENING_TIMEOUT, TCP_TIMEOUT, UDP_ASSURED_TIMEOUT,
@@ -23,16 +30,13 @@ pub use link::LinkRule;
 
 pub use crate::limit::Limited;
 
-use established::{Opening, Standing};
-use payload::Packets;
-
-use crate::bans::{self, Bans};
-use crate::fragments::{DatagramSet, Follows};
-use crate::image::{self, Image, constant};
-use crate::layout::{BanKey, Connection, FlowKey, NO_RULE};
-use crate::limit::Limits;
+use crate::bans;
+use crate::fragments::Follows;
+use crate::image::{self, Record, constant};
+use crate::layout::{BanKey, NO_RULE};
 use crate::packet::{Kind, Packet, flag, mark, protocol};
 use crate::{Address, Direction, Reason, Verdict};
+use established::{Opening, Standing};
 
 /// Counters of what the policy as a whole would have done while it only observes. They follow the
 /// built-in link rules.
@@ -44,77 +48,6 @@ pub mod observed {
     /// Would have been dropped by the default.
     pub const DEFAULT_INBOUND: u32 = 18;
     pub const DEFAULT_OUTBOUND: u32 = 19;
-}
-
-/// What the decision reads and writes beside the packet.
-pub trait Tables: Image + Bans + Limits {
-    /// A constant of a direction's rule set (see [`constant`]); known when the program is loaded.
-    fn constant(&self, direction: Direction, index: usize) -> u32;
-
-    /// Reads and changes a connection in place.
-    fn with_connection<R>(
-        &mut self,
-        key: &FlowKey,
-        change: impl FnOnce(&mut Connection) -> R,
-    ) -> Option<R>;
-
-    /// Enters a connection.
-    fn insert_connection(&mut self, key: &FlowKey, connection: Connection);
-
-    /// What socket the host has for this TCP connection. An answer costs a lookup in the kernel's
-    /// socket table.
-    fn socket(&self, key: &FlowKey) -> Socket;
-
-    /// The bytes of the frame from `offset` on, big-endian and the first uppermost; what is behind
-    /// `length`, which is 1 to 16, does not matter. `None` when they are not all there. Not only the
-    /// part of the frame that the parser reaches.
-    fn bytes(&mut self, direction: Direction, offset: u32, length: u32) -> Option<[u64; 2]>;
-
-    /// Keeps the class of a field of the packet in hand, for [`Self::class`].
-    fn set_class(&mut self, field: image::Field, class: u32);
-
-    /// The class of the field of this number; what it is without [`Self::set_class`] is not defined.
-    fn class(&self, field: usize) -> u32;
-
-    /// Datagrams of which the first fragment was let through, by the number of a set.
-    fn datagrams(&mut self, set: u32) -> Option<&mut DatagramSet>;
-
-    /// Counts a packet for a rule.
-    fn hit(&mut self, counter: u32, bytes: u32);
-
-    /// Counts a packet over a rule's limit.
-    fn over_limit(&mut self, counter: u32, bytes: u32);
-
-    /// A word of the image, read in a loop of many turns. The kernel program asks a function for it,
-    /// which the verifier walks through once; that costs a call.
-    #[inline(always)]
-    fn far_word(&self, index: u32) -> u64 {
-        self.word(index)
-    }
-
-    /// The value itself, as something that nothing is known about. The kernel program makes the
-    /// verifier forget what it is, so that each turn of a loop looks the same.
-    #[inline(always)]
-    fn opaque(&mut self, value: u64) -> u64 {
-        value
-    }
-
-    /// What there is of signatures: [`crate::signature::SignatureTable::state`].
-    #[inline(always)]
-    fn signatures(&self) -> u64 {
-        0
-    }
-
-    /// The place of the signature that an inbound packet fits, or [`crate::signature::SLOTS`]. Of the payload,
-    /// `length` bytes are at hand.
-    #[inline(always)]
-    fn signature(&mut self, _packet: &Packet, _now: u64, _payload: [u64; 2], _length: u32) -> u32 {
-        crate::signature::SLOTS as u32
-    }
-
-    /// Told of each step, for `explain`; the kernel program leaves this empty.
-    #[inline(always)]
-    fn step(&mut self, _step: Step) {}
 }
 
 /// What the host's socket table has for a TCP connection.
@@ -207,6 +140,8 @@ pub struct Scratch {
     pub reversed: Packet,
     /// See [`Tables::set_class`].
     pub classes: [u32; CLASS_SLOTS],
+    /// See [`Tables::set_head`].
+    pub heads: [Head; image::GROUPS],
 }
 
 /// Room for the class of each field, a power of two so that an index can be masked.
@@ -383,7 +318,7 @@ fn malformed_here<T: Tables>(packet: &Packet, observe: bool, tables: &mut T) -> 
 }
 
 #[inline(always)]
-fn decided(record: image::Record, observe: bool) -> Judgement {
+fn decided(record: Record, observe: bool) -> Judgement {
     // A policy that only observes takes the same steps as one in force; nothing is dropped.
     let verdict = if record.flags & image::record::DROP != 0 && !observe {
         Verdict::Drop
@@ -450,21 +385,13 @@ fn may_lack_address(packet: &Packet) -> bool {
 /// Whether `never_block` covers an address.
 #[inline(always)]
 fn is_protected<T: Tables>(address: Address, tables: &T) -> bool {
-    let v4 = address.is_v4();
-    let which = if v4 {
-        constant::PROTECTED_V4
-    } else {
-        constant::PROTECTED_V6
-    };
-    let table = tables.constant(Direction::Inbound, which);
-    if table == 0 {
+    let v4_table = tables.constant(Direction::Inbound, constant::PROTECTED_V4);
+    let v6_table = tables.constant(Direction::Inbound, constant::PROTECTED_V6);
+    let v6 = !address.is_v4();
+    if (if v6 { v6_table } else { v4_table }) == 0 {
         return false;
     }
-    let row = if v4 {
-        image::row_v4(tables, table, address.as_v4())
-    } else {
-        image::row_v6(tables, table, address)
-    };
+    let row = fields::of_address(address, v6, v4_table, v6_table, tables);
     row != 0
 }
 

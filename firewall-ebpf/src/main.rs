@@ -14,6 +14,7 @@ mod events;
 mod frame;
 mod limits;
 mod maps;
+mod search;
 mod signatures;
 mod tables;
 mod trial;
@@ -65,6 +66,7 @@ fn ingress(context: &XdpContext) -> u32 {
         judgement,
         cell,
         classes,
+        heads,
         ..
     } = unsafe { &mut *scratch };
     let mut frame = Frame::of_xdp(context);
@@ -78,8 +80,10 @@ fn ingress(context: &XdpContext) -> u32 {
         packets: 1,
         further_bytes: 0,
         image,
+        owner: Direction::Inbound,
         cell: &raw mut *cell,
         classes: &raw mut *classes,
+        heads: &raw mut *heads,
     };
     *judgement = decide::inbound(packet, at, &mut tables);
     forget(judgement);
@@ -133,6 +137,7 @@ fn egress(context: &TcContext) -> i32 {
         cell,
         reversed,
         classes,
+        heads,
     } = unsafe { &mut *scratch };
     let mut frame = Frame::of_skb(context);
     *packet = Packet::default();
@@ -150,8 +155,10 @@ fn egress(context: &TcContext) -> i32 {
         packets,
         further_bytes,
         image,
+        owner: Direction::Outbound,
         cell: &raw mut *cell,
         classes: &raw mut *classes,
+        heads: &raw mut *heads,
     };
     *judgement = decide::outbound(packet, reversed, at, &mut tables);
     forget(judgement);

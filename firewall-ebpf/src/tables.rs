@@ -6,14 +6,14 @@ use aya_ebpf::bindings::{bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1 as Tuple};
 use aya_ebpf::helpers::generated::{
     bpf_sk_release, bpf_skb_load_bytes, bpf_skc_lookup_tcp, bpf_xdp_load_bytes,
 };
-use firewall_common::Direction;
-use firewall_common::decide::{CLASS_SLOTS, Socket, Tables};
+use firewall_common::decide::{CLASS_SLOTS, Head, Search, Socket, Tables};
 use firewall_common::fragments::DatagramSet;
-use firewall_common::image::{Field, Image, LINE_WORDS, Line};
+use firewall_common::image::{Field, GROUPS, Image, LINE_WORDS, Line, Record};
 use firewall_common::layout::{Connection, FlowKey};
 use firewall_common::packet::Packet;
+use firewall_common::{Address, Direction};
 
-use crate::{cookies, maps, signatures};
+use crate::{cookies, maps, search, signatures};
 
 /// The maps, the context for the socket lookup, and what a frame counts for.
 pub struct Maps {
@@ -25,8 +25,11 @@ pub struct Maps {
     pub image: Words,
     /// A word of this CPU's scratch memory.
     pub cell: *mut u64,
+    /// Whose scratch memory that is.
+    pub owner: Direction,
     /// Classes of the packet's fields, likewise.
     pub classes: *mut [u32; CLASS_SLOTS],
+    pub heads: *mut [Head; GROUPS],
 }
 
 impl Image for Maps {
@@ -58,9 +61,11 @@ impl Words {
             lines: maps::IMAGE_LINES.load() as u64,
         })
     }
+}
 
+impl Image for Words {
     #[inline(always)]
-    pub fn line(&self, index: u32) -> Option<&Line> {
+    fn line(&self, index: u32) -> Option<&Line> {
         let index = index as u64;
         if index >= self.lines {
             return None;
@@ -70,11 +75,12 @@ impl Words {
     }
 
     #[inline(always)]
-    pub fn word(&self, index: u32) -> u64 {
+    fn word(&self, index: u32) -> u64 {
         let index = index as u64;
-        if index >= self.lines * LINE_WORDS as u64 {
-            return 0;
-        }
+        // Past the end the first word is read, which is 0: after the read, the verifier cannot tell one
+        // from the other and follows both ways as one.
+        let within = index < self.lines * LINE_WORDS as u64;
+        let index = if within { index } else { 0 };
         // SAFETY: as above.
         unsafe { *self.first.add(index as usize) }
     }
@@ -174,6 +180,28 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn far_class(&self, table: u32, v6: bool, address: Address) -> u32 {
+        let which = (v6 as u64) << 32 | table as u64;
+        search::palisade_class(which, address.high, address.low) as u32
+    }
+
+    #[inline(always)]
+    fn rows(&self, direction: Direction, index: u32) -> u64 {
+        let owner = self.owner as u64;
+        search::palisade_rows(owner, direction as u64, index as u64)
+    }
+
+    #[inline(always)]
+    fn meet(&mut self, search: &Search<'_>, rule: u32) -> Record {
+        search::meet_apart(search, rule, self)
+    }
+
+    #[inline(always)]
+    fn walk(&mut self, search: &Search<'_>) -> Record {
+        search::walk_apart(search, self)
+    }
+
+    #[inline(always)]
     fn opaque(&mut self, value: u64) -> u64 {
         // SAFETY: the cell is this CPU's own, within a map's value.
         unsafe {
@@ -220,6 +248,18 @@ impl Tables for Maps {
     fn class(&self, field: usize) -> u32 {
         // SAFETY: as above.
         unsafe { (*self.classes)[field & (CLASS_SLOTS - 1)] }
+    }
+
+    #[inline(always)]
+    fn set_head(&mut self, group: usize, head: Head) {
+        // SAFETY: as above.
+        unsafe { (*self.heads)[group & (GROUPS - 1)] = head };
+    }
+
+    #[inline(always)]
+    fn head(&self, group: usize) -> Head {
+        // SAFETY: as above.
+        unsafe { (*self.heads)[group & (GROUPS - 1)] }
     }
 
     #[inline(always)]

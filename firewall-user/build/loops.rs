@@ -21,6 +21,12 @@ fn offset(slot: &Slot) -> i16 {
     i16::from_le_bytes([slot[2], slot[3]])
 }
 
+/// Whether a slot calls a function of the same program, whose place it gives as a distance. (The
+/// second half of a 64-bit constant begins with a 0.)
+fn is_near_call(slot: &Slot) -> bool {
+    slot[0] == BPF_JMP | BPF_CALL && slot[1] >> 4 == 1
+}
+
 /// How an instruction goes on.
 enum Flow {
     /// With the next one, though it is no jump.
@@ -127,6 +133,14 @@ impl Shift {
                 let distance = self.of(target) as isize - self.of(at) as isize - 1;
                 let distance = i16::try_from(distance).ok()?;
                 slot[2..4].copy_from_slice(&distance.to_le_bytes());
+            }
+            // The distance of a call that the loader resolves is -1, and remains so.
+            if is_near_call(&slot) {
+                let distance = i32::from_le_bytes([slot[4], slot[5], slot[6], slot[7]]);
+                let target = at.checked_add_signed(distance as isize + 1)?;
+                let distance = self.of(target) as isize - self.of(at) as isize - 1;
+                let distance = i32::try_from(distance).ok()?;
+                slot[4..].copy_from_slice(&distance.to_le_bytes());
             }
             moved.push(slot);
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use anyhow::{Context, Result, bail, ensure};
 use object::build::elf::{Builder, SectionData, SectionId};
-use object::elf::{SHF_EXECINSTR, SHT_STRTAB, STT_FUNC};
+use object::elf::{SHF_EXECINSTR, SHT_STRTAB, STT_FUNC, STT_SECTION};
 
 use crate::loops::{Shift, Slot, fallen_into};
 
@@ -66,12 +66,6 @@ fn close_loops_of(object: &mut Builder<'_>, id: SectionId) -> Result<bool> {
     if heads.is_empty() {
         return Ok(false);
     }
-    // Calls name a function there by its distance from the section's start, which would move.
-    if name == ".text" {
-        bail!(
-            "a function that is not inlined has a loop that kernels before 6.8 refuse: inline it"
-        );
-    }
     let shift = Shift::new(heads);
     let code = shift
         .apply(code)
@@ -86,14 +80,23 @@ fn close_loops_of(object: &mut Builder<'_>, id: SectionId) -> Result<bool> {
         }
     }
     for section in &mut object.sections {
-        match &mut section.data {
-            SectionData::Relocation(relocations) if section.sh_info_section == Some(id) => {
-                for relocation in relocations {
-                    let slot = (relocation.r_offset / SLOT) as usize;
-                    relocation.r_offset = shift.of(slot) as u64 * SLOT + relocation.r_offset % SLOT;
-                }
+        let own = section.sh_info_section == Some(id);
+        let SectionData::Relocation(relocations) = &mut section.data else {
+            continue;
+        };
+        for relocation in relocations {
+            // A function with a symbol moves with it; the others are known by their distance from the
+            // section's start.
+            let symbol = relocation.symbol.map(|symbol| object.symbols.get(symbol));
+            ensure!(
+                !symbol.is_some_and(|of| of.section == Some(id) && of.st_type() == STT_SECTION),
+                "section {name} has a loop that kernels before 6.8 refuse, and a function without a symbol: \
+                 inline it, or export it"
+            );
+            if own {
+                let slot = (relocation.r_offset / SLOT) as usize;
+                relocation.r_offset = shift.of(slot) as u64 * SLOT + relocation.r_offset % SLOT;
             }
-            _ => {}
         }
     }
     move_line_information(object, &name, &shift)?;

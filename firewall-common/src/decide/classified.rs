@@ -1,30 +1,18 @@
 //! First match among classified rules: the classes of the addresses to a list of rules, and list and
 //! tail to the first of them (see [`crate::image`]).
 
-use super::rules::matched;
-use super::{Circumstances, Tables};
+use super::{Search, Tables};
 use crate::Direction;
 use crate::image::{
     self, Field, GROUPS, Image, Line, PAGE, Plane, Record, constant, list, outcome, packed,
     packed_wide, result,
 };
-use crate::packet::Packet;
 
-/// The first rule that decides. Rules that count and go on are counted on the way when `count`
-/// is set; without it nothing is written.
+/// The first rule that matches, where each decides.
 #[inline(always)]
-pub(super) fn first_match<T: Tables>(
-    packet: &Packet,
-    at: Circumstances,
-    direction: Direction,
-    count: bool,
-    tables: &mut T,
-) -> Record {
+pub(super) fn first_match<T: Tables>(direction: Direction, tables: &T) -> Record {
     let classes = Selected::of(direction, tables);
     let groups = tables.constant(direction, constant::GROUPS);
-    if tables.constant(direction, constant::CHAINS) != 0 {
-        return chained(&classes, packet, at, direction, count, tables);
-    }
     // Spelled out, so that the compiler keeps neither an array nor a loop.
     let mut first = decisive(0, &classes, direction, tables);
     macro_rules! others {
@@ -39,11 +27,7 @@ pub(super) fn first_match<T: Tables>(
     }
     others!(1 2 3);
     const { assert!(GROUPS == 4) }
-    let rule = Record::of_outcome(first);
-    if count && rule.is_some() {
-        matched(&rule, packet, at, direction, tables);
-    }
-    rule
+    Record::of_outcome(first)
 }
 
 /// What a group of rules of which each decides gives, as [`outcome`].
@@ -90,47 +74,30 @@ fn list_of<T: Tables>(group: usize, classes: &Selected, direction: Direction, ta
     plane.whole_cell(tables, source, destination)
 }
 
-/// As [`first_match`], where some rules count and go on, or may expire.
+/// The first rule that decides, where some count and go on, or may expire.
 #[inline(always)]
-fn chained<T: Tables>(
-    classes: &Selected,
-    packet: &Packet,
-    at: Circumstances,
-    direction: Direction,
-    count: bool,
-    tables: &mut T,
-) -> Record {
+pub(super) fn chained<T: Tables>(search: &Search<'_>, tables: &mut T) -> Record {
+    let direction = search.direction;
+    let classes = &Selected::of(direction, tables);
     let groups = tables.constant(direction, constant::GROUPS);
-    let records = tables.constant(direction, constant::RECORDS);
     // Spelled out, as above.
-    let mut heads = [
-        Head::first::<0, T>(classes, groups, direction, tables),
-        Head::first::<1, T>(classes, groups, direction, tables),
-        Head::first::<2, T>(classes, groups, direction, tables),
-        Head::first::<3, T>(classes, groups, direction, tables),
-    ];
+    Head::first::<0, T>(classes, groups, direction, tables);
+    Head::first::<1, T>(classes, groups, direction, tables);
+    Head::first::<2, T>(classes, groups, direction, tables);
+    Head::first::<3, T>(classes, groups, direction, tables);
     for _ in 0..image::MAX_CHAIN {
-        for (group, head) in heads.iter_mut().enumerate() {
-            if (group as u32) < groups {
-                head.forget(tables);
-            }
-        }
-        let first = lowest(&heads, groups);
+        let first = lowest(groups, tables);
         if first == result::NONE {
-            return Record::NONE;
+            break;
         }
-        let rule = Record::read(&Far(tables), records, first);
-        if at.now < rule.expires {
-            if count {
-                matched(&rule, packet, at, direction, tables);
-            }
-            if rule.decides() {
-                return rule;
-            }
+        let rule = tables.meet(search, first);
+        if rule.is_some() && rule.decides() {
+            return rule;
         }
-        for (group, head) in heads.iter_mut().enumerate() {
-            if (group as u32) < groups && head.rule == first {
-                head.advance(group, direction, tables);
+        search.pass(&rule, tables);
+        for group in 0..GROUPS {
+            if (group as u32) < groups && tables.head(group).rule == first {
+                Head::advance(group, direction, tables);
             }
         }
     }
@@ -139,23 +106,22 @@ fn chained<T: Tables>(
 
 /// The lowest rule among those of the groups.
 #[inline(always)]
-fn lowest(heads: &[Head; GROUPS], groups: u32) -> u32 {
-    let mut lowest = heads[0].rule;
-    if groups > 1 && heads[1].rule < lowest {
-        lowest = heads[1].rule;
-    }
-    if groups > 2 && heads[2].rule < lowest {
-        lowest = heads[2].rule;
-    }
-    if groups > 3 && heads[3].rule < lowest {
-        lowest = heads[3].rule;
+fn lowest<T: Tables>(groups: u32, tables: &T) -> u32 {
+    let mut lowest = tables.head(0).rule;
+    for group in 1..GROUPS {
+        if (group as u32) < groups {
+            let rule = tables.head(group).rule;
+            lowest = if rule < lowest { rule } else { lowest };
+        }
     }
     lowest
 }
 
-/// Where one group stands: its first rule that is still to be looked at.
-#[derive(Clone, Copy)]
-struct Head {
+/// Where one group stands: its first rule that is still to be looked at. It stands in the tables'
+/// memory, of which the verifier remembers nothing from one turn to the next.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
     /// [`result::NONE`] when there is none.
     rule: u32,
     /// Where the rules of the list stand that the addresses selected.
@@ -165,22 +131,22 @@ struct Head {
 }
 
 impl Head {
-    const NONE: Self = Self {
+    pub const NONE: Self = Self {
         rule: result::NONE,
         names: 0,
         next: 0,
     };
 
-    /// Where a group stands at first; nowhere when there is no such group.
+    /// Puts a group where it stands at first.
     #[inline(always)]
     fn first<const GROUP: usize, T: Tables>(
         classes: &Selected,
         groups: u32,
         direction: Direction,
-        tables: &T,
-    ) -> Self {
+        tables: &mut T,
+    ) {
         if GROUP as u32 >= groups {
-            return Self::NONE;
+            return;
         }
         let cell = list_of(GROUP, classes, direction, tables);
         let row = cell as u32;
@@ -191,37 +157,31 @@ impl Head {
             packed(tables, row, classes.tail)
         };
         if found == result::NONE {
-            return Self::NONE;
+            return tables.set_head(GROUP, Self::NONE);
         }
-        let mut head = Self {
+        let head = Self {
             rule: 0,
             names: (cell >> 32) as u32,
             next: found * 4,
         };
-        head.advance(GROUP, direction, tables);
-        head
+        tables.set_head(GROUP, head);
+        Self::advance(GROUP, direction, tables);
     }
 
-    /// Goes on to the next rule of the chain.
+    /// Has a group go on to the next rule of its chain.
     #[inline(always)]
-    fn advance<T: Tables>(&mut self, group: usize, direction: Direction, tables: &T) {
+    fn advance<T: Tables>(group: usize, direction: Direction, tables: &mut T) {
+        let mut head = tables.head(group);
         let chains = tables.constant(direction, at(group, constant::group::CHAINS));
-        let found = packed(&Far(tables), chains, self.next);
-        self.next += 1;
+        let found = packed(&Far(tables), chains, head.next);
+        head.next += 1;
         let named = tables.constant(direction, at(group, constant::group::NAMED)) != 0;
-        self.rule = if named && found != result::NONE {
-            packed(&Far(tables), self.names, found)
+        head.rule = if named && found != result::NONE {
+            packed(&Far(tables), head.names, found)
         } else {
             found
         };
-    }
-
-    /// See [`Tables::opaque`].
-    #[inline(always)]
-    fn forget<T: Tables>(&mut self, tables: &mut T) {
-        self.rule = tables.opaque(self.rule as u64) as u32;
-        self.names = tables.opaque(self.names as u64) as u32;
-        self.next = tables.opaque(self.next as u64) as u32;
+        tables.set_head(group, head);
     }
 }
 

@@ -2,56 +2,63 @@
 
 use super::payload::Packets;
 use super::{Circumstances, Tables, payload};
+use crate::address_table;
 use crate::image::{
     self, ANY_WINDOW, Field, NO_FLAGS, NO_ICMP, NO_PORT, NO_WINDOW, constant, packed,
 };
 use crate::packet::{Packet, UNSEEN, mark, protocol};
 use crate::{Address, Direction};
 
-/// Finds the class of each field but the source, 0 for one that no rule looks at, and leaves it with
-/// [`Tables::set_class`] under the field's number.
+/// Finds the class of each field but source and payload, 0 for one that no rule looks at, and leaves it
+/// with [`Tables::set_class`] under the field's number.
 #[inline(always)]
 pub(super) fn classify<T: Tables>(
     packet: &Packet,
     at: Circumstances,
     direction: Direction,
-    packets: Packets,
     tables: &mut T,
 ) {
-    let patterns = payload::patterns(packet, packets, direction, tables);
     // Spelled out: a loop would ask for every field of every packet whether a rule looks at it, which
     // is known when the program is loaded.
-    find(Field::Destination, packet, at, patterns, direction, tables);
-    find(Field::Protocol, packet, at, patterns, direction, tables);
-    find(
-        Field::DestinationPort,
-        packet,
-        at,
-        patterns,
-        direction,
-        tables,
-    );
-    find(Field::SourcePort, packet, at, patterns, direction, tables);
-    find(Field::TcpFlags, packet, at, patterns, direction, tables);
-    find(Field::IcmpType, packet, at, patterns, direction, tables);
-    find(Field::Vlan, packet, at, patterns, direction, tables);
-    find(Field::Interface, packet, at, patterns, direction, tables);
-    find(Field::Length, packet, at, patterns, direction, tables);
-    find(Field::Ttl, packet, at, patterns, direction, tables);
-    find(Field::Fragment, packet, at, patterns, direction, tables);
-    find(Field::TcpWindow, packet, at, patterns, direction, tables);
-    find(Field::Payload, packet, at, patterns, direction, tables);
+    find(Field::Destination, packet, at, direction, tables);
+    find(Field::Protocol, packet, at, direction, tables);
+    find(Field::DestinationPort, packet, at, direction, tables);
+    find(Field::SourcePort, packet, at, direction, tables);
+    find(Field::TcpFlags, packet, at, direction, tables);
+    find(Field::IcmpType, packet, at, direction, tables);
+    find(Field::Vlan, packet, at, direction, tables);
+    find(Field::Interface, packet, at, direction, tables);
+    find(Field::Length, packet, at, direction, tables);
+    find(Field::Ttl, packet, at, direction, tables);
+    find(Field::Fragment, packet, at, direction, tables);
+    find(Field::TcpWindow, packet, at, direction, tables);
 }
 
 /// Finds the class of the source.
 #[inline(always)]
-pub(super) fn source<T: Tables>(
+pub(super) fn source<T: Tables>(packet: &Packet, direction: Direction, tables: &mut T) {
+    let table = tables.constant(direction, constant::TABLES + Field::Source as usize);
+    if table != 0 {
+        let v6_table = tables.constant(direction, constant::SOURCE_V6);
+        let class = of_address(packet.source, packet.is(mark::V6), table, v6_table, tables);
+        tables.set_class(Field::Source, class);
+    }
+}
+
+/// Finds the class of the payload.
+#[inline(always)]
+pub(super) fn payload<T: Tables>(
     packet: &Packet,
-    at: Circumstances,
     direction: Direction,
+    packets: Packets,
     tables: &mut T,
 ) {
-    find(Field::Source, packet, at, 0, direction, tables);
+    let table = tables.constant(direction, constant::TABLES + Field::Payload as usize);
+    if table != 0 {
+        let shown = payload::patterns(packet, packets, direction, tables);
+        let class = packed(tables, table, shown);
+        tables.set_class(Field::Payload, class);
+    }
 }
 
 /// Finds the class of one field, if any rule looks at it.
@@ -60,7 +67,6 @@ fn find<T: Tables>(
     field: Field,
     packet: &Packet,
     at: Circumstances,
-    patterns: u32,
     direction: Direction,
     tables: &mut T,
 ) {
@@ -72,14 +78,9 @@ fn find<T: Tables>(
     let ports = packet.is(mark::PORTS);
     let tcp = ports && packet.protocol == protocol::TCP;
     let value = match field {
-        Field::Source => {
-            let v6_table = tables.constant(direction, constant::SOURCE_V6);
-            let class = address(packet.source, v6, table, v6_table, tables);
-            return tables.set_class(field, class);
-        }
         Field::Destination => {
             let v6_table = tables.constant(direction, constant::DESTINATION_V6);
-            let class = address(packet.destination, v6, table, v6_table, tables);
+            let class = of_address(packet.destination, v6, table, v6_table, tables);
             return tables.set_class(field, class);
         }
         Field::Protocol => (v6 as u32) << 8 | packet.protocol as u32,
@@ -99,19 +100,27 @@ fn find<T: Tables>(
         Field::TcpWindow if packet.payload == UNSEEN => ANY_WINDOW,
         Field::TcpWindow if packet.is(mark::ICMP_ERROR) => NO_WINDOW,
         Field::TcpWindow => packet.tcp_window as u32,
-        Field::Payload => patterns,
+        // These have functions of their own.
+        Field::Source | Field::Payload => return,
     };
     let class = packed(tables, table, value);
     tables.set_class(field, class);
 }
 
-/// The class of an address.
+/// The class of an address, by the table of its family.
 #[inline(always)]
-fn address<T: Tables>(address: Address, v6: bool, table: u32, v6_table: u32, tables: &T) -> u32 {
-    if v6 {
-        image::row_v6(tables, v6_table, address)
-    } else {
-        image::row_v4(tables, table, address.as_v4())
+pub(super) fn of_address<T: Tables>(
+    address: Address,
+    v6: bool,
+    table: u32,
+    v6_table: u32,
+    tables: &T,
+) -> u32 {
+    match v6 {
+        true if address_table::is_high(v6_table) => tables.far_class(v6_table, true, address),
+        true => image::row_v6(tables, v6_table, address),
+        false if address_table::is_high(table) => tables.far_class(table, false, address),
+        false => image::row_v4(tables, table, address.as_v4()),
     }
 }
 

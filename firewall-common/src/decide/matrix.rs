@@ -1,88 +1,56 @@
 //! First match in a bit matrix: the AND of the rows that the packet's fields select (see
 //! [`crate::image`]).
 
-use super::rules::matched;
-use super::{Circumstances, Tables};
+use super::{Search, Tables};
 use crate::Direction;
 use crate::image::{self, Field, Record, constant};
-use crate::packet::Packet;
 
-/// The first rule that decides. Rules that count and go on are counted on the way when `count`
-/// is set; without it nothing is written.
+/// The first rule that decides.
 #[inline(always)]
-pub(super) fn first_match<T: Tables>(
-    packet: &Packet,
-    at: Circumstances,
-    direction: Direction,
-    count: bool,
-    tables: &mut T,
-) -> Record {
+pub(super) fn first_match<T: Tables>(search: &Search<'_>, tables: &mut T) -> Record {
+    let direction = search.direction;
     select(direction, tables);
-    let records = tables.constant(direction, constant::RECORDS);
     let summaries = tables.constant(direction, constant::SUMMARIES);
-    let mut search = Search {
-        summary: 0,
-        words: 0,
-        word: 0,
-        rules: 0,
+    // The words that are still to be looked at; the number of the one in hand, and the rules in it that
+    // are.
+    let mut words = match summaries {
+        0 => 1,
+        _ => tables.rows(direction, 0),
     };
-    if summaries == 0 {
-        search.rules = and(0, direction, tables);
-    } else {
-        search.words = and(0, direction, tables);
-    }
+    let mut word = 0;
+    let mut rules = 0;
     let steps = tables.constant(direction, constant::STEPS);
     for step in 0..image::MAX_STEPS {
         if step >= steps {
             break;
         }
-        if summaries != 0 {
-            search.words = tables.opaque(search.words);
-            search.word = tables.opaque(search.word as u64) as u32;
-            search.rules = tables.opaque(search.rules);
-        }
-        if search.rules == 0 {
-            if summaries == 0 {
-                return Record::NONE;
+        words = tables.opaque(words);
+        word = tables.opaque(word as u64) as u32;
+        rules = tables.opaque(rules);
+        if rules == 0 {
+            if words == 0 {
+                break;
             }
-            if search.words == 0 {
-                search.summary += 1;
-                if search.summary >= summaries {
-                    return Record::NONE;
-                }
-                search.words = and(search.summary, direction, tables);
-                continue;
-            }
-            search.word = search.summary * 64 + search.words.trailing_zeros();
-            search.words &= search.words - 1;
-            search.rules = and(summaries + search.word, direction, tables);
+            word = words.trailing_zeros();
+            words &= words - 1;
+            rules = tables.rows(direction, summaries + word);
             continue;
         }
-        let index = search.word * 64 + search.rules.trailing_zeros();
-        search.rules &= search.rules - 1;
-        let rule = Record::read(tables, records, index);
-        if at.now >= rule.expires {
-            continue;
-        }
-        if count {
-            matched(&rule, packet, at, direction, tables);
-        }
-        if rule.decides() {
+        let index = word * 64 + rules.trailing_zeros();
+        rules &= rules - 1;
+        let rule = tables.meet(search, index);
+        if rule.is_some() && rule.decides() {
             return rule;
         }
+        search.pass(&rule, tables);
     }
     Record::NONE
 }
 
-/// Where the search stands.
-struct Search {
-    /// The summary word in hand, and its bits that are still to be looked at.
-    summary: u32,
-    words: u64,
-    /// The word of rules in hand, and its bits that are still to be looked at.
-    word: u32,
-    rules: u64,
-}
+const _: () = assert!(
+    image::MATRIX_RULES <= 64 * 64,
+    "a row has one word of summary"
+);
 
 /// Puts where the selected row begins in the place of each field's class.
 #[inline(always)]
@@ -106,7 +74,7 @@ fn select<T: Tables>(direction: Direction, tables: &mut T) {
 
 /// The AND of word `index` of the selected rows.
 #[inline(always)]
-fn and<T: Tables>(index: u32, direction: Direction, tables: &T) -> u64 {
+pub fn rows<T: Tables>(direction: Direction, index: u32, tables: &T) -> u64 {
     let mut bits = u64::MAX;
     for field in 0..image::FIELDS {
         if tables.constant(direction, constant::ROWS + field) != 0 {

@@ -19,7 +19,7 @@ const TCP_DATA_OFFSET: u32 = 12;
 /// another kind of program.
 #[repr(u32)]
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Packets {
+pub enum Packets {
     Seen = 0,
     Unseen = 1,
 }

@@ -5,9 +5,9 @@ use std::collections::{BTreeSet, HashMap};
 
 use firewall_common::Direction;
 use firewall_common::bans::Bans;
-use firewall_common::decide::{CLASS_SLOTS, Socket, Step, Tables};
+use firewall_common::decide::{CLASS_SLOTS, Head, Socket, Step, Tables};
 use firewall_common::fragments::{DatagramSet, FRAGMENT_SETS};
-use firewall_common::image::{Field, Image, LINE_WORDS, Line, constant};
+use firewall_common::image::{Field, GROUPS, Image, LINE_WORDS, Line, constant};
 use firewall_common::layout::{CONNECTIONS, Connection, Counter, FlowKey, RULE_COUNTERS};
 use firewall_common::limit::{Limit, LimitTable, Limited, Limits, MemoryLine};
 use firewall_common::packet::Packet;
@@ -29,6 +29,7 @@ pub(super) struct Memory {
     /// Made for the first fragment.
     datagrams: Vec<DatagramSet>,
     classes: [u32; CLASS_SLOTS],
+    heads: [Head; GROUPS],
     pub(super) hits: Vec<Counter>,
     /// Present when the policy has limits.
     limits: Option<LimitTable>,
@@ -61,6 +62,7 @@ impl Memory {
             connections: HashMap::new(),
             datagrams: Vec::new(),
             classes: [0; CLASS_SLOTS],
+            heads: [Head::NONE; GROUPS],
             hits: vec![Counter::default(); RULE_COUNTERS as usize],
             steps: None,
             lines: None,
@@ -234,6 +236,16 @@ impl Tables for Memory {
     #[inline]
     fn class(&self, field: usize) -> u32 {
         self.classes[field]
+    }
+
+    #[inline]
+    fn set_head(&mut self, group: usize, head: Head) {
+        self.heads[group] = head;
+    }
+
+    #[inline]
+    fn head(&self, group: usize) -> Head {
+        self.heads[group]
     }
 
     #[inline]

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::guest::MARK;
 use crate::test::Counts;
 
-/// How tests/tests/verifier.rs says what the verifier took.
+/// How tests/tests/verifier/ says what the verifier took.
 const VERIFIED: &str = "verified: ";
 
 /// The results of one kernel, as far as they have come.

@@ -91,3 +91,32 @@ fn a_jump_that_would_have_to_reach_too_far_is_refused() {
     assert!(Shift::new(vec![]).apply(&code).is_some());
     assert!(Shift::new(vec![5]).apply(&code).is_none());
 }
+
+#[test]
+fn a_call_reaches_its_function_past_a_jump_and_one_that_the_loader_resolves_is_left_alone() {
+    let call = |distance: i32| {
+        let mut call = slot(0x85, 0);
+        call[1] = 1 << 4;
+        call[4..].copy_from_slice(&distance.to_le_bytes());
+        call
+    };
+    let code = [
+        call(2),
+        call(-1),
+        slot(EXIT, 0),
+        slot(ADD, 0),
+        slot(EXIT, 0),
+    ];
+    let moved = Shift::new(vec![1]).apply(&code).expect("it is short");
+    assert_eq!(
+        moved,
+        [
+            call(3),
+            slot(JUMP, 0),
+            call(-1),
+            slot(EXIT, 0),
+            slot(ADD, 0),
+            slot(EXIT, 0)
+        ]
+    );
+}
