@@ -5,9 +5,9 @@ use crate::packet::Packet;
 
 /// The version of every layout in this module; part of the pin folder's name, so that programs
 /// of another layout never reuse these maps.
-pub const LAYOUT_VERSION: u32 = 5;
+pub const LAYOUT_VERSION: u32 = 6;
 
-/// Rule counters: built-in rules first, then the policy's rules, by a stable number per name.
+/// Rule counters in each CPU's stripe: built-in rules first, then the policy's rules, by a stable number per name.
 pub const RULE_COUNTERS: u32 = 32_768;
 /// The first counter that belongs to the policy's rules.
 pub const FIRST_POLICY_COUNTER: u32 = 32;

@@ -46,7 +46,7 @@ pub fn count(
     if direction as u32 == Direction::Inbound as u32 && judgement.rule != NO_RULE {
         let uses = sampling::uses(packet, judgement);
         if (uses.connections | uses.requests) != 0
-            && let Some(sum) = maps::RULE_USES.get_ptr_mut(judgement.rule)
+            && let Some(sum) = maps::of_rule(&maps::RULE_USES, judgement.rule)
         {
             // SAFETY: this CPU's own entry.
             let sum = unsafe { &mut *sum };

@@ -3,6 +3,7 @@
 
 use aya_ebpf::Global;
 use aya_ebpf::btf_maps::{Array, LruHashMap, PerCpuArray, RingBuf};
+use aya_ebpf::helpers::bpf_get_smp_processor_id;
 use aya_ebpf::macros::btf_map;
 use firewall_common::Direction;
 use firewall_common::bans::{BucketV4, BucketV6, FILTER_WORDS, V4_BUCKETS, V6_BUCKETS};
@@ -58,17 +59,29 @@ pub static SOURCE_COUNTERS: Array<SourceBody, 1, BPF_F_MMAPABLE> = Array::new();
 #[btf_map]
 pub static VERDICTS: PerCpuArray<Counter, { TOTALS as usize }> = PerCpuArray::new();
 
-/// Packets and bytes by rule.
+/// Packets and bytes by rule: a stripe of `RULE_COUNTERS` for each CPU. As a per-CPU array, the kernel would
+/// allocate each entry by itself, which takes a large part of a start; and user space could not map it.
 #[btf_map]
-pub static RULE_HITS: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArray::new();
+pub static RULE_HITS: Array<Counter, 1, BPF_F_MMAPABLE> = Array::new();
 
-/// Connections and requests by rule.
+/// Connections and requests by rule, in stripes like [`RULE_HITS`].
 #[btf_map]
-pub static RULE_USES: PerCpuArray<Uses, { RULE_COUNTERS as usize }> = PerCpuArray::new();
+pub static RULE_USES: Array<Uses, 1, BPF_F_MMAPABLE> = Array::new();
 
-/// Packets and bytes over a rule's limit, by rule.
+/// Packets and bytes over a rule's limit, by rule, in stripes like [`RULE_HITS`].
 #[btf_map]
-pub static LIMITED: PerCpuArray<Counter, { RULE_COUNTERS as usize }> = PerCpuArray::new();
+pub static LIMITED: Array<Counter, 1, BPF_F_MMAPABLE> = Array::new();
+
+/// A rule's counter in this CPU's stripe. A number that is none has none.
+#[inline(always)]
+pub fn of_rule<T>(stripes: &Array<T, 1, BPF_F_MMAPABLE>, rule: u32) -> Option<*mut T> {
+    if rule >= RULE_COUNTERS {
+        return None;
+    }
+    // SAFETY: reads the number of the CPU.
+    let stripe = unsafe { bpf_get_smp_processor_id() } * RULE_COUNTERS;
+    stripes.get_ptr_mut(stripe + rule)
+}
 
 /// The buckets of limits. Mappable memory begins on a page, so that a line is one cache line.
 #[btf_map]

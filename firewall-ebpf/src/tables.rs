@@ -264,7 +264,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn hit(&mut self, counter: u32, bytes: u32) {
-        if let Some(entry) = maps::RULE_HITS.get_ptr_mut(counter) {
+        if let Some(entry) = maps::of_rule(&maps::RULE_HITS, counter) {
             // SAFETY: this CPU's own entry.
             let entry = unsafe { &mut *entry };
             entry.packets += self.packets as u64;
@@ -274,7 +274,7 @@ impl Tables for Maps {
 
     #[inline(always)]
     fn over_limit(&mut self, counter: u32, bytes: u32) {
-        if let Some(entry) = maps::LIMITED.get_ptr_mut(counter) {
+        if let Some(entry) = maps::of_rule(&maps::LIMITED, counter) {
             // SAFETY: this CPU's own entry.
             let entry = unsafe { &mut *entry };
             entry.packets += self.packets as u64;

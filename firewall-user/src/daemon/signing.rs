@@ -310,9 +310,9 @@ impl Course {
     }
 }
 
-/// A place's counter; 0 where it cannot be read, which prolongs nothing.
+/// A place's counter.
 fn hits(datapath: &Datapath, slot: usize) -> Count {
-    let counter = datapath.signature_hits(slot).unwrap_or_default();
+    let counter = datapath.signature_hits(slot);
     Count {
         packets: counter.packets,
         bytes: counter.bytes,

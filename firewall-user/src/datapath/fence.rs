@@ -15,9 +15,9 @@ use firewall_common::{Direction, Reason, Verdict};
 use ipnet::IpNet;
 
 use super::events::Events;
+use super::ground::Ground;
 use super::held::Held;
 use super::maps::Maps;
-use super::object;
 use super::pins::Pins;
 use super::state::State;
 use super::swap::{Swap, prepare};
@@ -51,8 +51,9 @@ impl Datapath {
     /// Opens or creates the pinned state and attaches `policy` to every interface, taking over what
     /// an earlier daemon left.
     pub fn start(settings: DatapathSettings, policy: &Policy) -> anyhow::Result<(Self, Applied)> {
+        let ground = Ground::lay(&settings)?;
         let prepared = Self::prepare_start(&settings, policy)?;
-        let (fence, applied, _) = Self::start_prepared(settings, policy, prepared)?;
+        let (fence, applied, _) = Self::start_prepared(settings, policy, prepared, ground)?;
         Ok((fence, applied))
     }
 
@@ -61,6 +62,7 @@ impl Datapath {
         settings: DatapathSettings,
         policy: &Policy,
         prepared: Prepared,
+        ground: Ground,
     ) -> anyhow::Result<(Self, Applied, Compiled)> {
         if settings.interfaces.is_empty() {
             bail!("no interface to protect: set interfaces = [\"eth0\"] or the like");
@@ -69,11 +71,7 @@ impl Datapath {
         // One that is not there is fenced once it comes.
         Self::missing(&settings)?;
         let state = State::load(&settings.state_dir)?;
-        let pins = Pins::open(&settings.pin_dir)?;
-        if state.fresh {
-            pins.forget_counts()?;
-        }
-        object::check_pins(&pins, settings.source_size())?;
+        let pins = ground.build_on()?;
         let mut swap = Swap {
             settings: &settings,
             pins: &pins,
@@ -363,7 +361,7 @@ impl Datapath {
         Ok(totals)
     }
 
-    pub fn rule_hits(&self) -> anyhow::Result<Vec<RuleHits>> {
+    pub fn rule_hits(&self) -> Vec<RuleHits> {
         let builtin = (0..firewall_common::layout::FIRST_POLICY_COUNTER)
             .filter_map(|counter| Some((builtin_name(counter)?.to_owned(), counter)));
         let named = self
@@ -372,12 +370,10 @@ impl Datapath {
             .map(|(name, counter)| (name.to_owned(), counter));
         builtin
             .chain(named)
-            .map(|(rule, counter)| {
-                Ok(RuleHits {
-                    rule,
-                    counter: self.maps.rule_hits(counter)?,
-                    limited: self.maps.limited(counter)?,
-                })
+            .map(|(rule, counter)| RuleHits {
+                rule,
+                counter: self.maps.rule_hits(counter),
+                limited: self.maps.limited(counter),
             })
             .collect()
     }
@@ -431,7 +427,7 @@ impl Datapath {
     }
 
     /// Packets and bytes that fitted the signature in a place, since the counters began.
-    pub fn signature_hits(&self, slot: usize) -> anyhow::Result<Counter> {
+    pub fn signature_hits(&self, slot: usize) -> Counter {
         self.maps.rule_hits(signature::FIRST_COUNTER + slot as u32)
     }
 
@@ -458,12 +454,12 @@ impl Datapath {
     }
 
     /// What use is made of each service of `policy`, which is the one in force.
-    pub fn services(&self, policy: &Policy) -> anyhow::Result<Vec<ServiceCounts>> {
+    pub fn services(&self, policy: &Policy) -> Vec<ServiceCounts> {
         let services = policy.services(&self.counters);
         services
             .map(|(name, rule)| {
-                let (hits, uses) = (self.maps.rule_hits(rule)?, self.maps.rule_uses(rule)?);
-                Ok(ServiceCounts::new(name, rule, hits, uses))
+                let (hits, uses) = (self.maps.rule_hits(rule), self.maps.rule_uses(rule));
+                ServiceCounts::new(name, rule, hits, uses)
             })
             .collect()
     }

@@ -17,6 +17,7 @@ use super::bans::BanTable;
 use super::cookies::CookieTable;
 use super::limits::LimitUse;
 use super::object::map_memory;
+use super::rule_counts::RuleCounts;
 use super::signatures::SignatureSlots;
 use super::sources::SourceTable;
 use super::{MapUse, sys};
@@ -25,9 +26,9 @@ use super::{MapUse, sys};
 pub(super) struct Maps {
     bans: BanTable,
     verdicts: PerCpuArray<MapData, Counter>,
-    rule_hits: PerCpuArray<MapData, Counter>,
-    rule_uses: PerCpuArray<MapData, Uses>,
-    limited: PerCpuArray<MapData, Counter>,
+    rule_hits: RuleCounts,
+    rule_uses: RuleCounts,
+    limited: RuleCounts,
     limits: LimitUse,
     signatures: SignatureSlots,
     host_kinds: PerCpuArray<MapData, HostKinds>,
@@ -64,9 +65,9 @@ impl Maps {
         Ok(Self {
             bans: BanTable::open(&mut open)?,
             verdicts: open("VERDICTS")?.try_into()?,
-            rule_hits: open("RULE_HITS")?.try_into()?,
-            rule_uses: open("RULE_USES")?.try_into()?,
-            limited: open("LIMITED")?.try_into()?,
+            rule_hits: RuleCounts::open("RULE_HITS", &mut open)?,
+            rule_uses: RuleCounts::open("RULE_USES", &mut open)?,
+            limited: RuleCounts::open("LIMITED", &mut open)?,
             limits: LimitUse::of(open("LIMIT_TABLE")?)?,
             signatures: SignatureSlots::of(open("SIGNATURES")?)?,
             host_kinds: open("HOST_KINDS")?.try_into()?,
@@ -107,23 +108,18 @@ impl Maps {
         sum(&self.verdicts, index)
     }
 
-    pub(super) fn rule_hits(&self, counter: u32) -> anyhow::Result<Counter> {
-        sum(&self.rule_hits, counter)
+    pub(super) fn rule_hits(&self, counter: u32) -> Counter {
+        self.rule_hits.counter(counter)
     }
 
     /// Connections and requests that a rule let in.
-    pub(super) fn rule_uses(&self, counter: u32) -> anyhow::Result<Uses> {
-        let mut total = Uses::default();
-        for cpu in self.rule_uses.get(&counter, 0)?.iter() {
-            total.connections += cpu.connections;
-            total.requests += cpu.requests;
-        }
-        Ok(total)
+    pub(super) fn rule_uses(&self, counter: u32) -> Uses {
+        self.rule_uses.uses(counter)
     }
 
     /// Packets and bytes over the limit of a rule.
-    pub(super) fn limited(&self, counter: u32) -> anyhow::Result<Counter> {
-        sum(&self.limited, counter)
+    pub(super) fn limited(&self, counter: u32) -> Counter {
+        self.limited.counter(counter)
     }
 
     /// Packets by kind, inbound and outbound.

@@ -75,15 +75,28 @@ impl SourceSize {
 
     /// Buckets of all stripes together.
     fn entries(self) -> anyhow::Result<u32> {
-        let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
-        let entries = u32::try_from(cpus).ok();
-        let entries = entries.and_then(|cpus| self.buckets.checked_mul(cpus));
-        entries.with_context(|| {
+        let cpus = cpus()?;
+        self.buckets.checked_mul(cpus).with_context(|| {
             format!(
                 "the table of sources is too large for {cpus} processors: lower `kernel_sources`"
             )
         })
     }
+}
+
+/// Maps with a stripe of entries for each rule on each CPU.
+const OF_RULES: [&str; 3] = ["RULE_HITS", "RULE_USES", "LIMITED"];
+
+/// Entries of each of [`OF_RULES`].
+fn rule_entries() -> anyhow::Result<u32> {
+    Ok(RULE_COUNTERS * cpus()?)
+}
+
+/// CPUs that this host may come to have: those of per-CPU maps.
+fn cpus() -> anyhow::Result<u32> {
+    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
+    // The kernel's own numbers are of 32 bits, and far smaller.
+    Ok(u32::try_from(cpus)?)
 }
 
 impl Default for SourceSize {
@@ -99,7 +112,7 @@ fn shared_maps(sources: SourceSize) -> anyhow::Result<Vec<(&'static str, Shape)>
         value: value as u32,
         entries,
     };
-    let buckets = sources.entries()?;
+    let (buckets, rules) = (sources.entries()?, rule_entries()?);
     let array = |of: bans::Shape| shape(4, of.bytes, of.entries);
     Ok(vec![
         (
@@ -127,9 +140,9 @@ fn shared_maps(sources: SourceSize) -> anyhow::Result<Vec<(&'static str, Shape)>
             shape(4, size_of::<SourceBody>(), buckets),
         ),
         ("VERDICTS", shape(4, size_of::<Counter>(), TOTALS)),
-        ("RULE_HITS", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
-        ("RULE_USES", shape(4, size_of::<Uses>(), RULE_COUNTERS)),
-        ("LIMITED", shape(4, size_of::<Counter>(), RULE_COUNTERS)),
+        ("RULE_HITS", shape(4, size_of::<Counter>(), rules)),
+        ("RULE_USES", shape(4, size_of::<Uses>(), rules)),
+        ("LIMITED", shape(4, size_of::<Counter>(), rules)),
         ("LIMIT_TABLE", shape(4, size_of::<LimitLine>(), LIMIT_LINES)),
         ("SIGNATURES", shape(4, size_of::<SignatureTable>(), 1)),
         ("HOST_KINDS", shape(4, size_of::<HostKinds>(), 2)),
@@ -147,8 +160,7 @@ fn shared_maps(sources: SourceSize) -> anyhow::Result<Vec<(&'static str, Shape)>
 
 /// A CPU's share of the sampled packets.
 fn sample_unit() -> anyhow::Result<u32> {
-    let cpus = aya::util::nr_cpus().map_err(|(file, error)| anyhow!("{file}: {error}"))?;
-    Ok((UNITS / cpus as u32).max(1))
+    Ok((UNITS / cpus()?).max(1))
 }
 
 /// Sees to it that pinned maps fit before they are reused.
@@ -199,6 +211,37 @@ fn load_all(
     Ok(loaded)
 }
 
+/// Makes the maps that outlive generations and are not there.
+pub(super) fn make_maps(pins: &Pins, sources: SourceSize) -> anyhow::Result<()> {
+    let mut loader = EbpfLoader::new();
+    share_maps(&mut loader, sources, pins)?;
+    // The image belongs to a generation, and what is loaded here to none: it goes at once.
+    loader
+        .load(&object_with(1))
+        .map_err(|error| refused("the kernel programs", &error))?;
+    Ok(())
+}
+
+/// Has a loader take the maps that outlive generations from their pins, or make and pin those that are not there.
+fn share_maps(loader: &mut EbpfLoader<'_>, sources: SourceSize, pins: &Pins) -> anyhow::Result<()> {
+    size_maps(loader, sources)?;
+    for (name, _) in shared_maps(sources)? {
+        loader.map_pin_path(name, pins.map(name));
+    }
+    Ok(())
+}
+
+/// Has a loader make those maps as large as they are to be whose size this host says.
+fn size_maps(loader: &mut EbpfLoader<'_>, sources: SourceSize) -> anyhow::Result<()> {
+    for name in ["SOURCE_FRONTS", "SOURCES", "SOURCE_COUNTERS"] {
+        loader.map_max_entries(name, sources.entries()?);
+    }
+    for name in OF_RULES {
+        loader.map_max_entries(name, rule_entries()?);
+    }
+    Ok(())
+}
+
 /// The kernel programs with an image of so many lines. It is one value of its map, and the loader takes
 /// a value's size from the type that the object names.
 fn object_with(lines: u32) -> Vec<u8> {
@@ -216,7 +259,6 @@ impl Programs {
         let lines = compiled.image.len().div_ceil(LINE_WORDS);
         let lines = u32::try_from(lines).context("the image is too large")?;
         let ticks = super::ticks::ticks();
-        let buckets = purpose.sources.entries()?;
         let sample_unit = sample_unit()?;
         let cookies = u32::from(purpose.cookies && super::cookies::unsupported().is_none());
         let mut loader = EbpfLoader::new();
@@ -232,15 +274,13 @@ impl Programs {
             .override_global("SAMPLE_UNIT", &sample_unit, true)
             .override_global("REPLAY", &replay, true)
             .override_global("COOKIES", &cookies, true)
-            .override_global("MAY_SIGN", &may_sign, true)
-            .map_max_entries("SOURCE_FRONTS", buckets)
-            .map_max_entries("SOURCES", buckets)
-            .map_max_entries("SOURCE_COUNTERS", buckets);
-        if let Some(pins) = pins {
-            for (name, _) in shared_maps(purpose.sources)? {
-                loader.map_pin_path(name, pins.map(name));
+            .override_global("MAY_SIGN", &may_sign, true);
+        match pins {
+            Some(pins) => {
+                share_maps(&mut loader, purpose.sources, pins)?;
+                loader.map_pin_path("IMAGE", pins.image());
             }
-            loader.map_pin_path("IMAGE", pins.image());
+            None => size_maps(&mut loader, purpose.sources)?,
         }
         let ebpf = loader
             .load(&object_with(lines))
@@ -333,12 +373,8 @@ impl Gate {
         sources: SourceSize,
     ) -> anyhow::Result<Self> {
         let mut loader = EbpfLoader::new();
-        loader
-            .override_global("TRIAL_DEADLINE", &deadline, true)
-            .map_max_entries("SOURCES", sources.entries()?);
-        for (name, _) in shared_maps(sources)? {
-            loader.map_pin_path(name, pins.map(name));
-        }
+        loader.override_global("TRIAL_DEADLINE", &deadline, true);
+        share_maps(&mut loader, sources, pins)?;
         loader
             .map_pin_path("TRIAL_WORD", pins.word())
             .map_pin_path("TRIAL_IN", pins.choice(interface, Side::In))

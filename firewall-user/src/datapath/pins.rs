@@ -186,6 +186,25 @@ impl Pins {
         fs::read_dir(pins.links()).is_ok_and(|mut links| links.next().is_some())
     }
 
+    /// Whether maps of this layout are pinned in this folder; looks without making anything.
+    pub(super) fn any_map(root: &Path) -> bool {
+        let pins = Self {
+            root: root.to_owned(),
+        };
+        fs::read_dir(pins.maps()).is_ok_and(|mut maps| maps.next().is_some())
+    }
+
+    /// As [`Self::remove_if_unused`], of a folder that may not be there.
+    pub(super) fn clear_if_unused(root: &Path) -> anyhow::Result<()> {
+        let pins = Self {
+            root: root.to_owned(),
+        };
+        if pins.links().exists() {
+            pins.remove_if_unused()?;
+        }
+        Ok(())
+    }
+
     /// Names of the interfaces that have a pinned link.
     pub(super) fn linked(&self) -> anyhow::Result<Vec<String>> {
         let mut names: Vec<String> = fs::read_dir(self.links())?

@@ -198,22 +198,22 @@ impl Judges {
     }
 
     /// Hits of the policy's rules in its order, then of the built-in ones that were hit.
-    pub fn rules(&mut self) -> anyhow::Result<Vec<(String, Counter)>> {
+    pub fn rules(&mut self) -> Vec<(String, Counter)> {
         let counters = self.rules.iter().map(|(_, counter)| *counter);
         let hits: Vec<Counter> = match &self.kernel {
             None => counters.map(|counter| self.host.hits(counter)).collect(),
             Some(kernel) => {
                 let hits = counters.map(|counter| kernel.programs.hits(counter));
-                let mut hits = hits.collect::<anyhow::Result<Vec<Counter>>>()?;
+                let mut hits: Vec<Counter> = hits.collect();
                 kernel.supplement.add_hits(&mut hits);
                 hits
             }
         };
         let named = self.rules.iter().zip(hits);
-        Ok(named
+        named
             .filter(|((_, counter), hits)| *counter >= FIRST_POLICY_COUNTER || hits.packets > 0)
             .map(|((name, _), hits)| (name.clone(), hits))
-            .collect())
+            .collect()
     }
 
     /// A rule's name as a JSON string.

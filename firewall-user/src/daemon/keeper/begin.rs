@@ -8,7 +8,7 @@ use tracing::{error, warn};
 use super::{guard, log_applied};
 use crate::daemon::memory::{Memory, Remembered};
 use crate::daemon::offer::Offer;
-use crate::datapath::{Datapath, Failed, Prepared, Resumed};
+use crate::datapath::{Datapath, Failed, Ground, Prepared, Resumed};
 use crate::guard::{Threat, newly};
 use crate::settings::Settings;
 
@@ -54,6 +54,7 @@ fn as_asked(
         error!("{error}: change it, or put it in force with `palisade apply`");
         return remembered(settings, memory, Some(error));
     }
+    let ground = Ground::lay(&settings.datapath())?;
     let prepared = Datapath::prepare_start(&settings.datapath(), &offer.policy)?;
     let (cuts, prepared) = match would_cut(settings, &offer, prepared, memory)? {
         Cuts::None(prepared) => (Some(Vec::new()), prepared),
@@ -61,14 +62,23 @@ fn as_asked(
         Cuts::NoChoice(prepared) => (None, prepared),
         Cuts::Newly(error) => {
             error!("{error}: the policy that was in force last is in force");
+            drop(ground);
             return remembered(settings, memory, Some(error));
         }
     };
-    let (datapath, applied, compiled) =
-        Datapath::start_prepared(settings.datapath(), &offer.policy, prepared)?;
+    let (started, lifelines) = std::thread::scope(|scope| {
+        // It asks another process, which looks through all processes of the host.
+        let looking = cuts
+            .is_none()
+            .then(|| scope.spawn(|| guard::lifelines(settings, None)));
+        let started =
+            Datapath::start_prepared(settings.datapath(), &offer.policy, prepared, ground);
+        (started, looking.and_then(|looking| looking.join().ok()))
+    });
+    let (datapath, applied, compiled) = started?;
     log_applied(&applied, &offer);
     let cuts = cuts.unwrap_or_else(|| {
-        let lifelines = guard::lifelines(settings, None);
+        let lifelines = lifelines.unwrap_or_else(|| guard::lifelines(settings, None));
         let cuts = guard::before_a_fence(&lifelines, &offer.policy, compiled).0;
         for threat in &cuts {
             error!("put in force, as no other policy is known: {threat}");

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tracing::{error, info};
+use tracing::info;
 
 use super::{Keeper, tick};
 use crate::datapath::clock;
@@ -52,10 +52,8 @@ impl Keeper {
     /// observed under the one in force now.
     pub(super) fn settle_counts(&mut self) {
         self.chores.counted = Instant::now();
-        match self.datapath.rule_hits() {
-            Ok(hits) => self.ledger.take_in(&hits, &self.policy, Timestamp::now()),
-            Err(error) => error!("the rules' counters cannot be read: {error:#}"),
-        }
+        let hits = self.datapath.rule_hits();
+        self.ledger.take_in(&hits, &self.policy, Timestamp::now());
     }
 
     /// Has the counts, and what is known of alerts, kept when the daemon stops.

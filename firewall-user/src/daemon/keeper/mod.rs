@@ -170,15 +170,15 @@ impl Keeper {
         let incidents = IncidentLog::resume(told.incidents, settings.evidence.incident_bytes);
         let enforces = settings.respond.signature == SignatureMode::Enforce;
         let signing = Signing::resume(store.clone(), &mut datapath, enforces);
-        let mut watch = Watch::new(Limits {
+        let watch = Watch::new(Limits {
             collateral: settings.respond.signature_collateral,
         });
-        let mut detector = Detector::new(settings.detect.clone());
-        let ranges = RangeFile::load(store.clone(), &mut detector, &mut watch);
+        let history = History::load(store.clone());
         let mut keeper = Self {
-            detector,
+            detector: Detector::new(settings.detect.clone()),
             sockets: SocketWatch::start(),
-            ranges,
+            // Last of what is read: there may be much of it.
+            ranges: RangeFile::begin(store.clone()),
             settings,
             confinement,
             started: Timestamp::now(),
@@ -199,7 +199,7 @@ impl Keeper {
                 cuts: Vec::new(),
             }),
             memory,
-            history: History::load(store.clone()),
+            history,
             store,
             audit,
             warden: Arc::new(warden),

@@ -232,7 +232,7 @@ impl Keeper {
                 rule: hits.rule,
             }
         };
-        let hits = self.datapath.rule_hits()?;
+        let hits = self.datapath.rule_hits();
         Ok(Rules {
             generation: self.datapath.generation(),
             rules: hits.into_iter().map(document).collect(),

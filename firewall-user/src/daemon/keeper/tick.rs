@@ -8,7 +8,7 @@ use tracing::{info, warn};
 use super::Keeper;
 use crate::detect::{AlertChange, AlertState, ServiceCounts, Snapshot, Time};
 
-/// So many services are counted in each round: each costs two system calls.
+/// So many services are counted in each round.
 const FEW_SERVICES: usize = 64;
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -23,6 +23,12 @@ impl Keeper {
 
     fn round(&mut self) -> anyhow::Result<()> {
         self.look_after_trial()?;
+        if !self.ranges.take_up(&mut self.detector, &mut self.watch) {
+            // What is usual is not known yet: all else goes on.
+            self.warden.expire();
+            self.do_chores()?;
+            return self.look_after();
+        }
         let time = now();
         let sightings = self.datapath.sightings();
         self.events.extend(&sightings);
@@ -41,7 +47,7 @@ impl Keeper {
             host,
             banned: self.warden.banned_among(present),
             sources,
-            services: self.services()?,
+            services: self.services(),
             sightings,
             sockets,
         };
@@ -77,12 +83,12 @@ impl Keeper {
     }
 
     /// The use of the services; with many, no more often than once a second.
-    fn services(&mut self) -> anyhow::Result<Vec<ServiceCounts>> {
+    fn services(&mut self) -> Vec<ServiceCounts> {
         let (read, services) = &self.services;
         if services.len() <= FEW_SERVICES || read.elapsed() >= SECOND {
-            self.services = (Instant::now(), self.datapath.services(&self.policy)?);
+            self.services = (Instant::now(), self.datapath.services(&self.policy));
         }
-        Ok(self.services.1.clone())
+        self.services.1.clone()
     }
 
     fn take_in(&mut self, now: Time, change: AlertChange) {
