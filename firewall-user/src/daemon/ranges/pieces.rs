@@ -63,14 +63,21 @@ fn set_aside(store: &Store, whole: Vec<u8>, why: &str) {
     store.change((0..pieces).map(|number| row(number, None)));
 }
 
-/// The whole text. Of one with a piece missing, what there is.
+/// The whole text. Where a piece is missing the file was damaged, which the store has told; the others go, too.
 fn text(store: &Store) -> Option<Vec<u8>> {
     let row = store.get(Kind::Part, PART)?;
     let Ok(head) = serde_json::from_slice::<Head>(&row) else {
         return Some(row);
     };
-    let pieces = (0..head.pieces).map_while(|number| store.get(Kind::Part, &name(number)));
-    Some(pieces.flatten().collect())
+    let pieces = (0..head.pieces).map(|number| store.get(Kind::Part, &name(number)));
+    let whole: Option<Vec<Vec<u8>>> = pieces.collect();
+    if whole.is_none() {
+        tracing::warn!("of what was learned of usual traffic a part is lost: it begins anew");
+        let gone = (0..head.pieces).map(|number| self::row(number, None));
+        let head = (Kind::Part, PART.to_owned(), None);
+        store.change(gone.chain([head]));
+    }
+    Some(whole?.concat())
 }
 
 fn head(store: &Store) -> Head {
@@ -144,7 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn the_whole_text_of_an_earlier_version_is_read_and_a_missing_piece_is_told() {
+    fn the_whole_text_of_an_earlier_version_is_read_and_of_one_with_a_piece_missing_nothing_stays()
+    {
         let folder = tempfile::tempdir().unwrap();
         let health = Health::default();
         let store = Store::open(folder.path(), health.clone()).unwrap();
@@ -154,10 +162,7 @@ mod tests {
         write(&store, &kept);
         store.change([row(1, None)]);
         assert!(read(&store).is_none());
-        assert_eq!(health.report().damaged, 1);
-        assert_eq!(
-            names(&store),
-            BTreeSet::from([format!("{PART}.not-understood")])
-        );
+        assert_eq!(health.report().damaged, 0);
+        assert_eq!(names(&store), BTreeSet::new());
     }
 }
