@@ -42,7 +42,7 @@ impl Kept {
 }
 
 /// Where it is kept. There is much of it where there are many services, so it is read and written by threads of
-/// its own: the fence is up before.
+/// its own: the fence does not wait for it.
 #[derive(Debug)]
 pub struct RangeFile {
     store: Store,

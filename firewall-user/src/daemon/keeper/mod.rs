@@ -133,6 +133,8 @@ impl Keeper {
         store: Store,
         audit: Arc<AuditLog>,
     ) -> anyhow::Result<Self> {
+        // Before anything is written: a damaged file is to be set aside as it was found.
+        let ranges = RangeFile::begin(store.clone());
         let mut memory = Memory::load(store.clone(), &settings.state_dir);
         let Up {
             mut datapath,
@@ -177,8 +179,7 @@ impl Keeper {
         let mut keeper = Self {
             detector: Detector::new(settings.detect.clone()),
             sockets: SocketWatch::start(),
-            // Last of what is read: there may be much of it.
-            ranges: RangeFile::begin(store.clone()),
+            ranges,
             settings,
             confinement,
             started: Timestamp::now(),
