@@ -11,7 +11,6 @@ mod cookies;
 mod events;
 mod failure;
 mod fence;
-mod heap;
 mod history;
 mod incidents;
 mod keeper;
@@ -73,7 +72,6 @@ use traffic::History;
 
 /// Runs in the foreground until told to stop.
 pub fn run(config: &Path, format: LogFormat) -> anyhow::Result<()> {
-    heap::share();
     let settings = Arc::new(Settings::load(config)?);
     logs::start(format)?;
     privilege::check()?;
