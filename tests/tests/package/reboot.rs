@@ -157,6 +157,12 @@ impl Guest {
             status["interfaces"][0]["name"] == self.interface.as_str(),
             "{status:#}"
         );
+        // The service manager's filter must leave the daemon what it confines itself with.
+        let confined = &status["confinement"];
+        ensure!(
+            confined["system_calls"] == true && confined["file_system"] != "none",
+            "{status:#}"
+        );
         Ok(())
     }
 
