@@ -30,7 +30,7 @@ impl Front {
     const WEIGHT_BITS: u32 = 15;
     pub(super) const MARK_SHIFT: u32 = Self::SEEN_BITS + Self::WEIGHT_BITS;
     /// A source is idle from so many steps on: one more than fit, as the first of them may have just begun.
-    pub(super) const IDLE: u64 = (IDLE_MILLISECONDS as u64 * 1_000_000 >> Self::STEP_BITS) + 2;
+    pub(super) const IDLE: u64 = ((IDLE_MILLISECONDS as u64 * 1_000_000) >> Self::STEP_BITS) + 2;
 
     /// A source that just entered.
     #[inline(always)]
