@@ -86,11 +86,20 @@ impl Tunnels {
 
     pub fn judge(&mut self, book: &mut Book, now: Time) {
         self.pairs.forget(now);
+        let mut carriers = Vec::new();
         for ((subject, domain), asked) in self.pairs.iter_mut() {
             let [names, bytes, questions] = asked.sums.sums(now, SPAN);
-            if names < NAMES || bytes < names * LENGTH {
-                continue;
+            if names >= NAMES && bytes >= names * LENGTH {
+                carriers.push((subject, domain, asked, [names, bytes, questions]));
             }
+        }
+        // Of the domains that one asks below, the alert tells of that with the most.
+        carriers.sort_unstable_by(|(one, at, _, this), (other, below, _, that)| {
+            that[1]
+                .total_cmp(&this[1])
+                .then((one, at).cmp(&(other, below)))
+        });
+        for (subject, domain, asked, [names, bytes, questions]) in carriers {
             let sign = Sign {
                 kind: AlertKind::Tunnel,
                 subject: *subject,
