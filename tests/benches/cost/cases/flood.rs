@@ -46,9 +46,6 @@ enum Memory {
     Totals,
     Hits,
     Uses,
-    /// The kernel's pointers to this CPU's entries of these two.
-    HitsOfCpu,
-    UsesOfCpu,
     /// What every packet touches: constants, scratch memory, counts of kinds, stack.
     Every,
     Fronts,
@@ -83,11 +80,9 @@ impl Touched {
         );
         lines.push(Memory::Totals.entry::<Counter>(total));
         if judgement.rule != NO_RULE {
-            lines.push(Memory::HitsOfCpu.entry::<u64>(judgement.rule));
             lines.push(Memory::Hits.entry::<Counter>(judgement.rule));
             let uses = sampling::uses(&judged.packet, judgement);
             if uses.connections | uses.requests != 0 {
-                lines.push(Memory::UsesOfCpu.entry::<u64>(judgement.rule));
                 lines.push(Memory::Uses.entry::<Uses>(judgement.rule));
             }
         }
