@@ -11,7 +11,7 @@ use palisade_tests::daemon::{Mode, metric};
 use palisade_tests::policies::PING;
 use palisade_tests::servers::UdpSink;
 use palisade_tests::topology::{CLIENT, EDGE, INSIDE, OTHER};
-use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
+use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root, stretched};
 use serde_json::Value;
 
 /// How soon a ban must cut.
@@ -95,7 +95,7 @@ fn bans_take_effect_within_50_ms_of_being_asked_for() -> Result<()> {
     Ok(())
 }
 
-/// How soon a ban must cut, from the call, on a machine that has nothing else to do.
+/// How soon a ban must cut, from the call, on a machine that has nothing else to do and is not emulated.
 const TARGET: Duration = Duration::from_millis(5);
 
 /// Bans in place before. More take an unoptimised daemon too long to read: `PALISADE_TEST_BANS` sets
@@ -142,7 +142,7 @@ fn many_bans_are_restored_and_the_next_cuts_as_soon_as_the_first() -> Result<()>
     delays.sort_unstable();
     println!("from the request to the last packet: {delays:?}");
     // One that met a busy moment of the machine says nothing about the fence.
-    assert!(delays[delays.len() / 4] <= TARGET, "{delays:?}");
+    assert!(delays[delays.len() / 4] <= stretched(TARGET), "{delays:?}");
     // All of them outlive a crash.
     daemon.kill()?;
     daemon.launch()?;
