@@ -74,7 +74,7 @@ pub trait Tables: Image + Bans + Limits {
     }
 
     /// The AND of word `index` of the rows that a bit matrix has for the packet in hand, for
-    /// [`Search::run`]: likewise.
+    /// [`Search::walk`]: likewise.
     #[inline(always)]
     fn rows(&self, direction: Direction, index: u32) -> u64
     where
