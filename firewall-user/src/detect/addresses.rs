@@ -80,7 +80,16 @@ struct Blamed {
     host: u64,
 }
 
-/// What is known of a hot /64.
+/// What is known of a hot /64 already.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Known {
+    /// The address that the alert names: is it still the one?
+    pub address: Option<Ipv6Addr>,
+    /// Whether the /64 is banned as a whole.
+    pub is_banned: bool,
+}
+
+/// What the packets of a hot /64 say.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Look {
     /// The address with nearly all of what is not banned already, and its share of that.
@@ -150,16 +159,17 @@ impl Addresses {
         });
     }
 
-    /// Looks into a source of which a detector has something to say, and asks whether `known` is still the one. Nothing
-    /// where there are no single addresses to tell apart, or too little was shown.
+    /// Looks into a source of which a detector has something to say. Nothing where there are no single addresses to tell
+    /// apart, or too little was shown.
     pub fn look(
         &mut self,
         now: Time,
         kind: AlertKind,
         subject: &Subject,
-        known: Option<Ipv6Addr>,
+        as_known: Known,
     ) -> Option<Look> {
         let network = network_of(subject)?;
+        let Known { address: known, .. } = as_known;
         if self.looks >= LOOKS {
             return None;
         }
@@ -168,7 +178,13 @@ impl Addresses {
         if tries.len() >= FEW_TRIES {
             return Some(judge(network, &tries, FEW_TRIES, known));
         }
-        let packets = self.packets(now, kind, network);
+        let mut packets = self.packets(now, kind, network);
+        if as_known.is_banned {
+            // All of it is dropped for that, whoever it is.
+            for vote in &mut packets {
+                vote.banned = self.is_banned(network, vote.host);
+            }
+        }
         (packets.len() >= FEW_PACKETS).then(|| judge(network, &packets, FEW_PACKETS, known))
     }
 
@@ -185,9 +201,14 @@ impl Addresses {
             .map(|blamed| Vote {
                 host: blamed.host,
                 weight: 1.0,
-                banned: self.banned.contains(&address(network, blamed.host)),
+                banned: self.is_banned(network, blamed.host),
             })
             .collect()
+    }
+
+    /// Whether an address is banned alone.
+    fn is_banned(&self, network: u64, host: u64) -> bool {
+        self.banned.contains(&address(network, host))
     }
 
     fn packets(&self, now: Time, kind: AlertKind, network: u64) -> Vec<Vote> {

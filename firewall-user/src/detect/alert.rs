@@ -151,6 +151,19 @@ impl AlertKind {
             Self::ResponseWithheld => "response_withheld",
         }
     }
+
+    /// Whether it tells of too much of something, and so of more than that there is much traffic.
+    pub const fn is_flood(self) -> bool {
+        matches!(
+            self,
+            Self::SynFlood
+                | Self::UdpFlood
+                | Self::IcmpFlood
+                | Self::RequestFlood
+                | Self::Amplification
+                | Self::Reflection
+        )
+    }
 }
 
 impl fmt::Display for AlertKind {

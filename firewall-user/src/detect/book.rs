@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use serde_json::{Map, Value};
 
-use super::addresses::{Addresses, Look};
+use super::addresses::{Addresses, Known, Look};
 use super::learned::Sensitivity;
 use super::relaxed::{Rate, Whose};
 use super::{Alert, AlertChange, AlertKind, AlertState, Severity, Sighting, Subject, Time};
@@ -173,7 +173,9 @@ impl Book {
         if sign.observed < sign.expected * RELEASE {
             return;
         }
-        if sign.observed >= sign.expected && self.is_another(now, &sign) {
+        let is_banned = self.banned.contains(&sign.subject);
+        let is_another = sign.observed >= sign.expected && self.is_another(now, &sign, is_banned);
+        if is_another {
             self.resolve(|key, _| *key == (sign.kind, sign.subject));
         }
         if let Some(entry) = self.entries.get_mut(&(sign.kind, sign.subject)) {
@@ -183,7 +185,7 @@ impl Book {
             {
                 self.changes.push(change);
             }
-        } else if sign.observed >= sign.expected && !self.banned.contains(&sign.subject) {
+        } else if sign.observed >= sign.expected && (is_another || !is_banned) {
             if self.entries.len() >= self.capacity {
                 self.suppressed += 1;
             } else {
@@ -264,8 +266,8 @@ impl Book {
     }
 
     /// Whether the alert that fires about a source should be about another address of it, or about all of it: somebody else
-    /// does the same now, and enough of it.
-    fn is_another(&mut self, now: Time, sign: &Sign) -> bool {
+    /// does the same now, and enough of it. Of what is banned as a whole it can only become known which address it was.
+    fn is_another(&mut self, now: Time, sign: &Sign, is_banned: bool) -> bool {
         let Some(entry) = self.entries.get_mut(&(sign.kind, sign.subject)) else {
             return false;
         };
@@ -274,18 +276,26 @@ impl Book {
         }
         entry.asked = now;
         let named = entry.named.map(|(address, _)| address);
-        let look = self.addresses.look(now, sign.kind, &sign.subject, named);
+        let known = Known {
+            address: named,
+            is_banned,
+        };
+        let look = self.addresses.look(now, sign.kind, &sign.subject, known);
         let Some(look) = look else { return false };
         let leader = look.leader.map(|(address, _)| address);
         let is_another = match named {
-            Some(_) => look.passed,
+            Some(_) => look.passed && !is_banned,
             None => leader.is_some(),
         };
         is_another && sign.observed * (1.0 - look.banned) >= sign.expected
     }
 
     fn fire(&mut self, now: Time, sign: Sign, details: Details) {
-        let look = self.addresses.look(now, sign.kind, &sign.subject, None);
+        let known = Known {
+            address: None,
+            is_banned: self.banned.contains(&sign.subject),
+        };
+        let look = self.addresses.look(now, sign.kind, &sign.subject, known);
         let Look { leader, banned, .. } = look.unwrap_or_default();
         // What banned addresses of it go on to send raises no alert.
         if banned > 0.0 && sign.observed * (1.0 - banned) < sign.expected {

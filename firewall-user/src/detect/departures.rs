@@ -23,16 +23,6 @@ use super::{AlertKind, HostCounts, ServiceCounts, ServiceName, Snapshot, Subject
 /// New sources that are looked at one by one in a tick; the rest is counted.
 const MOST_NEWCOMERS: usize = 65_536;
 
-/// Floods say more than that there is much traffic.
-const FLOODS: [AlertKind; 6] = [
-    AlertKind::SynFlood,
-    AlertKind::UdpFlood,
-    AlertKind::IcmpFlood,
-    AlertKind::RequestFlood,
-    AlertKind::Amplification,
-    AlertKind::Reflection,
-];
-
 /// The host and its services beside what was learned of them.
 #[derive(Debug)]
 pub(super) struct Departures {
@@ -147,8 +137,9 @@ impl Departures {
         let mut said: Vec<(AlertKind, Subject)> = Vec::new();
         for Found { subject, finding } in found {
             let kind = kind(&finding);
-            let is_flood = kind == AlertKind::TrafficSpike
-                && book.alerts().any(|it| FLOODS.contains(&it.kind));
+            // Floods say more than that there is much traffic.
+            let is_flood =
+                kind == AlertKind::TrafficSpike && book.alerts().any(|it| it.kind.is_flood());
             let is_new = !book.fires(kind, subject);
             if said.contains(&(kind, subject)) || (is_flood && is_new) {
                 continue;

@@ -3,6 +3,8 @@
 //!
 //! Sums over the sources that were active in a tick: silent ones cost nothing.
 
+mod newcomers;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
@@ -14,20 +16,13 @@ use super::per_source::{evidence, seconds, span};
 use super::sources::Interval;
 use super::window::Window;
 use super::{AlertKind, PrefixRates, Subject, Time};
+use newcomers::{ACQUAINTED, Newcomers};
 
 /// How much of an address makes its prefix: the least that is routed in the Internet by itself.
 const V4_LENGTH: u8 = 24;
 const V6_LENGTH: u8 = 48;
 /// A prefix of fewer active sources is left to the detectors of single ones.
 const FEW_SOURCES: u32 = 8;
-/// So many addresses of one prefix that come within a window and were never seen before are not there by chance
-/// (`new_source_surge`); as long as hardly anybody is known, everybody is new.
-const NEWCOMERS: f64 = 64.0;
-const ACQUAINTED: Time = 5_000_000_000;
-/// And so many of its sources are new, at least; and it has so many of all that are new to the host, which is not
-/// what a crowd looks like, nor a flood forged over many networks.
-const MOSTLY: f64 = 0.5;
-const NEARLY_ALL: f64 = 0.75;
 /// A source with at least this share is what the flood is about.
 const MAIN_SHARE: f64 = 0.5;
 /// Clients that get their connections send more packets after each SYN.
@@ -55,7 +50,7 @@ pub(super) struct Prefixes {
 #[derive(Clone, Debug, Default)]
 struct Track {
     rates: Window<{ Column::COUNT }>,
-    newcomers: Window<1>,
+    newcomers: Newcomers,
     /// SYNs of the latest tick: too young to be judged by what follows them.
     fresh_syns: f64,
     members: Members,
@@ -143,24 +138,26 @@ impl Prefixes {
         let [newcomers] = self.newcomers.sums(now, self.span);
         let acquainted = now.saturating_sub(began) >= ACQUAINTED;
         for prefix in std::mem::take(&mut self.touched) {
-            let Some(track) = self.tracks.get(&prefix) else {
+            let Some(track) = self.tracks.get_mut(&prefix) else {
                 continue;
             };
             let subject = Subject::Source(prefix);
             let was_known = book.fires(AlertKind::SynFlood, subject);
+            let sources = track.members.count(now, self.span);
+            let surge = track.newcomers.surge(now, self.span, sources, newcomers);
             let view = View {
                 now,
                 span: self.span,
                 subject,
-                sources: track.members.count(now, self.span),
+                sources,
                 track,
                 sums: track.rates.sums(now, self.span),
             };
             view.syn_flood(book, rates.syns);
             view.request_flood(book, rates.requests);
             view.packet_spike(book, rates.packets);
-            if acquainted {
-                view.newcomers(book, newcomers);
+            if let Some(newcomers) = surge.filter(|_| acquainted) {
+                view.new_source_surge(book, newcomers);
             }
             accounted += match (was_known, book.fires(AlertKind::SynFlood, subject)) {
                 (true, _) => track.fresh_syns,
@@ -205,7 +202,7 @@ impl Track {
         let Interval { from, now } = interval;
         let syns = f64::from(share.delta.syns);
         if share.delta.is_new {
-            self.newcomers.add(from, now, span, [1.0]);
+            self.newcomers.add(from, now, span);
         }
         self.fresh_syns += syns;
         self.rates.add(
@@ -302,40 +299,6 @@ impl View<'_> {
         let packets = self.sum(Column::Packets);
         let kind = AlertKind::TrafficSpike;
         self.note(book, (kind, Column::Packets), packets, expected, "packets");
-    }
-
-    /// Many sources at once of which none was seen before.
-    fn newcomers(&self, book: &mut Book, of_all: f64) {
-        let [newcomers] = self.track.newcomers.sums(self.now, self.span);
-        if newcomers < NEWCOMERS * RELEASE
-            || newcomers < f64::from(self.sources) * MOSTLY
-            || newcomers < of_all * NEARLY_ALL
-        {
-            return;
-        }
-        let sign = Sign {
-            kind: AlertKind::NewSourceSurge,
-            subject: self.subject,
-            observed: (newcomers / seconds(self.span)).round(),
-            expected: NEWCOMERS / seconds(self.span),
-            unit: "new sources/s",
-            started: self.track.newcomers.since(self.now, self.span),
-        };
-        book.note(self.now, sign, || Details {
-            why: format!(
-                "{newcomers:.0} sources of {} came within {} that were never seen before.",
-                self.subject,
-                span(self.span),
-            ),
-            evidence: evidence([
-                ("new_sources", newcomers),
-                ("sources", f64::from(self.sources)),
-                ("packets", self.sum(Column::Packets)),
-                ("syns", self.sum(Column::Syns)),
-                ("requests", self.sum(Column::Requests)),
-                ("window_seconds", seconds(self.span)),
-            ]),
-        });
     }
 
     /// Notes `count` of a column in the window, if it is no single source's.

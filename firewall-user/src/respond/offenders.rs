@@ -67,6 +67,27 @@ impl Offenders {
         }
     }
 
+    /// Takes the latest offence back: it was somebody else's.
+    pub fn forgive(&mut self, prefix: &IpNet) {
+        if let Some(offender) = self.known.get_mut(prefix) {
+            offender.offences = offender.offences.saturating_sub(1);
+            if offender.offences == 0 {
+                self.known.remove(prefix);
+            }
+        }
+    }
+
+    /// Those of `prefix`, itself among them.
+    pub fn within(&self, prefix: &IpNet) -> impl Iterator<Item = &Offender> {
+        // Prefixes are in the order of their addresses, and a wider one is before what it holds.
+        let prefix = *prefix;
+        self.known
+            .range(prefix..)
+            .take_while(move |(other, _)| prefix.contains(&other.addr()))
+            .map(|(_, offender)| offender)
+            .filter(move |offender| prefix.contains(&offender.prefix))
+    }
+
     pub fn iter(&self) -> impl Iterator<Item = &Offender> {
         self.known.values()
     }
@@ -160,6 +181,29 @@ mod tests {
         assert_eq!(offenders.offences(&source, at(1_000_000_000), never), 1);
         offenders.note(source, at(0), None, HOUR);
         assert!(offenders.offences(&source, at(1_000_000_000), HOUR) > 0);
+    }
+
+    #[test]
+    fn an_offence_that_was_somebody_elses_is_taken_back() {
+        let mut offenders = Offenders::default();
+        let whole = net("2001:db8:7:7::/64");
+        for other in [
+            "2001:db8:7:6::9/128",
+            "2001:db8:7:7::9/128",
+            "2001:db8:7:8::/64",
+        ] {
+            offenders.note(net(other), at(0), Some(at(600)), HOUR);
+        }
+        for _ in 0..2 {
+            offenders.note(whole, at(0), Some(at(600)), HOUR);
+        }
+        let within: Vec<IpNet> = offenders.within(&whole).map(|one| one.prefix).collect();
+        assert_eq!(within, [whole, net("2001:db8:7:7::9/128")]);
+        offenders.forgive(&whole);
+        assert_eq!(offenders.offences(&whole, at(600), HOUR), 1);
+        offenders.forgive(&whole);
+        offenders.forgive(&whole);
+        assert_eq!(offenders.within(&whole).count(), 1);
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub struct Act {
     pub note: Option<String>,
     /// Ordinary sources that it hits.
     pub ordinary: usize,
+    /// The answer to a whole /64 that it takes the place of: it is to be lifted.
+    pub instead_of: Option<IpNet>,
 }
 
 impl<'a> Case<'a> {
@@ -87,6 +89,13 @@ impl<'a> Case<'a> {
         };
         if let Err(spared) = self.may_hit(self.source) {
             return Response::Spared(spared);
+        }
+        if let Some(wide) = self.too_wide() {
+            let note = format!("it came from there alone, so {wide} is let in again");
+            return Response::Act(Act {
+                instead_of: Some(wide),
+                ..self.act(self.source, measure, Some(note))
+            });
         }
         match self.in_force(measure) {
             Some(InForce::Own(record)) => return self.renew(record),
@@ -133,7 +142,27 @@ impl<'a> Case<'a> {
             duration,
             note,
             ordinary: self.regulars.within(&prefix, self.started),
+            instead_of: None,
         }
+    }
+
+    /// The answer to the whole /64 around a single address, if it was given for the same kind of alert before it was
+    /// known which address it was. Not where others of the /64 were answered about then: it is banned for them, too.
+    fn too_wide(&self) -> Option<IpNet> {
+        let whole = Subject::source(self.source.addr()).prefix()?;
+        if self.source == whole || self.bans.get(&self.source).is_some() {
+            return None;
+        }
+        let wide = self.bans.get(&whole).filter(|wide| {
+            wide.origin == Origin::Automatic && wide.kind.as_deref() == Some(self.kind.name())
+        })?;
+        let mut others = self.offenders.within(&whole);
+        let for_others = others.any(|other| {
+            other.prefix != self.source
+                && other.prefix != whole
+                && wide.created.duration_since(other.since) < TOGETHER
+        });
+        (!for_others).then_some(whole)
     }
 
     /// Whoever goes on while the answer lasts makes it last: from now on as long as it was meant to.

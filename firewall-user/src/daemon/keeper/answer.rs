@@ -41,7 +41,10 @@ impl Keeper {
     fn answer_source(&mut self, alert: &Alert) -> Option<String> {
         let settings = &self.settings.respond;
         let said = self.warden.respond(settings, &self.regulars, alert);
-        for Answered { record, alert, why } in self.warden.take_deeds() {
+        for deed in self.warden.take_deeds() {
+            let Answered {
+                record, alert, why, ..
+            } = deed;
             let action = match record.measure {
                 Measure::Ban => "ban.add",
                 Measure::Limit => "limit.add",
@@ -49,7 +52,12 @@ impl Keeper {
             let until = record.expires.map(|end| end.to_string());
             let detail = json!({ "alert": alert, "kind": record.kind, "until": until });
             let target = Some(record.prefix.to_string());
-            self.note_deed(&By::daemon(Some(why)), action, target, detail);
+            let by = By::daemon(Some(why));
+            self.note_deed(&by, action, target, detail);
+            if let Some(wide) = deed.instead_of {
+                let detail = json!({ "alert": alert, "instead": record.prefix.to_string() });
+                self.note_deed(&by, "ban.remove", Some(wide.to_string()), detail);
+            }
         }
         said
     }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use jiff::Timestamp;
-use tracing::error;
+use tracing::{error, info};
 
 use super::{State, Warden};
 use crate::daemon::documents::BanDocument;
@@ -30,6 +30,8 @@ pub struct Answered {
     pub record: BanRecord,
     pub alert: u64,
     pub why: String,
+    /// The answer that it took the place of.
+    pub instead_of: Option<IpNet>,
 }
 
 impl Warden {
@@ -87,6 +89,7 @@ impl Warden {
                             record: act.record.clone(),
                             alert: alert.id,
                             why: alert.why.clone(),
+                            instead_of: act.instead_of,
                         });
                         in_words(&act, settings)
                     }
@@ -139,7 +142,20 @@ impl State {
             .offenders
             .note(prefix, now, until, settings.forget_after);
         self.past_changed = true;
+        if let Some(wide) = act.instead_of {
+            self.take_back(&wide);
+        }
         Ok(())
+    }
+
+    /// Lifts an answer that hit more than it should have, and forgets the offence.
+    fn take_back(&mut self, prefix: &IpNet) {
+        self.table.unban(*prefix);
+        if let Some(record) = self.book.remove(prefix) {
+            self.lifted(&[record], true);
+        }
+        self.past.offenders.forgive(prefix);
+        info!(%prefix, "ban lifted: one address of it was the one");
     }
 
     /// Has an automatic ban or limit last longer.

@@ -167,6 +167,50 @@ fn an_alert_bans_when_the_settings_say_so_and_says_what_was_done() {
 }
 
 #[test]
+fn a_64_is_let_in_again_when_the_alert_names_one_address_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(open(folder.path()), &[]);
+    let settings = RespondSettings {
+        mode: RespondMode::Ban,
+        ..RespondSettings::default()
+    };
+    // What people ban is left alone, also around and beside it.
+    for prefix in ["2001:db8:7:7::1", "2001:db8:7::/48"] {
+        warden.ban(request(prefix, "1h")).expect("banned");
+    }
+    warden.unban("2001:db8:7::/48").expect("lifted");
+    answer(&warden, &settings, "2001:db8:7:7::/64");
+    assert_eq!(
+        in_kernel(&table),
+        ["2001:db8:7:7::/64", "2001:db8:7:7::1/128"]
+    );
+    let said = answer(&warden, &settings, "2001:db8:7:7::9");
+    assert_eq!(
+        said,
+        "banned 2001:db8:7:7::9/128 for 10m: it came from there alone, so 2001:db8:7:7::/64 is let in again"
+    );
+    assert_eq!(
+        in_kernel(&table),
+        ["2001:db8:7:7::1/128", "2001:db8:7:7::9/128"]
+    );
+    let deeds = warden.take_deeds();
+    assert_eq!(deeds.len(), 2);
+    let whole: IpNet = "2001:db8:7:7::/64".parse().expect("a prefix");
+    assert_eq!(deeds[1].instead_of, Some(whole));
+    // The offence was the address's, and the next daemon knows it.
+    stopped(warden);
+    let warden = restored(&table, open(folder.path()), &[]);
+    let dealings = |address: &str| {
+        let address = address.parse().expect("an address");
+        warden.dealings(address, whole, &settings)
+    };
+    assert_eq!(dealings("2001:db8:7:7::9").offences, 1);
+    let neighbour = dealings("2001:db8:7:7::8");
+    assert_eq!((neighbour.offences, neighbour.bans.len()), (0, 0));
+    assert!(neighbour.past.iter().any(|past| past.lifted));
+}
+
+#[test]
 fn a_repeat_offender_is_known_as_one_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     let settings = RespondSettings {

@@ -44,7 +44,7 @@ fn shown(sightings: &[Sighting]) -> Addresses {
 }
 
 fn look(addresses: &mut Addresses, kind: AlertKind) -> Option<Look> {
-    addresses.look(NOW, kind, &net(NETWORK), None)
+    addresses.look(NOW, kind, &net(NETWORK), Known::default())
 }
 
 proptest! {
@@ -131,10 +131,34 @@ fn what_is_banned_already_is_told_apart_from_what_is_not() {
     let sightings: Vec<_> = first.chain(second).collect();
     let mut addresses = shown(&sightings);
     let look = addresses
-        .look(NOW, AlertKind::SynFlood, &net(NETWORK), Some(of(1)))
+        .look(
+            NOW,
+            AlertKind::SynFlood,
+            &net(NETWORK),
+            Known {
+                address: Some(of(1)),
+                is_banned: false,
+            },
+        )
         .expect("enough is shown");
     assert_eq!(look.leader, Some((of(2), 1.0)));
     assert!((look.banned - 0.6).abs() < 1e-6 && look.passed, "{look:?}");
+}
+
+#[test]
+fn a_64_that_is_banned_as_a_whole_still_shows_who_it_is() {
+    let dropped = (0..60).map(|_| banned(syn(of(1), 80, 0)));
+    let others = (0..4).map(|_| banned(syn(of(2), 80, 0)));
+    let mut addresses = shown(&dropped.chain(others).collect::<Vec<_>>());
+    for (is_banned, leader) in [(true, Some(of(1))), (false, None)] {
+        let known = Known {
+            address: None,
+            is_banned,
+        };
+        let look = addresses.look(NOW, AlertKind::SynFlood, &net(NETWORK), known);
+        let told = look.and_then(|look| look.leader);
+        assert_eq!(told.map(|(address, _)| address), leader);
+    }
 }
 
 #[test]
@@ -151,7 +175,7 @@ fn only_a_whole_64_is_looked_into() {
     let sightings: Vec<_> = (0..100).map(|_| syn(of(1), 80, 0)).collect();
     let mut addresses = shown(&sightings);
     for other in ["host", "203.0.113.7", "2001:db8:7::/48", "2001:db8:8::/64"] {
-        let look = addresses.look(NOW, AlertKind::SynFlood, &net(other), None);
+        let look = addresses.look(NOW, AlertKind::SynFlood, &net(other), Known::default());
         assert_eq!(look, None, "{other}");
     }
     assert!(look(&mut addresses, AlertKind::SynFlood).is_some());

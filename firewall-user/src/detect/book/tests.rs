@@ -214,6 +214,27 @@ fn an_alert_about_a_64_becomes_that_of_one_address_once_it_is_known() {
 }
 
 #[test]
+fn a_64_that_is_banned_becomes_one_address_once_it_is_known_and_raises_nothing_else() {
+    let banned = HashSet::from(["2001:db8:7::".parse().unwrap()]);
+    let mut book = Book::new(8, QUIET);
+    assert_eq!(changes(&mut book, SECOND, 120.0), ["+2001:db8:7::/64"]);
+    // What is dropped for the ban of all of it tells who it is.
+    show(&mut book, 3 * SECOND, &[("2001:db8:7::1", 50, true)]);
+    book.ban(&banned);
+    assert_eq!(
+        changes(&mut book, 3 * SECOND, 120.0),
+        ["-2001:db8:7::/64", "+2001:db8:7::1"]
+    );
+    // Somebody else who is banned with all of it is not named instead.
+    for second in 4..10 {
+        let now = second * SECOND;
+        show(&mut book, now, &[("2001:db8:7::2", 500, true)]);
+        book.ban(&banned);
+        assert_eq!(changes(&mut book, now, 120.0), [""; 0]);
+    }
+}
+
+#[test]
 fn the_ban_of_a_single_address_leaves_its_64_to_be_judged() {
     let mut book = Book::new(8, QUIET);
     book.ban(&HashSet::from(["2001:db8:7::9".parse().unwrap()]));

@@ -98,6 +98,28 @@ fn neighbours_are_one_incident_and_strangers_of_another_kind_are_not() {
 }
 
 #[test]
+fn a_surge_of_new_sources_and_the_flood_that_brings_them_are_one_incident_whichever_is_told_first()
+{
+    let network: Subject = "203.0.113.0/24".parse().unwrap();
+    for first in [
+        (AlertKind::NewSourceSurge, network),
+        (AlertKind::SynFlood, Subject::Host),
+        (AlertKind::UdpFlood, network),
+    ] {
+        let mut incidents = Incidents::default();
+        incidents.take_in(0, &alert(1, first.0, first.1));
+        for (id, kind, subject) in [
+            (2, AlertKind::SynFlood, Subject::Host),
+            (3, AlertKind::NewSourceSurge, network),
+            (4, AlertKind::RequestFlood, network),
+        ] {
+            assert_eq!(incidents.take_in(id * SECOND, &alert(id, kind, subject)), 1);
+        }
+        assert_eq!(incidents.iter().count(), 1);
+    }
+}
+
+#[test]
 fn what_comes_minutes_after_the_end_is_an_incident_of_its_own() {
     let mut incidents = Incidents::default();
     let scan = alert(1, AlertKind::PortScan, source("203.0.113.7"));

@@ -3,6 +3,9 @@
 //! A name that was asked before is answered by a cache; so who carries data has to ask for new names,
 //! and their letters are the data. What is counted are therefore the bytes of names below a domain that
 //! were not asked for lately ("novel" bytes), per asker and domain.
+//!
+//! Of a name that is longer than what is shown of its packet the domain is not known. Whoever carries data asks
+//! for such and shorter ones by turns, so they count for the domain below which the asker asks for most.
 
 use firewall_common::sampling::Class;
 use serde_json::{Map, Value, json};
@@ -11,6 +14,7 @@ use super::names::{self, Question};
 use super::recent::Recent;
 use super::{SECOND, asker};
 use crate::detect::book::{Book, Details, Sign};
+use crate::detect::hashed::HashMap;
 use crate::detect::window::Window;
 use crate::detect::{AlertKind, Sighting, Subject, Time, hash};
 
@@ -39,6 +43,16 @@ struct Asked {
     /// Novel names and their bytes; all questions.
     sums: Window<3>,
     latest: Vec<u8>,
+}
+
+/// Names of one asker that are too long to be seen whole.
+struct Cut<'a> {
+    /// As in [`Asked::sums`].
+    sums: [f64; 3],
+    /// The domain below which the asker asks for most, and how many novel bytes that is; none, if it asks for nothing
+    /// else.
+    most: &'a [u8],
+    bytes: f64,
 }
 
 /// Which names were asked for in this span and the one before: a Bloom filter of one hash for each.
@@ -86,11 +100,22 @@ impl Tunnels {
 
     pub fn judge(&mut self, book: &mut Book, now: Time) {
         self.pairs.forget(now);
+        let cut = self.cut(now);
         let mut carriers = Vec::new();
-        for ((subject, domain), asked) in self.pairs.iter_mut() {
-            let [names, bytes, questions] = asked.sums.sums(now, SPAN);
-            if names >= NAMES && bytes >= names * LENGTH {
-                carriers.push((subject, domain, asked, [names, bytes, questions]));
+        for ((subject, domain), asked) in self.pairs.iter() {
+            let own = asked.sums.sums(now, SPAN);
+            let [names, bytes, _] = own;
+            // Long ones do not make up for a site with many short host names.
+            if bytes < names * LENGTH {
+                continue;
+            }
+            let more = cut
+                .get(subject)
+                .filter(|cut| cut.most == domain)
+                .map_or([0.0; 3], |cut| cut.sums);
+            let sums: [f64; 3] = std::array::from_fn(|at| own[at] + more[at]);
+            if sums[0] >= NAMES {
+                carriers.push((subject, domain, asked, sums));
             }
         }
         // Of the domains that one asks below, the alert tells of that with the most.
@@ -112,6 +137,35 @@ impl Tunnels {
                 details(subject, domain, names, bytes, questions, &asked.latest)
             });
         }
+    }
+
+    /// Who asked for names that are too long to be seen whole, and below which domain they count.
+    fn cut(&self, now: Time) -> HashMap<Subject, Cut<'_>> {
+        let unseen = self
+            .pairs
+            .iter()
+            .filter(|((_, domain), _)| domain.is_empty());
+        let mut cut: HashMap<Subject, Cut<'_>> = HashMap::default();
+        for ((subject, _), asked) in unseen {
+            let sums = asked.sums.sums(now, SPAN);
+            if sums[0] > 0.0 {
+                let (most, bytes) = (&[][..], 0.0);
+                cut.insert(*subject, Cut { sums, most, bytes });
+            }
+        }
+        if cut.is_empty() {
+            return cut;
+        }
+        for ((subject, domain), asked) in self.pairs.iter() {
+            let [_, bytes, _] = asked.sums.sums(now, SPAN);
+            if let Some(cut) = cut.get_mut(subject)
+                && !domain.is_empty()
+                && (bytes, domain.as_slice()) > (cut.bytes, cut.most)
+            {
+                (cut.bytes, cut.most) = (bytes, domain);
+            }
+        }
+        cut
     }
 }
 

@@ -172,6 +172,50 @@ fn many_strangers_of_one_network_at_once_are_a_surge_of_it() {
 }
 
 #[test]
+fn new_sources_that_a_flood_brings_are_no_surge_of_their_own() {
+    let mut scene = Scene::new();
+    let mut next = 0_u32;
+    scene.play(25.0, |scene, seconds| {
+        for visitor in 0..(40.0 * seconds) as u32 {
+            scene.connections(client(visitor), 1, 443);
+        }
+        if scene.now - START >= 10 * SECOND {
+            for _ in 0..(5_000.0 * seconds) as u64 {
+                next += 1;
+                scene.syns([203, 0, 113, (next * 7 % 200) as u8].into(), 1, 443);
+            }
+        }
+    });
+    scene.rest(30.0);
+    let fired = scene.fired();
+    assert!(
+        fired.iter().all(|(kind, _)| *kind == AlertKind::SynFlood) && !fired.is_empty(),
+        "{fired:?}"
+    );
+}
+
+#[test]
+fn new_sources_of_a_network_are_a_surge_whatever_another_network_floods() {
+    let mut scene = Scene::new();
+    scene.play(20.0, |scene, seconds| {
+        for visitor in 0..(40.0 * seconds) as u32 {
+            scene.connections(client(visitor), 1, 443);
+        }
+        // One stranger of its own network, who is named.
+        scene.syns([192, 168, 9, 9].into(), (3_000.0 * seconds) as u64, 443);
+        if (10 * SECOND..12 * SECOND).contains(&(scene.now - START)) {
+            for last in 100..250 {
+                scene.connections([203, 0, 113, last].into(), 1, 443);
+            }
+        }
+    });
+    let fired = scene.fired();
+    let surge = (AlertKind::NewSourceSurge, "203.0.113.0/24".to_owned());
+    let flood = (AlertKind::SynFlood, "192.168.9.9".to_owned());
+    assert_eq!(fired, [flood, surge]);
+}
+
+#[test]
 fn the_names_of_a_flood_of_datagrams_to_many_ports_are_no_scanners_and_one_scanner_is() {
     let fired = |sources: u8| {
         let mut scene = Scene::new();

@@ -143,6 +143,42 @@ fn of_two_domains_that_carry_data_the_alert_tells_of_the_one_with_more() {
 }
 
 #[test]
+fn names_too_long_to_be_seen_whole_count_for_the_domain_below_which_most_is_asked() {
+    let mut watch = Watch::new();
+    let mut dice = Dice(3);
+    let mut label = || format!("{:016x}{:016x}", dice.next(), dice.next());
+    // As iodine does: a few short ones, then long ones. Neither are enough alone.
+    for _ in 0..8 {
+        watch.ask(&format!("{}.example.net", label()));
+        watch.wait(SECOND / 2);
+    }
+    watch.ask("www.example.org");
+    assert_eq!(watch.kinds(), []);
+    for _ in 0..5 {
+        let long = [(); 6].map(|()| label()).join(".");
+        watch.ask(&format!("{long}.example.net"));
+        watch.wait(SECOND);
+    }
+    assert_eq!(watch.kinds(), [(AlertKind::Tunnel, "host".to_owned())]);
+    assert_eq!(watch.fired[0].evidence["domain"], "example.net");
+}
+
+#[test]
+fn a_few_long_names_do_not_make_a_tunnel_of_a_site_with_many_short_ones() {
+    let mut watch = Watch::new();
+    let mut dice = Dice(5);
+    for round in 0..120 {
+        watch.ask(&format!("host-{round:04}.example.org"));
+        if round % 12 == 0 {
+            let long = [(); 6].map(|()| format!("{:032x}", dice.next())).join(".");
+            watch.ask(&format!("{long}.example.net"));
+        }
+        watch.wait(SECOND / 4);
+    }
+    assert_eq!(watch.kinds(), []);
+}
+
+#[test]
 fn a_busy_resolver_and_lists_of_addresses_in_the_dns_are_no_tunnel() {
     let mut watch = Watch::new();
     let mut dice = Dice(9);

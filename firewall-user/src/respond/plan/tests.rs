@@ -304,6 +304,55 @@ fn single_addresses_of_a_64_lead_to_the_64_and_not_farther() {
 }
 
 #[test]
+fn a_64_is_let_in_again_when_it_becomes_known_which_address_it_was() {
+    let mut scene = Scene::new(RespondMode::Ban);
+    let whole = net("2001:db8:7:7::/64");
+    scene.put(&scene.act(AlertKind::PortScan, "2001:db8:7:7::/64"));
+    let act = scene.act(AlertKind::PortScan, "2001:db8:7:7::9/128");
+    assert_eq!(act.record.prefix, net("2001:db8:7:7::9/128"));
+    assert_eq!(
+        (act.record.measure, act.instead_of),
+        (Measure::Ban, Some(whole))
+    );
+    // What was found about it otherwise says nothing of that ban.
+    let answer = scene.answer(AlertKind::BruteForce, "2001:db8:7:7::9/128");
+    assert!(matches!(answer, Response::Spared(_)), "{answer:?}");
+    // Once it is lifted, there is nothing left to lift.
+    scene.put(&act);
+    scene.bans.remove(&whole);
+    let again = scene.answer(AlertKind::PortScan, "2001:db8:7:7::9/128");
+    assert!(matches!(again, Response::Renew(_)), "{again:?}");
+}
+
+#[test]
+fn a_64_that_a_person_banned_or_that_others_were_banned_for_stays_banned() {
+    let mut scene = Scene::new(RespondMode::Ban);
+    scene.bans.insert(record("2001:db8:7:1::/64", None));
+    let answer = scene.answer(AlertKind::PortScan, "2001:db8:7:1::9/128");
+    assert!(matches!(answer, Response::Spared(_)), "{answer:?}");
+    // Three addresses of it, the last of which has the /64 banned.
+    for host in 1..=3 {
+        scene.put(&scene.act(AlertKind::PortScan, &format!("2001:db8:7:2::{host}/128")));
+    }
+    assert!(scene.bans.get(&net("2001:db8:7:2::/64")).is_some());
+    scene.now = at(500);
+    let answer = scene.answer(AlertKind::PortScan, "2001:db8:7:2::4/128");
+    assert!(matches!(answer, Response::Spared(_)), "{answer:?}");
+}
+
+#[test]
+fn a_64_that_is_lifted_spares_what_is_protected() {
+    let mut scene = Scene::new(RespondMode::Ban);
+    scene.put(&scene.act(AlertKind::PortScan, "2001:db8:7:7::/64"));
+    scene.protected.push(net("2001:db8:7:7::9/128"));
+    let answer = scene.answer(AlertKind::PortScan, "2001:db8:7:7::9/128");
+    let Response::Spared(why) = answer else {
+        panic!("{answer:?}");
+    };
+    assert!(why.contains("never_block"), "{why}");
+}
+
+#[test]
 fn an_address_of_a_64_with_visitors_is_limited_where_its_name_could_be_forged() {
     let mut scene = Scene::new(RespondMode::Ban);
     scene.regulars = regulars(&["2001:db8:7:7::1"]);
