@@ -49,6 +49,11 @@ pub enum Piece {
     Later,
 }
 
+/// Addresses for documentation (RFC 5737, RFC 3849).
+const SENDER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
+const RECEIVER: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+const SENDER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 7);
+const RECEIVER_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 1, 0, 0, 0, 0, 1);
 const TTL: u128 = 64;
 const WINDOW: u128 = 64_240;
 const SYN: u128 = 2;
@@ -72,8 +77,13 @@ impl Example {
                 IpAddr::V4(Ipv4Addr::from_bits(bits as u32))
             }
         };
-        let from = pick(Field::Source, &[]);
-        let mut to = pick(Field::Destination, &[]);
+        let [sender, receiver] = if context.v6 {
+            [SENDER_V6.to_bits(), RECEIVER_V6.to_bits()]
+        } else {
+            [SENDER, RECEIVER].map(|address| address.to_bits().into())
+        };
+        let from = pick(Field::Source, &[sender]);
+        let mut to = pick(Field::Destination, &[receiver]);
         if to == from {
             // A packet to its own sender is malformed.
             to = picked(&ranges(Field::Destination), &[from + 1]);

@@ -14,6 +14,7 @@
 mod align;
 mod example;
 mod field;
+mod narrow;
 mod region;
 mod rules;
 mod space;
@@ -30,6 +31,7 @@ use jiff::Timestamp;
 use super::limit::Limit;
 use super::{Action, DefaultAction, Direction, Mode, Policy, Rule};
 use field::Context;
+use narrow::narrowed;
 use region::{Region, uncovered};
 use space::Space;
 
@@ -329,10 +331,11 @@ impl<'p> Both<'p> {
         if found.is_none() && !given_up {
             return true;
         }
-        let mut names: Vec<&str> = Vec::with_capacity(before.len());
+        let region = narrowed(&self.space, region, &regions);
+        let mut names: Vec<&str> = Vec::new();
         let mut known: HashSet<&str> = HashSet::new();
         for entry in &before {
-            if known.insert(&entry.rule.name) {
+            if entry.region.meets(&region) && known.insert(&entry.rule.name) {
                 names.push(&entry.rule.name);
             }
         }

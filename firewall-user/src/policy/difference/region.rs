@@ -61,6 +61,11 @@ impl Classes {
             .all(|(a, b)| a & !b == 0)
     }
 
+    /// The classes that are not in the other set.
+    pub fn without(&self, other: &Self) -> Self {
+        self.merge(other, |a, b| a & !b)
+    }
+
     fn merge(&self, other: &Self, word: impl Fn(u64, u64) -> u64) -> Self {
         let words = self.words.iter().zip(&other.words);
         Self {
@@ -83,14 +88,16 @@ impl Region {
     /// Whether each packet of this region lies in the other. A set of all classes counts as within
     /// another only if that is `None`, too.
     pub fn is_within(&self, other: &Self) -> bool {
-        self.fields
-            .iter()
-            .zip(&other.fields)
-            .all(|pair| match pair {
-                (_, None) => true,
-                (None, Some(_)) => false,
-                (Some(mine), Some(theirs)) => mine.is_within(theirs),
-            })
+        (0..self.fields.len()).all(|field| self.is_within_in(other, field))
+    }
+
+    /// The same for one field.
+    pub fn is_within_in(&self, other: &Self, field: usize) -> bool {
+        match (&self.fields[field], &other.fields[field]) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(mine), Some(theirs)) => mine.is_within(theirs),
+        }
     }
 
     /// The packets in both.
@@ -119,7 +126,7 @@ impl Region {
             let (Some(mine), Some(theirs)) = (&self.fields[field], &other.fields[field]) else {
                 continue;
             };
-            let outside = mine.merge(theirs, |a, b| a & !b);
+            let outside = mine.without(theirs);
             if outside.is_empty() {
                 continue;
             }

@@ -73,12 +73,12 @@ fn each_change_names_who_decided_who_will_and_about_what() {
     let cases = [
         (
             OLD.replace("443]", "443, 8443]"),
-            vec!["inbound : drop by default -> pass by rule web, protocol tcp, port 80 443 8443"],
+            vec!["inbound : drop by default -> pass by rule web, protocol tcp, port 8443"],
         ),
         (
             OLD.replace("203.0.113.0/25", "203.0.113.0/26"),
             vec![
-                "inbound IPv4: drop by rule hostile -> pass by rule web, from 203.0.113.0/25, protocol tcp, port 80 443",
+                "inbound IPv4: drop by rule hostile -> pass by rule web, from 203.0.113.64/26, protocol tcp, port 80 443",
             ],
         ),
         (
@@ -88,7 +88,17 @@ fn each_change_names_who_decided_who_will_and_about_what() {
         (
             format!("{OLD}[protect]\nnever_block = [\"203.0.113.9\"]\n"),
             vec![
-                "inbound IPv4: drop by rule hostile -> pass by rule web, from 203.0.113.0/25, protocol tcp, port 80 443",
+                "inbound IPv4: drop by rule hostile -> pass by rule web, from 203.0.113.9, protocol tcp, port 80 443",
+            ],
+        ),
+        (
+            // A part of the second half is still dropped, by a rule that is told by its name.
+            OLD.replace("203.0.113.0/25", "203.0.113.0/26").replace(
+                "[[rule]]\nname = \"web\"",
+                "[[rule]]\nname = \"x\"\naction = \"drop\"\nfrom = \"203.0.113.77\"\n[[rule]]\nname = \"web\"",
+            ),
+            vec![
+                "inbound IPv4: drop by rule hostile -> pass by rule web, from 203.0.113.64/26, protocol tcp, port 80 443",
             ],
         ),
     ];
