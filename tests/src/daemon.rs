@@ -233,7 +233,8 @@ impl Daemon {
     pub fn ask(&self, path: &str) -> Result<Value> {
         let answer = crate::process::succeed(
             Command::new("curl")
-                .args(["--silent", "--show-error", "--fail", "--max-time", "10"])
+                .args(["--silent", "--show-error", "--fail", "--max-time"])
+                .arg(stretched(Duration::from_secs(10)).as_secs().to_string())
                 .arg("--unix-socket")
                 .arg(self.socket())
                 .arg(format!("http://palisade{path}")),

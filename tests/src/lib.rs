@@ -37,7 +37,7 @@ pub mod xdp;
 pub use daemon::Daemon;
 pub use machine::Machine;
 pub use namespace::Namespace;
-pub use patience::stretched;
+pub use patience::{eased, is_slow, stretched};
 pub use process::Background;
 pub use tools::{need_tools, note, skip_unless_root, skipped};
 pub use topology::Topology;

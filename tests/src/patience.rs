@@ -1,4 +1,5 @@
-//! How long tests wait: on an emulated or crowded machine everything takes a multiple of its time.
+//! How long tests wait and how much they send: on an emulated or crowded machine everything takes a
+//! multiple of its time.
 
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -9,6 +10,17 @@ const VARIABLE: &str = "PALISADE_PATIENCE";
 /// something; never for when something must not have happened yet.
 pub fn stretched(limit: Duration) -> Duration {
     limit * factor()
+}
+
+/// A rate or a number of packets, divided by what `PALISADE_PATIENCE` says: what an emulated machine
+/// can send in the time that others take for all of it.
+pub fn eased(load: u64) -> u64 {
+    (load / u64::from(factor())).max(1)
+}
+
+/// Whether this machine is said to be slower than others.
+pub fn is_slow() -> bool {
+    factor() > 1
 }
 
 fn factor() -> u32 {

@@ -8,7 +8,7 @@ use palisade_tests::clients::{Connect, UdpStream, connect, settle};
 use palisade_tests::daemon::Mode;
 use palisade_tests::servers::{self, UdpSink};
 use palisade_tests::topology::{CLIENT, EDGE, INSIDE};
-use palisade_tests::{Daemon, Topology, kernel, need_tools, skip_unless_root};
+use palisade_tests::{Daemon, Topology, kernel, need_tools, skip_unless_root, stretched};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(300);
@@ -56,7 +56,7 @@ fn a_clsact_filter_judges_what_goes_out_and_is_swapped_without_a_gap() -> Result
         for port in [5000, 5001] {
             let from = SocketAddr::new(from, 0);
             let to = SocketAddr::new(to, port);
-            let every = Duration::from_micros(1500);
+            let every = stretched(Duration::from_micros(1500));
             streams.push((port, UdpStream::start(&world.inside, from, to, every)?));
         }
     }

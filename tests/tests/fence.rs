@@ -10,7 +10,7 @@ use palisade_tests::daemon::{Mode, metric};
 use palisade_tests::frames::{FrameSocket, Ipv4Packet, ethernet};
 use palisade_tests::policies::{PING, SHOP};
 use palisade_tests::topology::{CLIENT, CLIENT_V4, EDGE, INSIDE, INSIDE_V4, LISTED, OTHER, WIRE};
-use palisade_tests::{Daemon, Topology, need_tools, servers, skip_unless_root};
+use palisade_tests::{Daemon, Topology, need_tools, servers, skip_unless_root, stretched};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -150,7 +150,8 @@ fn nmap_finds_the_shop_open_and_everything_else_filtered() -> Result<()> {
 
 fn nmap(world: &Topology, arguments: &str) -> Result<String> {
     world.outside.run(&format!(
-        "nmap -n -Pn --max-retries 1 --host-timeout 20s {arguments}"
+        "nmap -n -Pn --max-retries 1 --host-timeout {}s {arguments}",
+        stretched(Duration::from_secs(20)).as_secs()
     ))
 }
 

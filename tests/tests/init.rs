@@ -13,7 +13,7 @@ use palisade_tests::daemon::{Mode, palisade};
 use palisade_tests::process::{Background, Finished, finish, wait_until};
 use palisade_tests::ssh::{Session, Ssh};
 use palisade_tests::topology::{CLIENT, EDGE, INSIDE, OTHER};
-use palisade_tests::{Daemon, Topology, need_tools, servers, skip_unless_root};
+use palisade_tests::{Daemon, Topology, need_tools, servers, skip_unless_root, stretched};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -68,8 +68,8 @@ fn init(world: &Topology, arguments: &[&str]) -> Result<Finished> {
 /// A connection that the protected host opened.
 fn opened(world: &Topology, to: SocketAddr) -> Result<TcpStream> {
     world.inside.inside(move || {
-        let stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        let stream = TcpStream::connect_timeout(&to, stretched(PATIENCE))?;
+        stream.set_read_timeout(Some(stretched(PATIENCE)))?;
         Ok(stream)
     })
 }

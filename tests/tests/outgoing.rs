@@ -9,7 +9,9 @@ use anyhow::Result;
 use palisade_tests::clients::{Connect, connect, curl, ping, udp_exchange};
 use palisade_tests::policies::CLOSED;
 use palisade_tests::topology::{CLIENT, FAR, INSIDE};
-use palisade_tests::{Daemon, Namespace, Topology, need_tools, servers, skip_unless_root};
+use palisade_tests::{
+    Daemon, Namespace, Topology, need_tools, servers, skip_unless_root, stretched,
+};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_millis(300);
@@ -81,9 +83,9 @@ fn path_mtu_discovery_works_for_the_host_s_own_connections() -> Result<()> {
 
 fn upload(from: &Namespace, to: SocketAddr, bytes: usize) -> Result<String> {
     from.inside(move || {
-        let mut stream = TcpStream::connect_timeout(&to, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
+        let mut stream = TcpStream::connect_timeout(&to, stretched(PATIENCE))?;
+        stream.set_read_timeout(Some(stretched(PATIENCE)))?;
+        stream.set_write_timeout(Some(stretched(PATIENCE)))?;
         stream.write_all(&vec![b'x'; bytes])?;
         stream.shutdown(Shutdown::Write)?;
         let mut answer = String::new();
@@ -155,10 +157,10 @@ impl Conversation {
         let stream = from.inside(move || {
             Ok(TcpStream::connect_timeout(
                 &SocketAddr::new(to, 7000),
-                PATIENCE,
+                stretched(PATIENCE),
             )?)
         })?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(stretched(PATIENCE)))?;
         Ok(Self { stream, turns: 0 })
     }
 

@@ -10,9 +10,9 @@ use palisade_tests::namespace::join;
 use palisade_tests::process::wait_until;
 use palisade_tests::servers::{self, UdpSink};
 use palisade_tests::topology::{CLIENT, INSIDE, OTHER};
-use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
+use palisade_tests::{Daemon, Topology, eased, need_tools, skip_unless_root, stretched};
 
-const RELOADS: usize = 200;
+const RELOADS: u64 = 200;
 
 /// Both policies let in pings and UDP 5000 and drop UDP 5001; all else about them differs: the
 /// order and number of rules, sets and their sizes, and which step decides about each packet.
@@ -47,7 +47,7 @@ fn two_hundred_reloads_under_traffic_misjudge_no_packet() -> Result<()> {
     // The kernel verifies each policy's programs anew. Hosts of their own do that side by side.
     let hosts: Vec<_> = [Mode::Native, Mode::Generic, Mode::Native, Mode::Generic]
         .into_iter()
-        .map(|mode| std::thread::spawn(move || reload_under_traffic(mode, RELOADS / 4)))
+        .map(|mode| std::thread::spawn(move || reload_under_traffic(mode, eased(RELOADS / 4))))
         .collect();
     for host in hosts {
         join(host)?;
@@ -55,7 +55,7 @@ fn two_hundred_reloads_under_traffic_misjudge_no_packet() -> Result<()> {
     Ok(())
 }
 
-fn reload_under_traffic(mode: Mode, reloads: usize) -> Result<()> {
+fn reload_under_traffic(mode: Mode, reloads: u64) -> Result<()> {
     let world = Topology::untagged()?;
     let policies = policies();
     let allowed = UdpSink::start(&world.inside, 5000)?;
@@ -66,7 +66,7 @@ fn reload_under_traffic(mode: Mode, reloads: usize) -> Result<()> {
         for port in [5000, 5001] {
             let from = SocketAddr::new(OTHER[index], 0);
             let to = SocketAddr::new(to, port);
-            let every = Duration::from_micros(1500);
+            let every = stretched(Duration::from_micros(1500));
             streams.push((port, UdpStream::start(&world.outside, from, to, every)?));
         }
     }
@@ -75,10 +75,10 @@ fn reload_under_traffic(mode: Mode, reloads: usize) -> Result<()> {
 
     let first = generation(&daemon)?;
     for reload in 1..=reloads {
-        daemon.write_policy(&policies[reload % 2])?;
+        daemon.write_policy(&policies[reload as usize % 2])?;
         daemon.palisade(&["apply"])?;
     }
-    assert_eq!(generation(&daemon)? - first, reloads as u64);
+    assert_eq!(generation(&daemon)? - first, reloads);
 
     let (mut sent, mut tried) = (0, 0);
     for (port, stream) in streams {
@@ -89,7 +89,7 @@ fn reload_under_traffic(mode: Mode, reloads: usize) -> Result<()> {
             tried += count;
         }
     }
-    let per_reload = 20 * reloads as u64;
+    let per_reload = 20 * reloads;
     assert!(sent > per_reload, "too little traffic: {sent}");
     assert!(tried > per_reload, "too little traffic: {tried}");
     assert_eq!(settle(|| allowed.total())?, sent, "of what is let in");

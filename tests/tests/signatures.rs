@@ -21,7 +21,9 @@ use palisade_tests::reaction::{
     Flood, SHOP_PORT, STREAM_PORT, Visitors, first_drop, served, tables,
 };
 use palisade_tests::topology::{EDGE, INSIDE};
-use palisade_tests::{Daemon, Topology, namespace, note, servers, skip_unless_root, stretched};
+use palisade_tests::{
+    Daemon, Topology, eased, namespace, note, servers, skip_unless_root, stretched,
+};
 use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -66,7 +68,7 @@ fn react(flood: Flood, rate: u64, kind: &str) -> Result<()> {
     let daemon = guarded(&world, "enforce")?;
     let visitors = Visitors::of_ordinary_days(&world)?;
     let dropped = first_drop(daemon.socket(), stretched(Duration::from_secs(10)));
-    let sender = flood.start(&world, rate, Duration::from_secs(6))?;
+    let sender = flood.start(&world, eased(rate), stretched(Duration::from_secs(6)))?;
     let dropped = namespace::join(dropped).with_context(|| daemon.log())?;
 
     let listed = daemon.palisade(&["rule", "list"])?;
@@ -134,7 +136,7 @@ fn without_leave_a_signature_is_told_and_nothing_dropped() -> Result<()> {
     let _shop = servers::http(&world.inside, 80, "shop")?;
     let daemon = guarded(&world, "suggest")?;
     let visitors = Visitors::of_ordinary_days(&world)?;
-    let sender = Flood::Syns.start(&world, RATE, Duration::from_secs(4))?;
+    let sender = Flood::Syns.start(&world, eased(RATE), stretched(Duration::from_secs(4)))?;
     wait_until("a signature is told", SOON, || {
         let alert = flood_alert(&daemon, "syn_flood")?;
         Ok(alert.is_some_and(|alert| alert["evidence"]["signatures"][0]["harmless"] == true))
@@ -156,7 +158,7 @@ fn a_signature_outlives_the_daemon_and_goes_when_a_person_removes_it() -> Result
     let _shop = servers::http(&world.inside, 80, "shop")?;
     let mut daemon = guarded(&world, "enforce")?;
     let visitors = Visitors::of_ordinary_days(&world)?;
-    let sender = Flood::Syns.start(&world, RATE, stretched(Duration::from_secs(12)))?;
+    let sender = Flood::Syns.start(&world, eased(RATE), stretched(Duration::from_secs(12)))?;
     wait_until("a signature is in force", SOON, || {
         Ok(!signatures(&daemon)?.is_empty())
     })?;

@@ -10,7 +10,7 @@ use palisade_tests::clients::{Connect, connect};
 use palisade_tests::daemon::palisade;
 use palisade_tests::process::{Background, finish, wait_until};
 use palisade_tests::topology::{CLIENT, INSIDE, OTHER};
-use palisade_tests::{Daemon, Topology, need_tools, servers, skip_unless_root};
+use palisade_tests::{Daemon, Topology, need_tools, servers, skip_unless_root, stretched};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -93,7 +93,7 @@ fn what_is_said_to_be_exposed_is_what_clients_find() -> Result<()> {
     let to = SocketAddr::new(INSIDE[0], 80);
     let _visit: TcpStream = world
         .outside
-        .inside(move || Ok(TcpStream::connect_timeout(&to, PATIENCE)?))?;
+        .inside(move || Ok(TcpStream::connect_timeout(&to, stretched(PATIENCE))?))?;
     let surface = || daemon.palisade(&["surface", "--unused-after", "1s"]);
     wait_until(
         "the visit is seen, and the rest is silent for a second",

@@ -2,15 +2,17 @@
 //! test programs one after the other and says between marks what came of each.
 
 use std::{
+    env,
     fmt::Write,
     path::{Path, PathBuf},
 };
 
 use super::tree::Tree;
 
-/// How many times as long as usual the tests wait: everything is emulated, and the machine may run
-/// other things.
-const PATIENCE: u32 = 5;
+/// How many times as long as usual the tests wait, unless this variable says otherwise: everything is
+/// emulated, and the machine may run other things.
+const PATIENCE: &str = "5";
+const PATIENCE_VARIABLE: &str = "PALISADE_PATIENCE";
 /// No test program may take longer, in seconds.
 const LIMIT: u32 = 40 * 60;
 
@@ -40,7 +42,7 @@ pub fn script(tree: &Tree, job: &Job) -> String {
         .replace("{release}", &tree.release)
         .replace("{modules}", &quoted(&tree.modules))
         .replace("{mark}", MARK)
-        .replace("{patience}", &PATIENCE.to_string())
+        .replace("{patience}", &patience())
         .replace("{limit}", &LIMIT.to_string())
         .replace("{program}", &quoted(&job.program));
     let filter: String = job
@@ -60,6 +62,13 @@ pub fn script(tree: &Tree, job: &Job) -> String {
     }
     text.push_str(FINISH.replace("{mark}", MARK).as_str());
     text
+}
+
+fn patience() -> String {
+    env::var(PATIENCE_VARIABLE)
+        .ok()
+        .filter(|factor| factor.parse::<u32>().is_ok())
+        .unwrap_or_else(|| PATIENCE.to_owned())
 }
 
 /// For the shell.

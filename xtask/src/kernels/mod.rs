@@ -8,6 +8,8 @@ mod machine;
 mod outcome;
 mod packages;
 mod report;
+mod results;
+mod selection;
 mod tree;
 mod version;
 
@@ -35,14 +37,15 @@ use tree::Tree;
 pub use machine::file_server;
 
 /// No machine may take longer.
-const LIMIT: Duration = Duration::from_secs(2 * 3600);
+const LIMIT: Duration = Duration::from_secs(6 * 3600);
 
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Only these kernels: 6.1, 6.12, 6.18, 7.3
     #[arg(long, value_name = "VERSION")]
     only: Vec<String>,
-    /// Only these test programs (the names of the files in tests/tests/)
+    /// Only these test programs (the names of the files in tests/tests/); otherwise all that say
+    /// something about a kernel
     #[arg(long, value_name = "NAME")]
     test: Vec<String>,
     /// How many machines run at once
@@ -78,10 +81,14 @@ pub fn main(arguments: &Arguments) -> Result<()> {
     }
     setup::ensure_all(&[Need::Test, Need::Kernels])?;
     let mut executables = Executables::default();
-    executables.build()?;
+    executables.build_optimised()?;
     let folder = folder();
     let job = job(&executables, arguments, &folder.join("programs"))?;
     let fates = run_all(&kernels, &job, &folder, arguments.machines.max(1));
+    // Of a part of a file's tests nothing is kept.
+    if arguments.filter.is_empty() {
+        results::keep(&kernels, &fates, &folder)?;
+    }
     report::print(&kernels, &fates, &folder)
 }
 
@@ -90,9 +97,7 @@ fn job(executables: &Executables, arguments: &Arguments, kept: &Path) -> Result<
     fs::create_dir_all(kept)?;
     let mut tests: Vec<Test> = executables
         .system_tests()
-        .filter(|(name, ..)| {
-            arguments.test.is_empty() || arguments.test.iter().any(|wanted| wanted == name)
-        })
+        .filter(|(name, ..)| is_wanted(name, &arguments.test))
         .map(|(name, file, folder)| {
             Ok(Test {
                 name: name.to_owned(),
@@ -104,13 +109,26 @@ fn job(executables: &Executables, arguments: &Arguments, kept: &Path) -> Result<
     if tests.is_empty() {
         bail!("no test program is named {}", arguments.test.join(" or "));
     }
-    // What all others stand on comes first.
-    tests.sort_by_key(|test| (test.name != "verifier", test.name.clone()));
+    tests.sort_by_key(|test| selection::place(&test.name));
     Ok(Job {
         program: keep(executables.program()?, &kept.join("palisade"))?,
         tests,
         filter: arguments.filter.clone(),
     })
+}
+
+/// Without names, what is left out is said.
+fn is_wanted(name: &str, names: &[String]) -> bool {
+    if !names.is_empty() {
+        return names.iter().any(|wanted| wanted == name);
+    }
+    match selection::left_out(name) {
+        Some(why) => {
+            println!("kernels: leaving out {name}: {why}");
+            false
+        }
+        None => true,
+    }
 }
 
 fn keep(file: &Path, name: &Path) -> Result<PathBuf> {

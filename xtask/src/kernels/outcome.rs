@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::guest::MARK;
-use crate::test::Counts;
+use crate::test::{Counts, SKIPPED};
 
 /// How tests/tests/verifier/ says what the verifier took.
 const VERIFIED: &str = "verified: ";
@@ -28,6 +28,15 @@ pub struct Program {
     pub counts: Counts,
     pub seconds: f64,
     pub output: String,
+}
+
+impl Program {
+    /// Why tests of it returned without having proved anything.
+    pub fn reasons(&self) -> impl Iterator<Item = &str> {
+        self.output
+            .lines()
+            .filter_map(|line| line.strip_prefix(SKIPPED))
+    }
 }
 
 impl Outcome {

@@ -49,6 +49,10 @@ pub fn print(kernels: &[Kernel], fates: &[Fate], folder: &Path) -> Result<()> {
         }
     }
     println!("(verified instructions: of the largest policy, inbound + outbound)");
+    println!(
+        "(results.md in {} has each file of tests)",
+        folder.display()
+    );
     if !bad.is_empty() {
         bail!("not all is well on {}", bad.join(", "));
     }
@@ -61,6 +65,9 @@ fn print_failures(kernel: &Kernel, outcome: &Outcome, folder: &Path) {
         if program.counts.failed > 0 {
             println!("--- {kernel}: {}", program.name);
             println!("{}", program.output.trim());
+        }
+        for why in program.reasons() {
+            println!("--- {kernel}: {}: skipped: {why}", program.name);
         }
     }
     if !outcome.finished {

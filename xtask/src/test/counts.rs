@@ -3,7 +3,7 @@
 use std::fmt::{self, Display, Formatter};
 
 /// How a test says that it returned without having proved anything (`palisade_tests::skipped`).
-const SKIPPED: &str = "skipped: ";
+pub const SKIPPED: &str = "skipped: ";
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {

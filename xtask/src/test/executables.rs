@@ -51,7 +51,22 @@ impl Executables {
         cargo
             .arg("build")
             .args(HOST_PACKAGES)
-            .args(["--lib", "--bins", "--tests", "--examples"])
+            .args(["--lib", "--bins", "--tests", "--examples"]);
+        self.build_by(cargo)
+    }
+
+    /// Only the program and the whole-system tests, optimised: for machines that are slow themselves.
+    pub fn build_optimised(&mut self) -> Result<()> {
+        let mut cargo = shell::cargo();
+        cargo
+            .args(["build", "--release"])
+            .args(["--package", "firewall-user", "--package", "palisade-tests"])
+            .args(["--bin", PROGRAM, "--test", "*"]);
+        self.build_by(cargo)
+    }
+
+    fn build_by(&mut self, mut cargo: Command) -> Result<()> {
+        cargo
             .arg("--message-format=json-render-diagnostics")
             .stdout(Stdio::piped());
         let child = cargo

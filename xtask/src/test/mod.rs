@@ -14,7 +14,7 @@ use crate::{
     setup::{self, Need},
     shell,
 };
-pub use counts::Counts;
+pub use counts::{Counts, SKIPPED};
 pub use executables::Executables;
 use stage::Stage;
 
