@@ -26,5 +26,7 @@ pub use offenders::{Offender, Offenders};
 pub use past::{Past, PastBan};
 pub use plan::{Act, Case, Response};
 pub use regulars::Regulars;
+#[cfg(test)]
+pub(crate) use regulars::tests::regulars as regulars_of;
 pub use signature::{COLLATERAL, SignatureMode};
 pub use store::{Change, keep_bans, load_bans};

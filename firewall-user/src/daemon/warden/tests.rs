@@ -265,6 +265,40 @@ fn beyond_the_cap_answers_are_off_and_it_is_said() {
     assert!(said.starts_with("not answered: answers are off"), "{said}");
 }
 
+#[test]
+fn beyond_the_share_of_ordinary_sources_answers_are_off_and_it_is_said() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (warden, table) = warden(open(folder.path()), &[]);
+    let settings = RespondSettings {
+        mode: RespondMode::Ban,
+        ..RespondSettings::default()
+    };
+    let regulars = crate::respond::regulars_of(&["203.0.113.7", "203.0.114.7", "2001:db8:7::1"]);
+    let force = |source: &str| {
+        let mut alert = scan(source);
+        alert.kind = crate::detect::AlertKind::BruteForce;
+        alert.started = 300_000_000_000;
+        let said = warden.respond(&settings, &regulars, &alert);
+        said.unwrap_or_default()
+    };
+    // One may be hit however few there are, and strangers besides.
+    assert!(force("203.0.113.7").starts_with("banned"));
+    assert!(force("203.0.115.7").starts_with("banned"));
+    assert_eq!(warden.withheld(), None);
+    for source in ["203.0.114.7", "203.0.116.7", "2001:db8:7::/64"] {
+        let said = force(source);
+        assert!(said.starts_with("not answered: answers are off"), "{said}");
+    }
+    assert_eq!(in_kernel(&table), ["203.0.113.7/32", "203.0.115.7/32"]);
+    let withheld = warden.withheld().expect("off");
+    assert_eq!((withheld.wanted, withheld.cap), (2.0, 1.0));
+    assert!(
+        withheld.why.contains("2 of the 3 ordinary sources"),
+        "{}",
+        withheld.why
+    );
+}
+
 #[tokio::test]
 async fn an_answer_waits_until_the_ban_is_on_the_disk() {
     let folder = tempfile::tempdir().expect("a folder");

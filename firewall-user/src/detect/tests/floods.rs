@@ -1,9 +1,12 @@
 //! Floods other than of SYNs, and busy services that are not flooded.
 
+use firewall_common::Direction;
 use firewall_common::layout::TrafficKind;
 
 use super::scene::*;
+use super::wire::{Wire, host};
 use crate::detect::*;
+use crate::packet_build::PacketBuilder;
 
 #[test]
 fn a_udp_flood_from_one_place_names_it_and_from_many_the_host() {
@@ -124,6 +127,26 @@ fn replies_that_nobody_asked_for_are_amplification() {
     });
     scene.rest(30.0);
     scene.expect_one(AlertKind::Amplification, "host");
+}
+
+#[test]
+fn replies_of_each_service_that_is_abused_for_it_are_amplification_alone() {
+    let services = [
+        53, 123, 161, 500, 389, 1_900, 11_211, 19, 111, 137, 520, 1_434,
+    ];
+    for port in services {
+        let mut wire = Wire::new("accept");
+        wire.run(1.0);
+        for number in 0..2_000_u16 {
+            let reflector = [203, 0, 113, (number % 200) as u8].into();
+            let packet = PacketBuilder::new(reflector, host()).unwrap();
+            let frame = packet.udp(port, 30_000 + number).payload(&[0x81; 400]);
+            let after = u64::from(number) * SECOND / 1_000;
+            wire.send(after, Direction::Inbound, frame.build());
+        }
+        wire.run(3.0);
+        wire.expect_one(AlertKind::Amplification, "host");
+    }
 }
 
 #[test]
