@@ -1,6 +1,7 @@
 //! Small programs written as instructions: the floor, the prologues that change the packet and go on
 //! to the program under test, so that its tables are as cold as in a flood, and the generator.
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, Result, ensure};
@@ -97,6 +98,7 @@ pub enum Sources {
 
 /// A program that sends a share of its frames out of the interface that they "came in" by.
 pub fn generator(frame: &[u8], sources: Sources, share: f64) -> Result<OwnedFd> {
+    let state = kernel::array_of(&[seed().to_ne_bytes()])?;
     let mut program = Vec::new();
     if share < 1.0 {
         let below = (share.max(0.0) * f64::from(DRAWS)) as i32;
@@ -106,9 +108,14 @@ pub fn generator(frame: &[u8], sources: Sources, share: f64) -> Result<OwnedFd> 
     }
     program.extend(match sources {
         Sources::One => vec![set(0, XDP_TX), EXIT],
-        Sources::Random => generating(frame)?,
+        Sources::Random => generating(frame, state.as_fd().as_raw_fd())?,
     });
     kernel::load("bench_generator", &program, Hook::XdpFrags)
+}
+
+/// Another one each time, so that no two floods are of the same sources.
+fn seed() -> u64 {
+    RandomState::new().hash_one("seed")
 }
 
 /// Of so many numbers one is drawn for each frame, if only a share is to be sent.
@@ -177,34 +184,29 @@ fn writing(array: i32, mask: i32, table: i32) -> Vec<u64> {
 }
 
 /// Register 7 holds the source, 8 the sum of the IP header, 9 the port, 2 the packet, 3 its end.
-fn generating(frame: &[u8]) -> Result<Vec<u64>> {
+///
+/// The drawing is a part of every figure over a wire, so it is as little as can be: one step of a generator whose state is
+/// in an array, no helper, and nothing to foresee.
+fn generating(frame: &[u8], state: i32) -> Result<Vec<u64>> {
     ensure!(
         frame.len() >= 54 && frame[12..15] == [8, 0, 0x45],
         "the generator draws sources for IPv4 without options only"
     );
-    // The sum of the words that stay, in the byte order of the machine as the program adds it
-    // (RFC 1071: the sum does not depend on the order).
-    let sum: u32 = frame[14..34]
-        .chunks_exact(2)
-        .enumerate()
-        .filter(|(word, _)| ![5, 6, 7].contains(word))
-        .map(|(_, bytes)| u32::from(u16::from_ne_bytes([bytes[0], bytes[1]])))
-        .sum();
-    let mut program = vec![
-        copy(6, 1),
-        call(RANDOM),
-        copy(9, 0),
-        call(RANDOM),
-        copy(7, 0),
-    ];
-    program.extend(unicast());
-    program.extend([lower_half(7), copy(8, 7), and(8, 0xffff), copy(4, 7)]);
-    program.extend([shift_right(4, 16), add_register(8, 4), add(8, sum as i32)]);
-    for _ in 0..2 {
-        program.extend([copy(4, 8), shift_right(4, 16)]);
-        program.extend([and(8, 0xffff), add_register(8, 4)]);
-    }
-    program.extend([flip(8, 0xffff), load(2, 6, 0), load(3, 6, 4), copy(4, 2)]);
+    let [low, high] = address_of_value(1, state);
+    let [factor, factor_high] = set_word(8, FACTOR);
+    let mut program = vec![load(2, 1, 0), load(3, 1, 4), low, high];
+    program.extend([load_word(7, 1, 0), factor, factor_high]);
+    program.extend([multiply_register(7, 8), add(7, 1), store_word(1, 7, 0)]);
+    // The highest bits are the best ones.
+    program.extend([copy(9, 7), shift_right(9, 16), shift_right(7, 32)]);
+    program.extend(unicast_without_branch());
+    program.extend([copy(8, 7), and(8, 0xffff), copy(4, 7)]);
+    program.extend([shift_right(4, 16), add_register(8, 4)]);
+    program.extend([add(8, i32::from(sum_of_the_rest(frame)))]);
+    // Twice, for the first carry may bring another; of the second sum the lower half is stored alone.
+    program.extend([copy(4, 8), shift_right(4, 16)]);
+    program.extend([and(8, 0xffff), add_register(8, 4)]);
+    program.extend([copy(4, 8), shift_right(4, 16), add_register(8, 4)]);
     let stores = [
         store(2, 7, DRAWN),
         store_half(2, 8, V4_CHECKSUM),
@@ -212,10 +214,42 @@ fn generating(frame: &[u8]) -> Result<Vec<u64>> {
         set(0, XDP_TX),
         EXIT,
     ];
-    program.extend([add(4, 54), skip_if_above(4, 3, stores.len() as i16)]);
+    program.extend([flip(8, 0xffff), copy(4, 2), add(4, 54)]);
+    program.push(skip_if_above(4, 3, stores.len() as i16));
     program.extend(stores);
     program.extend(NOBODY);
     Ok(program)
+}
+
+/// A generator of 64 bits, x = ax + 1: each state once in 2^64. The factor is Steele and Vigna's
+/// ("Computationally easy, spectrally good multipliers for congruential pseudorandom number generators", 2021).
+const FACTOR: u64 = 0xd134_2543_de82_ef95;
+
+/// Does to register 7 what [`unicast`] does: one frame in eight would have its branch foreseen wrongly.
+fn unicast_without_branch() -> [u64; 8] {
+    [
+        copy(8, 7),
+        shift_left(8, 1),
+        and_register(8, 7),
+        copy(4, 7),
+        shift_left(4, 2),
+        and_register(8, 4),
+        and(8, 0x80),
+        exclusive_or_register(7, 8),
+    ]
+}
+
+/// The sum of the words of the IP header but the checksum and the source, folded to 16 bits, in the byte order of the
+/// machine as the program adds to it (RFC 1071: the sum does not depend on the order).
+fn sum_of_the_rest(frame: &[u8]) -> u16 {
+    let sum: u32 = frame[14..34]
+        .chunks_exact(2)
+        .enumerate()
+        .filter(|(word, _)| ![5, 6, 7].contains(word))
+        .map(|(_, bytes)| u32::from(u16::from_ne_bytes([bytes[0], bytes[1]])))
+        .sum();
+    let once = (sum & 0xffff) + (sum >> 16);
+    (once + (once >> 16)) as u16
 }
 
 fn tail_call(table: i32) -> [u64; 5] {

@@ -44,6 +44,23 @@ pub fn run(program: BorrowedFd<'_>, frame: &[u8], repeat: u32) -> Result<Run> {
     })
 }
 
+/// Runs a program once on a frame, which it may change: its verdict, and the frame as it leaves it.
+pub fn change(program: BorrowedFd<'_>, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+    let mut changed = vec![0; frame.len()];
+    let mut attribute = empty();
+    attribute.test.prog_fd = number(program);
+    attribute.test.data_in = frame.as_ptr() as u64;
+    attribute.test.data_size_in = frame.len() as u32;
+    attribute.test.data_out = changed.as_mut_ptr() as u64;
+    attribute.test.data_size_out = changed.len() as u32;
+    attribute.test.repeat = 1;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attribute).context("a test run")?;
+    // SAFETY: plain integers of an initialised union.
+    let (verdict, length) = unsafe { (attribute.test.retval, attribute.test.data_size_out) };
+    changed.truncate(length as usize);
+    Ok((verdict, changed))
+}
+
 /// Sends `count` frames through an XDP program as if the interface had received them, `batch` at a
 /// time: with XDP_TX the other end of a veth pair really receives them. Nanoseconds of one frame:
 /// the kernel takes its time for a call besides, which is not in them. Call it from a thread in the

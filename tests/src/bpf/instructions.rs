@@ -32,8 +32,20 @@ pub const fn add_register(to: u8, from: u8) -> u64 {
     encode(0x0f, to, from, 0, 0)
 }
 
+pub const fn multiply_register(to: u8, from: u8) -> u64 {
+    encode(0x2f, to, from, 0, 0)
+}
+
+pub const fn and_register(to: u8, from: u8) -> u64 {
+    encode(0x5f, to, from, 0, 0)
+}
+
 pub const fn and(to: u8, value: i32) -> u64 {
     encode(0x57, to, 0, 0, value)
+}
+
+pub const fn exclusive_or_register(to: u8, from: u8) -> u64 {
+    encode(0xaf, to, from, 0, 0)
 }
 
 pub const fn flip(to: u8, value: i32) -> u64 {
@@ -42,6 +54,10 @@ pub const fn flip(to: u8, value: i32) -> u64 {
 
 pub const fn shift_right(to: u8, bits: i32) -> u64 {
     encode(0x77, to, 0, 0, bits)
+}
+
+pub const fn shift_left(to: u8, bits: i32) -> u64 {
+    encode(0x67, to, 0, 0, bits)
 }
 
 /// Clears the upper half.
@@ -98,6 +114,15 @@ pub const fn multiply_lower(to: u8, by: i32) -> u64 {
 /// Shifts the lower half.
 pub const fn shift_right_lower(to: u8, bits: i32) -> u64 {
     encode(0x74, to, 0, 0, bits)
+}
+
+/// Takes the place of two instructions.
+pub const fn set_word(to: u8, value: u64) -> [u64; 2] {
+    let high = (value >> 32) as i32;
+    [
+        encode(0x18, to, 0, 0, value as i32),
+        encode(0, 0, 0, 0, high),
+    ]
 }
 
 /// Takes the place of two instructions.

@@ -1,13 +1,15 @@
 //! Sends frames into a wire, from one CPU.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::collections::HashSet;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::thread::JoinHandleExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use palisade_tests::namespace::join;
 use serde::Serialize;
 
@@ -47,10 +49,11 @@ impl Generator {
     /// Sends only this share of its frames, drawn at random: the others are gone at once. That is how a
     /// flood gets a pace without coming in bursts.
     pub fn of_share(frame: Vec<u8>, sources: Sources, share: f64) -> Result<Self> {
-        Ok(Self {
-            program: prologue::generator(&frame, sources, share)?,
-            frame,
-        })
+        let program = prologue::generator(&frame, sources, share)?;
+        if sources == Sources::Random {
+            check(program.as_fd(), &frame)?;
+        }
+        Ok(Self { program, frame })
     }
 
     /// Sends for about this long, from the CPU that also receives: the rate is what generator
@@ -145,6 +148,43 @@ impl Drop for Flood {
             eprintln!("a flood ended with an error: {error:#}");
         }
     }
+}
+
+/// What it sends are frames that a host would take: each from another source, with its checksum right, and all else as it was.
+fn check(program: BorrowedFd<'_>, frame: &[u8]) -> Result<()> {
+    const TRIES: usize = 256;
+    // The checksum of the IP header and the source behind it, and the port.
+    const DRAWN: [Range<usize>; 2] = [24..30, 34..36];
+    let (mut sources, mut frames) = (HashSet::new(), 0);
+    for _ in 0..TRIES {
+        let (verdict, sent) = kernel::change(program, frame)?;
+        if verdict == prologue::XDP_DROP {
+            continue;
+        }
+        let sum: u32 = sent[14..34]
+            .chunks_exact(2)
+            .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+            .sum();
+        // The carries are less than 16.
+        let sum = (sum + (sum >> 16)) & 0xffff;
+        let mut rest = sent.clone();
+        for drawn in DRAWN {
+            rest[drawn.clone()].copy_from_slice(&frame[drawn]);
+        }
+        ensure!(
+            sum == 0xffff && sent[26] < 224 && rest == frame,
+            "the generator made a frame that is wrong: {sent:02x?}, verdict {verdict}"
+        );
+        sources.insert(sent[26..30].to_vec());
+        frames += 1;
+    }
+    // Two of a few hundred may be the same by chance.
+    ensure!(
+        sources.len() + 1 >= frames,
+        "{} sources in {frames} frames",
+        sources.len()
+    );
+    Ok(())
 }
 
 /// Makes [`WAKE_UP`] interrupt a call and do nothing else.
