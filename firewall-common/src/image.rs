@@ -5,7 +5,7 @@
 //! "RFC", with the sparse tables kept small by sharing equal pages):
 //!
 //! 1. each field of the packet gives a class: values that no rule tells apart are one;
-//! 2. the classes of all fields but the addresses are combined step by step to one, the *tail*;
+//! 2. the classes of all fields but the addresses are combined to one, the *tail*, in as few steps as are small;
 //!    the classes of source and destination select a *list*, the rules that these addresses can meet;
 //! 3. list and tail give the first rule, or the chain of rules when some count and go on.
 //!
@@ -61,7 +61,8 @@ pub mod constant {
     /// The fields that make the tail, in the order of their combination: number plus 1, 0 at the end.
     pub const ORDER: usize = FIRST_SHORTCUT + 1;
     /// The planes that combine the tail so far with the next field (see [`super::Plane`]); that of
-    /// the first field is not used.
+    /// the first field is not used. Without a table, nothing is looked up: tail and field together are row of
+    /// the next plane.
     pub const COMBINE: usize = ORDER + super::FIELDS;
     /// The groups (see [`group`]).
     pub const GROUP: usize = COMBINE + super::FIELDS * super::PLANE_CONSTANTS;
@@ -78,8 +79,11 @@ pub mod constant {
     pub const STEPS: usize = ROWS + super::FIELDS;
     /// Where the limits of the direction's rules begin (see [`crate::limit`]); 0 when none has one.
     pub const LIMITS: usize = STEPS + 1;
+    /// 1 when a rule looks at TCP flags, and at ICMP types (see [`super::Field::Protocol`]).
+    pub const LOOKS_AT_FLAGS: usize = LIMITS + 1;
+    pub const LOOKS_AT_TYPES: usize = LOOKS_AT_FLAGS + 1;
     /// How many constants there are.
-    pub const COUNT: usize = LIMITS + 1;
+    pub const COUNT: usize = LOOKS_AT_TYPES + 1;
 
     /// Constants of one group.
     pub mod group {
@@ -109,29 +113,26 @@ pub enum Field {
     /// Address ranges.
     Source = 0,
     Destination = 1,
-    /// By family and protocol.
+    /// By family and protocol; a TCP header by family and flags ([`TCP_FLAGS`]) and an ICMP message by family and
+    /// type ([`ICMP_TYPES`]), where rules look at them: no packet has both, so one look serves for all three.
     Protocol = 2,
     /// By port, or [`NO_PORT`].
     DestinationPort = 3,
     SourcePort = 4,
-    /// By the flags byte, or [`NO_FLAGS`].
-    TcpFlags = 5,
-    /// By family and type, or [`NO_ICMP`].
-    IcmpType = 6,
-    Vlan = 7,
+    Vlan = 5,
     /// By interface slot.
-    Interface = 8,
+    Interface = 6,
     /// By IP length.
-    Length = 9,
-    Ttl = 10,
-    Fragment = 11,
+    Length = 7,
+    Ttl = 8,
+    Fragment = 9,
     /// By the window as it stands in the header, [`NO_WINDOW`] or [`ANY_WINDOW`].
-    TcpWindow = 12,
+    TcpWindow = 10,
     /// By the patterns that the payload shows, a bit each, or [`ANY_PAYLOAD`].
-    Payload = 13,
+    Payload = 11,
 }
 /// How many fields there are.
-pub const FIELDS: usize = 14;
+pub const FIELDS: usize = 12;
 
 impl Field {
     /// Every field, in order.
@@ -141,8 +142,6 @@ impl Field {
         Self::Protocol,
         Self::DestinationPort,
         Self::SourcePort,
-        Self::TcpFlags,
-        Self::IcmpType,
         Self::Vlan,
         Self::Interface,
         Self::Length,
@@ -156,10 +155,8 @@ impl Field {
     pub const fn values(self) -> usize {
         match self {
             Self::Source | Self::Destination => 0,
-            Self::Protocol => 512,
+            Self::Protocol => (ICMP_TYPES + NO_ICMP) as usize,
             Self::DestinationPort | Self::SourcePort => NO_PORT as usize + 1,
-            Self::TcpFlags => NO_FLAGS as usize + 1,
-            Self::IcmpType => NO_ICMP as usize + 1,
             Self::Vlan => crate::packet::NO_VLAN as usize + 1,
             Self::Interface => crate::layout::INTERFACES as usize,
             Self::Length => 65_536,
@@ -171,6 +168,10 @@ impl Field {
     }
 }
 
+/// Where the protocol indexes of TCP headers begin: bit 8 is the family, below it are the flags.
+pub const TCP_FLAGS: u32 = 512;
+/// Where those of ICMP messages begin: bit 8 is the family, below it is the type.
+pub const ICMP_TYPES: u32 = 1_024;
 /// The port index of a packet without ports.
 pub const NO_PORT: u32 = 65_536;
 /// The flags index of a packet that is not TCP.

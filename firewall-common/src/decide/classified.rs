@@ -261,11 +261,16 @@ fn tail<T: Tables>(direction: Direction, tables: &T) -> u32 {
             }
             let first = constant::COMBINE + $step * image::PLANE_CONSTANTS;
             let class = tables.class(field as usize - 1);
-            tail = plane(first, direction, tables).cell(tables, tail, class);
+            let combined = plane(first, direction, tables);
+            tail = if combined.table == 0 {
+                tail * combined.width + class
+            } else {
+                combined.cell(tables, tail, class)
+            };
         )*};
     }
-    combine!(1 2 3 4 5 6 7 8 9 10 11);
-    const { assert!(image::FIELDS == 14) }
+    combine!(1 2 3 4 5 6 7 8 9);
+    const { assert!(image::FIELDS == 12) }
     tail
 }
 

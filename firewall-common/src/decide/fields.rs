@@ -4,7 +4,7 @@ use super::payload::Packets;
 use super::{Circumstances, Tables, payload};
 use crate::address_table;
 use crate::image::{
-    self, ANY_WINDOW, Field, NO_FLAGS, NO_ICMP, NO_PORT, NO_WINDOW, constant, packed,
+    self, ANY_WINDOW, Field, ICMP_TYPES, NO_ICMP, NO_PORT, NO_WINDOW, TCP_FLAGS, constant, packed,
 };
 use crate::packet::{Packet, UNSEEN, mark, protocol};
 use crate::{Address, Direction};
@@ -24,8 +24,6 @@ pub(super) fn classify<T: Tables>(
     find(Field::Protocol, packet, at, direction, tables);
     find(Field::DestinationPort, packet, at, direction, tables);
     find(Field::SourcePort, packet, at, direction, tables);
-    find(Field::TcpFlags, packet, at, direction, tables);
-    find(Field::IcmpType, packet, at, direction, tables);
     find(Field::Vlan, packet, at, direction, tables);
     find(Field::Interface, packet, at, direction, tables);
     find(Field::Length, packet, at, direction, tables);
@@ -83,13 +81,10 @@ fn find<T: Tables>(
             let class = of_address(packet.destination, v6, table, v6_table, tables);
             return tables.set_class(field, class);
         }
-        Field::Protocol => (v6 as u32) << 8 | packet.protocol as u32,
+        Field::Protocol => protocol_index(packet, v6, tcp, direction, tables),
         Field::DestinationPort if ports => packet.destination_port as u32,
         Field::SourcePort if ports => packet.source_port as u32,
         Field::DestinationPort | Field::SourcePort => NO_PORT,
-        Field::TcpFlags if tcp => packet.tcp_flags as u32,
-        Field::TcpFlags => NO_FLAGS,
-        Field::IcmpType => icmp_index(packet, v6),
         Field::Vlan => packet.vlan as u32,
         Field::Interface => at.interface,
         Field::Length if packet.ip_length > 0xffff => 0xffff,
@@ -105,6 +100,28 @@ fn find<T: Tables>(
     };
     let class = packed(tables, table, value);
     tables.set_class(field, class);
+}
+
+/// The index of a packet's protocol, with the TCP flags or the ICMP type if rules look at them.
+#[inline(always)]
+fn protocol_index<T: Tables>(
+    packet: &Packet,
+    v6: bool,
+    tcp: bool,
+    direction: Direction,
+    tables: &T,
+) -> u32 {
+    let family = (v6 as u32) << 8;
+    if tables.constant(direction, constant::LOOKS_AT_FLAGS) != 0 && tcp {
+        return TCP_FLAGS | family | packet.tcp_flags as u32;
+    }
+    if tables.constant(direction, constant::LOOKS_AT_TYPES) != 0 {
+        let index = icmp_index(packet, v6);
+        if index != NO_ICMP {
+            return ICMP_TYPES | index;
+        }
+    }
+    family | packet.protocol as u32
 }
 
 /// The class of an address, by the table of its family.
@@ -124,7 +141,7 @@ pub(super) fn of_address<T: Tables>(
     }
 }
 
-/// The index of an ICMP type. An error that is judged by its quote has the type of the answer that
+/// The index of an ICMP type by family, or [`NO_ICMP`]. An error that is judged by its quote has the type of the answer that
 /// the quoted packet waits for or, turned round, of the quoted packet.
 #[inline(always)]
 fn icmp_index(packet: &Packet, v6: bool) -> u32 {

@@ -77,6 +77,8 @@ fn constants(search: Search, trees: Trees, observe: bool) -> Constants {
     put(constant::DEFAULT_DROP, 1);
     put(constant::OBSERVE, u32::from(observe));
     put(constant::LIMITS, PLACE);
+    put(constant::LOOKS_AT_FLAGS, 1);
+    put(constant::LOOKS_AT_TYPES, 1);
     put(constant::SHORTCUTS, PLACE);
     put(constant::FIRST_SHORTCUT, 1_000);
     put(constant::PATTERNS, PLACE);

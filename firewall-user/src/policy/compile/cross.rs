@@ -246,6 +246,18 @@ impl PlaneBuilder {
         number
     }
 
+    /// The cells, row after row; `rows` are the rows to take, all in order if not said. `None` when paged.
+    pub(super) fn joined(&self, rows: Option<&[u32]>) -> Option<Vec<u32>> {
+        if self.paged {
+            return None;
+        }
+        let Some(rows) = rows else {
+            return Some(self.cells.clone());
+        };
+        let row = |row: &u32| &self.cells[*row as usize * self.columns..][..self.columns];
+        Some(rows.iter().flat_map(row).copied().collect())
+    }
+
     /// Whether all pairs have the one outcome.
     pub(super) fn is_single(&self) -> bool {
         self.cells.iter().all(|&cell| cell == self.cells[0])

@@ -68,7 +68,7 @@ impl Region {
                 _ => values::accepted(rule, field, patterns, environment, &mut Vec::new()).map(
                     |ranges| {
                         let family = |range: &Range<u32>| match field {
-                            Field::Protocol => (range.0 >= 256) == v6,
+                            Field::Protocol => (range.0 & 256 != 0) == v6,
                             _ => true,
                         };
                         let wide = |range: Range<u32>| (u128::from(range.0), u128::from(range.1));

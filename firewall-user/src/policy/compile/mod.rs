@@ -219,6 +219,9 @@ impl Policy {
         if rules.is_empty() {
             return Ok(constants);
         }
+        let any = |looks: fn(&Rule) -> bool| u32::from(rules.iter().any(|rule| looks(rule)));
+        constants[constant::LOOKS_AT_FLAGS] = any(|rule| rule.tcp_flags.is_some());
+        constants[constant::LOOKS_AT_TYPES] = any(|rule| !rule.icmp_types.is_empty());
         constants[constant::LIMITS] =
             limits::place(&rules, &compiled.counters, &mut compiled.image)?;
         constants[constant::RECORDS] = compiled.image.len() as u32;

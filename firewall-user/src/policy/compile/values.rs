@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use firewall_common::image::{ANY_WINDOW, Field, NO_ICMP};
+use firewall_common::image::{ANY_WINDOW, Field, ICMP_TYPES, TCP_FLAGS};
 use firewall_common::packet::protocol;
 
 use super::super::{Action, Rule, TcpFlags};
@@ -169,8 +169,6 @@ pub(super) fn accepted(
         Field::Protocol => protocols(rule),
         Field::DestinationPort => wide(&rule.ports),
         Field::SourcePort => wide(&rule.from_ports),
-        Field::TcpFlags => rule.tcp_flags.map(flags),
-        Field::IcmpType => icmp_types(rule),
         Field::Vlan => listed(&rule.vlans, u32::from),
         Field::Interface => interfaces(rule, environment, notes),
         Field::Length => wide(&rule.lengths),
@@ -204,47 +202,48 @@ fn windows(rule: &Rule) -> Option<Vec<Range<u32>>> {
     Some(ranges)
 }
 
-/// Protocol numbers by family: `icmp` is IPv4's and `icmpv6` IPv6's.
+/// Protocols by family: `icmp` is IPv4's and `icmpv6` IPv6's. With flags or types, only the TCP headers and
+/// ICMP messages that have them; no range spans both families.
 fn protocols(rule: &Rule) -> Option<Vec<Range<u32>>> {
-    if rule.protocols.is_empty() {
+    if rule.protocols.is_empty() && rule.tcp_flags.is_none() && rule.icmp_types.is_empty() {
         return None;
     }
+    let named = |number: u8| rule.protocols.is_empty() || rule.protocols.contains(&number);
+    let plain = rule.tcp_flags.is_none() && rule.icmp_types.is_empty();
     let mut ranges = Vec::new();
-    for &number in &rule.protocols {
-        if number != protocol::ICMPV6 {
-            ranges.push((u32::from(number), u32::from(number)));
+    for (family, icmp) in [(0, protocol::ICMP), (256, protocol::ICMPV6)] {
+        if plain {
+            let foreign = protocol::ICMP + protocol::ICMPV6 - icmp;
+            let numbers = rule.protocols.iter().filter(|number| **number != foreign);
+            ranges.extend(numbers.map(|number| single(family + u32::from(*number))));
         }
-        if number != protocol::ICMP {
-            ranges.push((256 + u32::from(number), 256 + u32::from(number)));
+        if named(protocol::TCP) && rule.icmp_types.is_empty() {
+            let first = TCP_FLAGS + family;
+            match rule.tcp_flags {
+                Some(wanted) => ranges.extend(flags(wanted).map(|flags| single(first + flags))),
+                None => ranges.push((first, first + 255)),
+            }
+        }
+        if named(icmp) && rule.tcp_flags.is_none() {
+            let first = ICMP_TYPES + family;
+            if rule.icmp_types.is_empty() {
+                ranges.push((first, first + 255));
+            }
+            let types = rule.icmp_types.iter();
+            ranges.extend(types.map(|kind| single(first + u32::from(*kind))));
         }
     }
     Some(ranges)
 }
 
-fn icmp_types(rule: &Rule) -> Option<Vec<Range<u32>>> {
-    if rule.icmp_types.is_empty() {
-        return None;
-    }
-    let v4 = rule.protocols.is_empty() || rule.protocols.contains(&protocol::ICMP);
-    let v6 = rule.protocols.is_empty() || rule.protocols.contains(&protocol::ICMPV6);
-    let mut ranges = Vec::new();
-    for &kind in &rule.icmp_types {
-        if v4 {
-            ranges.push((u32::from(kind), u32::from(kind)));
-        }
-        if v6 {
-            ranges.push((256 + u32::from(kind), 256 + u32::from(kind)));
-        }
-    }
-    debug_assert!(ranges.iter().all(|range| range.1 < NO_ICMP));
-    Some(ranges)
+const fn single(value: u32) -> Range<u32> {
+    (value, value)
 }
 
-fn flags(wanted: TcpFlags) -> Vec<Range<u32>> {
+fn flags(wanted: TcpFlags) -> impl Iterator<Item = u32> {
     (0..=255_u8)
-        .filter(|flags| flags & wanted.set == wanted.set && flags & wanted.clear == 0)
-        .map(|flags| (u32::from(flags), u32::from(flags)))
-        .collect()
+        .filter(move |flags| flags & wanted.set == wanted.set && flags & wanted.clear == 0)
+        .map(u32::from)
 }
 
 fn interfaces(
@@ -274,11 +273,9 @@ pub(super) const fn name(field: Field) -> &'static str {
     match field {
         Field::Source => "source address",
         Field::Destination => "destination address",
-        Field::Protocol => "protocol",
+        Field::Protocol => "protocol, TCP flags and ICMP type",
         Field::DestinationPort => "destination port",
         Field::SourcePort => "source port",
-        Field::TcpFlags => "TCP flags",
-        Field::IcmpType => "ICMP type",
         Field::Vlan => "VLAN",
         Field::Interface => "interface",
         Field::Length => "length",

@@ -249,8 +249,6 @@ pub(super) const fn field_name(field: Field) -> &'static str {
         Field::Protocol => "protocol",
         Field::DestinationPort => "port",
         Field::SourcePort => "from_port",
-        Field::TcpFlags => "tcp_flags",
-        Field::IcmpType => "icmp_type",
         Field::Vlan => "vlan",
         Field::Interface => "interface",
         Field::Length => "length",
