@@ -43,6 +43,8 @@ pub(super) struct Prefixes {
     swept: Time,
     /// New sources of all prefixes.
     newcomers: Window<1>,
+    /// Prefixes with too many of them, which are judged also when they are silent.
+    waiting: Vec<IpNet>,
     /// Since when sources are watched.
     began: Option<Time>,
 }
@@ -95,6 +97,7 @@ impl Prefixes {
             touched: Vec::new(),
             swept: 0,
             newcomers: Window::default(),
+            waiting: Vec::new(),
             began: None,
         }
     }
@@ -104,6 +107,7 @@ impl Prefixes {
         self.tracks.clear();
         self.touched.clear();
         self.newcomers = Window::default();
+        self.waiting.clear();
         self.began = None;
     }
 
@@ -135,16 +139,29 @@ impl Prefixes {
     pub fn judge(&mut self, book: &mut Book, now: Time, rates: &PrefixRates) -> f64 {
         let mut accounted = 0.0;
         let began = *self.began.get_or_insert(now);
-        let [newcomers] = self.newcomers.sums(now, self.span);
+        // As long as hardly anybody is known, no prefix has most of those who are new.
         let acquainted = now.saturating_sub(began) >= ACQUAINTED;
-        for prefix in std::mem::take(&mut self.touched) {
+        let [newcomers] = match acquainted {
+            true => self.newcomers.sums(now, self.span),
+            false => [f64::INFINITY],
+        };
+        let silent = std::mem::take(&mut self.waiting);
+        let touched = std::mem::take(&mut self.touched);
+        let silent = silent.into_iter().map(|prefix| (prefix, false));
+        for (prefix, is_active) in silent.chain(touched.into_iter().map(|prefix| (prefix, true))) {
             let Some(track) = self.tracks.get_mut(&prefix) else {
                 continue;
             };
+            if !is_active && track.touched == now {
+                continue;
+            }
             let subject = Subject::Source(prefix);
             let was_known = book.fires(AlertKind::SynFlood, subject);
             let sources = track.members.count(now, self.span);
             let surge = track.newcomers.surge(now, self.span, sources, newcomers);
+            if track.newcomers.is_waiting(now) {
+                self.waiting.push(prefix);
+            }
             let view = View {
                 now,
                 span: self.span,
@@ -153,11 +170,16 @@ impl Prefixes {
                 track,
                 sums: track.rates.sums(now, self.span),
             };
-            view.syn_flood(book, rates.syns);
-            view.request_flood(book, rates.requests);
-            view.packet_spike(book, rates.packets);
-            if let Some(newcomers) = surge.filter(|_| acquainted) {
+            if is_active {
+                view.syn_flood(book, rates.syns);
+                view.request_flood(book, rates.requests);
+                view.packet_spike(book, rates.packets);
+            }
+            if let Some(newcomers) = surge {
                 view.new_source_surge(book, newcomers);
+            }
+            if !is_active {
+                continue;
             }
             accounted += match (was_known, book.fires(AlertKind::SynFlood, subject)) {
                 (true, _) => track.fresh_syns,

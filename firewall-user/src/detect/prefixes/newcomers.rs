@@ -22,8 +22,8 @@ const PATIENCE: Time = 500_000_000;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Newcomers {
     window: Window<1>,
-    /// Since when they have been too many.
-    since: Option<Time>,
+    /// Since when they have been too many, and the most that there were.
+    since: Option<(Time, f64)>,
 }
 
 impl Newcomers {
@@ -41,14 +41,20 @@ impl Newcomers {
             && newcomers >= all * NEARLY_ALL;
         if !is_remarkable {
             self.since = None;
-            return None;
+        } else if newcomers >= NEWCOMERS {
+            let (_, most) = self.since.get_or_insert((now, newcomers));
+            *most = most.max(newcomers);
         }
-        if newcomers >= NEWCOMERS {
-            self.since.get_or_insert(now);
-        }
+        // Those who come once and wait then are to be told as well: the most counts.
         self.since
-            .is_some_and(|since| now.saturating_sub(since) >= PATIENCE)
-            .then_some(newcomers)
+            .filter(|(since, _)| now.saturating_sub(*since) >= PATIENCE)
+            .map(|(_, most)| most)
+    }
+
+    /// Whether there are too many, and it is not told yet for want of patience.
+    pub fn is_waiting(&self, now: Time) -> bool {
+        self.since
+            .is_some_and(|(since, _)| now.saturating_sub(since) < PATIENCE)
     }
 }
 

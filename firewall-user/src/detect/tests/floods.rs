@@ -195,6 +195,25 @@ fn many_strangers_of_one_network_at_once_are_a_surge_of_it() {
 }
 
 #[test]
+fn strangers_of_one_network_who_come_at_once_and_say_no_more_are_a_surge_of_it_within_a_second() {
+    for tick in [SECOND / 10, SECOND / 4, SECOND] {
+        let mut scene = Scene::ticking(tick);
+        scene.play(10.0, |scene, seconds| {
+            for visitor in 0..(40.0 * seconds) as u32 {
+                scene.connections(client(visitor), 1, 443);
+            }
+        });
+        let began = scene.now;
+        for last in 100..170 {
+            scene.connections([203, 0, 113, last].into(), 1, 443);
+        }
+        scene.rest(40.0);
+        let alert = scene.expect_one(AlertKind::NewSourceSurge, "203.0.113.0/24");
+        assert!(alert.detected - began <= SECOND.max(2 * tick), "at {tick}");
+    }
+}
+
+#[test]
 fn new_sources_that_a_flood_brings_are_no_surge_of_their_own() {
     let mut scene = Scene::new();
     let mut next = 0_u32;
