@@ -11,6 +11,7 @@ use tempfile::TempDir;
 
 use crate::Topology;
 use crate::clients::{Connect, connect};
+use crate::patience::stretched;
 use crate::process::{Background, succeed, wait_until};
 use crate::topology::INSIDE;
 
@@ -70,6 +71,7 @@ impl Ssh {
 
     /// The client's command line up to the remote command.
     pub fn client(&self, world: &Topology, from: IpAddr, to: IpAddr) -> Command {
+        let limit = stretched(Duration::from_secs(2));
         let mut command = world.outside.command("ssh");
         command
             .arg("-i")
@@ -81,7 +83,8 @@ impl Ssh {
                 "-o",
                 "UserKnownHostsFile=/dev/null",
             ])
-            .args(["-o", "ConnectTimeout=2", "-b", &from.to_string()])
+            .args(["-o", &format!("ConnectTimeout={}", limit.as_secs())])
+            .args(["-b", &from.to_string()])
             .arg(format!("root@{to}"));
         command
     }

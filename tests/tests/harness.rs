@@ -12,7 +12,7 @@ use palisade_tests::clients::{
 };
 use palisade_tests::frames::FrameSocket;
 use palisade_tests::topology::{CLIENT, EDGE, FAR, INSIDE, OTHER};
-use palisade_tests::{Namespace, Topology, need_tools, servers, skip_unless_root};
+use palisade_tests::{Namespace, Topology, need_tools, servers, skip_unless_root, stretched};
 
 const PATIENCE: Duration = Duration::from_secs(3);
 
@@ -105,7 +105,7 @@ fn no_datagram_of_a_steady_stream_is_lost_or_counted_twice() -> Result<()> {
             SocketAddr::new(to, 9),
             Duration::from_micros(500),
         )?;
-        std::thread::sleep(Duration::from_millis(200));
+        std::thread::sleep(stretched(Duration::from_millis(200)));
         let sent = stream.stop()?;
         assert!(sent > 100, "{sent} in 200 ms");
         assert_eq!(settle(|| sink.total())?, sent, "{to}");

@@ -10,7 +10,7 @@ use palisade_tests::daemon::{Mode, metric};
 use palisade_tests::process::{succeed, wait_until};
 use palisade_tests::servers::UdpSink;
 use palisade_tests::topology::{CLIENT_V4, EDGE, INSIDE_V4, join};
-use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root};
+use palisade_tests::{Daemon, Topology, need_tools, skip_unless_root, stretched};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -99,7 +99,7 @@ impl Host {
             let from = SocketAddr::new(IpAddr::V4(from), 0);
             let every = Duration::from_millis(2);
             let stream = UdpStream::start(&self.world.outside, from, to, every)?;
-            std::thread::sleep(Duration::from_millis(100));
+            std::thread::sleep(stretched(Duration::from_millis(100)));
             let sent = stream.stop()?;
             ensure!(sent > 2, "{sent} datagrams");
             let came = settle(|| sink.total())? - before;

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::tree::Tree;
+use super::{machine::PROCESSORS, tree::Tree};
 
 /// How many times as long as usual the tests wait, unless this variable says otherwise: everything is
 /// emulated, and the machine may run other things.
@@ -43,6 +43,7 @@ pub fn script(tree: &Tree, job: &Job) -> String {
         .replace("{modules}", &quoted(&tree.modules))
         .replace("{mark}", MARK)
         .replace("{patience}", &patience())
+        .replace("{processors}", &PROCESSORS.to_string())
         .replace("{limit}", &LIMIT.to_string())
         .replace("{program}", &quoted(&job.program));
     let filter: String = job
@@ -104,7 +105,7 @@ run() {
     export CARGO_MANIFEST_DIR=\"$2\"
     shift 2
     echo \"{mark} begin $name $(now)\"
-    timeout --kill-after=10 {limit} \"$@\" --color never --test-threads 1
+    timeout --kill-after=10 {limit} \"$@\" --color never --test-threads {processors}
     code=$?
     echo
     echo \"{mark} end $name $code $(now)\"

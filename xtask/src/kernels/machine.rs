@@ -22,7 +22,7 @@ const FILE_SERVERS: [&str; 3] = [
 ];
 /// Memory of the guest, most of it for what tests write and for large policies.
 const MEGABYTES: u32 = 3072;
-const PROCESSORS: u32 = 2;
+pub const PROCESSORS: u32 = 2;
 
 pub fn file_server() -> Option<PathBuf> {
     let files = FILE_SERVERS.into_iter().map(PathBuf::from);
