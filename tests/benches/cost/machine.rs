@@ -1,6 +1,7 @@
 //! What it was measured on.
 
 use std::fs;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -59,10 +60,41 @@ pub fn load_average() -> String {
 /// Lets a process (0 is this one, and what it starts) go before what else the machine does. All that is
 /// measured has the same preference, so that it says nothing about what is measured.
 pub fn prefer(process: i32) -> Result<()> {
-    const PREFERENCE: i32 = -10;
     let process = rustix::process::Pid::from_raw(process);
     rustix::process::setpriority_process(process, PREFERENCE).context("setting a priority")?;
     Ok(())
+}
+
+const PREFERENCE: i32 = -10;
+
+/// The preference of a whole session, until this goes. Where the kernel groups processes by session (`sched_autogroup_enabled`),
+/// a priority counts within the group only, and a group stands beside others, and beside the kernel's threads, with its
+/// own.
+pub struct PreferredSession {
+    file: PathBuf,
+    before: i32,
+}
+
+impl PreferredSession {
+    /// Of the session of a process; nothing where the kernel has no such groups.
+    pub fn of(process: u32) -> Result<Option<Self>> {
+        let file = PathBuf::from(format!("/proc/{process}/autogroup"));
+        // As in "/autogroup-17 nice 0".
+        let before = fs::read_to_string(&file).ok();
+        let before = before.and_then(|text| text.rsplit(' ').next()?.trim().parse().ok());
+        let Some(before) = before else {
+            return Ok(None);
+        };
+        fs::write(&file, PREFERENCE.to_string()).with_context(|| file.display().to_string())?;
+        Ok(Some(Self { file, before }))
+    }
+}
+
+impl Drop for PreferredSession {
+    fn drop(&mut self) {
+        // The session may be gone, and its group with it.
+        let _ = fs::write(&self.file, self.before.to_string());
+    }
 }
 
 /// Lets the calling thread, and what it starts, go to every CPU again: a test run binds it to one.

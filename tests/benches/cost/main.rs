@@ -93,6 +93,7 @@ fn measure() -> Result<()> {
         bail!("no part \"{unknown}\": the parts are {}", PARTS.join(", "));
     }
     machine::prefer(0)?;
+    let _session = machine::PreferredSession::of(std::process::id())?;
     let mut run = Run::new(&arguments)?;
     run.programs()?;
     run.loading()?;

@@ -19,7 +19,7 @@ use super::filters::{Filter, Kind, Meaning};
 use super::generator::{Generator, bind_process};
 use super::peers::{Form, Listed};
 use crate::data;
-use crate::machine::prefer;
+use crate::machine::{PreferredSession, prefer};
 use crate::policies::{CLOSED_PORT, HOST_V4, OPEN_PORT, STRANGER, syn};
 use crate::prologue::Sources;
 use crate::subject::brief;
@@ -152,7 +152,7 @@ fn middle(mut rounds: Vec<Goodput>) -> Option<Goodput> {
 
 /// A protected host with its web server.
 struct Host {
-    _servers: Vec<Background>,
+    _servers: Vec<(Option<PreferredSession>, Background)>,
     filter: Filter,
     layout: Layout,
     folder: tempfile::TempDir,
@@ -281,7 +281,10 @@ impl Host {
 
 /// One nginx of a single process on the server's cores, with a page of a kilobyte. All of them listen on
 /// one port, and the kernel shares out the connections.
-fn serve_http(filter: &Filter, folder: &Path) -> Result<Background> {
+///
+/// Each in a session of its own, as a service has one: the scheduler weighs it against the receiving threads by itself, and
+/// not together with the generator and the clients.
+fn serve_http(filter: &Filter, folder: &Path) -> Result<(Option<PreferredSession>, Background)> {
     fs::create_dir(folder).with_context(|| folder.display().to_string())?;
     let settings = folder.join("nginx.conf");
     let page = "x".repeat(1_024);
@@ -295,9 +298,9 @@ fn serve_http(filter: &Filter, folder: &Path) -> Result<Background> {
          server {{ listen {HOST_V4}:{OPEN_PORT} reuseport; location / {{ return 200 \"{page}\"; }} }}\n}}\n"
     );
     fs::write(&settings, text).with_context(|| settings.display().to_string())?;
-    let mut command: Command = filter.wire.inside.command("taskset");
+    let mut command: Command = filter.wire.inside.command("setsid");
     command
-        .args(["-c", &cpu_list(&SERVER), "nginx", "-c"])
+        .args(["taskset", "-c", &cpu_list(&SERVER), "nginx", "-c"])
         .arg(&settings)
         .arg("-p")
         .arg(folder)
@@ -312,7 +315,7 @@ fn serve_http(filter: &Filter, folder: &Path) -> Result<Background> {
         let listening = filter.wire.inside.run("ss -Hltn")?;
         Ok(listening.contains(&format!(":{OPEN_PORT}")))
     })?;
-    Ok(server)
+    Ok((PreferredSession::of(server.id())?, server))
 }
 
 fn cpu_list(cpus: &[usize]) -> String {
