@@ -8,6 +8,8 @@ use palisade_tests::{note, skip_unless_root, skipped};
 
 /// Visitors of any kind that are served while a host is attacked, at least.
 const SERVED: f64 = 0.9;
+/// And of their connections to a service that SYN cookies stand before.
+const CONNECTED: f64 = 0.95;
 
 #[test]
 fn captures_of_attacks_raise_the_right_kind() -> Result<()> {
@@ -37,8 +39,9 @@ fn a_scan_among_visitors_is_seen_and_costs_them_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_spoofed_flood_among_visitors_is_seen_and_costs_them_nothing() -> Result<()> {
-    attacked_by("syn-flood-spoofed")
+fn a_spoofed_flood_among_visitors_is_seen_and_answered_with_cookies_and_costs_them_nothing()
+-> Result<()> {
+    attacked_by("syn-flood-cookies")
 }
 
 #[test]
@@ -62,5 +65,8 @@ fn attacked_by(name: &str) -> Result<()> {
     assert_eq!(scene.visitors_dropped, 0, "{scene:#?}");
     let served = scene.served_during().context("nobody asked for anything")?;
     assert!(served > SERVED, "{scene:#?}");
+    if let Some(cookies) = &scene.cookies {
+        assert!(cookies.served_their_purpose(CONNECTED), "{scene:#?}");
+    }
     Ok(())
 }

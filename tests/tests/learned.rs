@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
 use firewall_user::detect::{Config, Detector, HostCounts, ServiceCounts, Snapshot};
-use palisade_tests::daemon::Mode;
+use palisade_tests::daemon::{Mode, metric};
 use palisade_tests::namespace::join;
 use palisade_tests::policies::SHOP;
 use palisade_tests::process::wait_until;
@@ -164,6 +164,21 @@ fn a_rush_and_a_silence_of_real_visitors_are_told_against_what_was_learned_in_da
     std::thread::sleep(PRESENT);
     let before = alerts(&daemon)?;
     assert!(before.is_empty(), "usual visitors: {before:#?}");
+    // What was expected stands beside what came, of the service and of the host.
+    let scrape = daemon.scrape()?;
+    for service in ["shop", "*"] {
+        let of = [
+            format!("service=\"{service}\""),
+            "measure=\"connections\"".to_owned(),
+        ];
+        let of = of.each_ref().map(String::as_str);
+        let [low, came, high] = ["expected_low", "observed", "expected_high"]
+            .map(|what| metric(&scrape, &format!("palisade_baseline_{what}"), &of));
+        assert!(
+            came > 0.0 && low < high && high > VISITS as f64 / 2.0,
+            "{service}: {low} {came} {high}\n{scrape}"
+        );
+    }
     visitors.come(40 * VISITS);
     let spike = wait_for(&daemon, "traffic_spike")?;
     assert_eq!(spike["subject"], "service:shop", "{spike:#}");

@@ -71,6 +71,11 @@ impl Report {
                 let text = format!("{text}\n\nMeasured on {}.\n", self.machine);
                 sections.push(section("live", "Live attacks", text));
                 sections.push(section("live-attacks", "Each live attack", attacks(live)));
+                sections.extend(
+                    cookies(live).map(|text| {
+                        section("live-cookies", "SYN cookies in the live attacks", text)
+                    }),
+                );
             }
             if let Some(scene) = &live.ordinary {
                 sections.push(section("live-ordinary", "Visitors alone", alone(scene)));
@@ -306,6 +311,40 @@ fn attacks(live: &Live) -> String {
         ]);
     }
     format!("{table}\n\nfastnetmon's threshold here: {THRESHOLD} packets per second.\n")
+}
+
+/// What became of SYN cookies in each flood of SYNs; none without one.
+fn cookies(live: &Live) -> Option<String> {
+    let mut table = table(
+        &[
+            "attack",
+            "armed after, s",
+            "until its end",
+            "disarmed after it, s",
+            "answers sent",
+            "connections by them",
+            "visitors' connections served",
+        ],
+        1,
+    );
+    let scenes = live.attacks.iter();
+    let floods = scenes.filter_map(|scene| Some((&scene.case.name, scene.cookies.as_ref()?)));
+    for (name, cookies) in floods {
+        let has = |time| match &cookies.unavailable {
+            Some(_) => "not in this kernel".to_owned(),
+            None => seconds(time),
+        };
+        table.add_row([
+            name.clone(),
+            has(cookies.armed),
+            if cookies.lasted { "yes" } else { "**no**" }.to_owned(),
+            has(cookies.disarmed),
+            cookies.sent.to_string(),
+            cookies.accepted.to_string(),
+            percent(cookies.connected),
+        ]);
+    }
+    (!table.is_empty()).then(|| table.to_string())
 }
 
 /// Ordinary visitors without an attack.

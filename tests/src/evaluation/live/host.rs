@@ -88,7 +88,8 @@ impl Servers {
     }
 }
 
-/// nginx as a shop would run it: pages, a slow large download, and a part behind a password.
+/// nginx as a shop would run it: pages, a slow large download, and a part behind a password. By TLS it knows no name, and
+/// says so to whoever greets it.
 fn web(inside: &Namespace, folder: &Path) -> Result<Background> {
     let pages = folder.join("pages");
     fs::create_dir_all(pages.join("private"))?;
@@ -111,7 +112,8 @@ fn web(inside: &Namespace, folder: &Path) -> Result<Background> {
              fastcgi_temp_path {at}/f;\nuwsgi_temp_path {at}/u;\nscgi_temp_path {at}/s;\n\
              server {{ listen 80; listen [::]:80; root {at}/pages;\n\
              location /image.iso {{ limit_rate 2m; }}\n\
-             location /private {{ auth_basic \"staff\"; auth_basic_user_file {at}/users; }} }}\n}}\n"
+             location /private {{ auth_basic \"staff\"; auth_basic_user_file {at}/users; }} }}\n\
+             server {{ listen 443 ssl; listen [::]:443 ssl; ssl_reject_handshake on; }}\n}}\n"
         ),
     )?;
     let mut command = inside.household("nginx");

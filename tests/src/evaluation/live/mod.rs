@@ -6,6 +6,7 @@
 //! before the attack, or about a visitor, are false alarms.
 
 mod attacks;
+mod cookies;
 mod errand;
 mod first_packet;
 mod forge;
@@ -28,6 +29,7 @@ pub use rival::THRESHOLD;
 use super::case::{Case, Expectation, Raised};
 use crate::need_tools;
 use crate::topology::WIRE;
+use cookies::{CookieWatch, Cookies};
 use first_packet::FirstPacket;
 use rival::Rival;
 use stage::Stage;
@@ -42,7 +44,10 @@ const ORDINARY: Duration = Duration::from_secs(60);
 
 /// How the daemon answers alerts: at its sharpest (bans, signatures put in force, SYN cookies), to
 /// see whom it hits.
-const ANSWER: &str = "[respond]\nmode = \"ban\"\nban_for = \"1m\"\nsignature = \"enforce\"\n";
+const ANSWER: &str = "[respond]\nmode = \"ban\"\nban_for = \"1m\"\nsignature = \"enforce\"\nsyn_cookies_hold = \"2s\"\n";
+/// Without signatures, which drop a flood before a cookie answers it.
+const COOKIES_ALONE: &str =
+    "[respond]\nmode = \"ban\"\nban_for = \"1m\"\nsyn_cookies_hold = \"2s\"\n";
 
 /// All live attacks, and a time without one.
 #[derive(Debug, Default, Serialize)]
@@ -65,6 +70,8 @@ pub struct Scene {
     /// Packets of visitors, and how many of them were dropped.
     pub visitors_packets: u64,
     pub visitors_dropped: u64,
+    /// Of floods of SYNs.
+    pub cookies: Option<Cookies>,
 }
 
 impl Scene {
@@ -163,12 +170,13 @@ fn ordinary(time: Duration) -> Result<Scene> {
         during: tally,
         visitors_packets: packets,
         visitors_dropped: dropped,
+        cookies: None,
     })
 }
 
 /// One attack among visitors.
 pub fn assail(attack: &Attack, with_rival: bool) -> Result<Scene> {
-    let stage = Stage::build(ANSWER)?;
+    let stage = Stage::build(attack.answer)?;
     let outside = &stage.world.outside;
     let rival = with_rival.then(|| Rival::start(outside)).transpose()?;
     let visitors = Visitors::start(&stage)?;
@@ -178,11 +186,20 @@ pub fn assail(attack: &Attack, with_rival: bool) -> Result<Scene> {
     let before = unix_now();
     let started = Instant::now();
     let mut running = (attack.start)(&stage)?;
+    let is_syn_flood = attack.kinds.contains(&"syn_flood");
+    let mut cookies = is_syn_flood.then(CookieWatch::default);
     while started.elapsed() < Duration::from_secs(attack.seconds) && !running.is_over()? {
+        if let Some(cookies) = &mut cookies {
+            cookies.look(&stage.daemon, started)?;
+        }
         std::thread::sleep(Duration::from_millis(50));
     }
+    let during = visitors::between(&at_first, &visitors.tally());
+    if let Some(cookies) = &mut cookies {
+        cookies.end(&stage.daemon, &during)?;
+    }
     drop(running);
-    let at_last = visitors.tally();
+    let ended = Instant::now();
     std::thread::sleep(SETTLE);
     let raised = alerts(&stage)?;
     let (visitors_packets, visitors_dropped) = packets_of_visitors(&stage)?;
@@ -193,16 +210,18 @@ pub fn assail(attack: &Attack, with_rival: bool) -> Result<Scene> {
         .partition(|alert| alert.detected < before || is_visitor(&alert.subject));
     let expected = Expectation::new(attack.kinds, attack.also);
     let rival_time = rival.as_ref().and_then(Rival::noticed);
+    let cookies = cookies.map(|watch| watch.await_peace(&stage.daemon, ended));
     Ok(Scene {
         case: Case::judge((attack.name, "live", attack.what), expected, began, raised),
         false_alarms,
         rival_seconds: rival_time
             .zip(began)
             .map(|(noticed, began)| noticed - began),
-        during: visitors::between(&at_first, &at_last),
+        during,
         before: at_first,
         visitors_packets,
         visitors_dropped,
+        cookies: cookies.transpose()?,
     })
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::{Attack, Running};
 use crate::evaluation::live::forge::{ACK, Dice, SYN, echo, tcp, udp, whole};
 use crate::evaluation::live::stage::{ATTACKER_V4, HOST_V4, HOST_V6, Stage};
+use crate::evaluation::live::{ANSWER, COOKIES_ALONE};
 use crate::frames::checksum;
 
 const HPING: &[&str] = &["hping3"];
@@ -33,6 +34,7 @@ const fn flood(
         packets: FORGED,
         seconds: TIME + 2,
         quick: false,
+        answer: ANSWER,
         start,
     }
 }
@@ -58,10 +60,19 @@ pub const ALL: &[Attack] = &[
         )
     },
     Attack {
+        answer: COOKIES_ALONE,
+        ..flood(
+            "syn-flood-cookies",
+            "the same, answered by SYN cookies without a signature in force",
+            &["syn_flood"],
+            |stage| syns(stage, HOST_V4),
+        )
+    },
+    Attack {
         packets: FORGED_V6,
         ..flood(
             "syn-flood-spoofed-v6",
-            "the same over IPv6, each from another /64",
+            "5,000 SYNs a second over IPv6, each from another /64",
             &["syn_flood"],
             |stage| syns(stage, HOST_V6),
         )

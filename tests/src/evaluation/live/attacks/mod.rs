@@ -34,6 +34,8 @@ pub struct Attack {
     pub seconds: u64,
     /// Part of a quick run.
     pub quick: bool,
+    /// How the daemon answers alerts: lines of its settings.
+    pub answer: &'static str,
     pub start: fn(&Stage) -> Result<Running>,
 }
 

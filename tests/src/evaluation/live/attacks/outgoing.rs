@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{Attack, Running};
+use crate::evaluation::live::ANSWER;
 use crate::evaluation::live::errand::{Errand, Stop};
 use crate::evaluation::live::forge::{self, echo};
 use crate::evaluation::live::stage::{DROP_POINT, HOST_V4, Stage};
@@ -24,6 +25,7 @@ const BASE: Attack = Attack {
     packets: "dst host 203.0.113.80",
     seconds: 20,
     quick: false,
+    answer: ANSWER,
     start: |_| Ok(Running::default()),
 };
 

@@ -1,12 +1,14 @@
 //! Attacks by requests: complete connections and true queries, only too many, or too slow.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
 use super::{Attack, Running};
+use crate::evaluation::live::ANSWER;
 use crate::evaluation::live::errand::Errand;
 use crate::evaluation::live::forge::udp;
 use crate::evaluation::live::stage::{ATTACKER_V4, HOST_V4, HOST_V6, Stage};
@@ -26,6 +28,7 @@ const BASE: Attack = Attack {
     packets: FROM_ATTACKER,
     seconds: 12,
     quick: false,
+    answer: ANSWER,
     start: |_| Ok(Running::default()),
 };
 
@@ -44,6 +47,12 @@ pub const ALL: &[Attack] = &[
         needs: &["wrk"],
         packets: FROM_ATTACKER_V6,
         start: |stage| wrk(stage, &format!("http://[{HOST_V6}]/index.html")),
+        ..BASE
+    },
+    Attack {
+        name: "tls-flood",
+        what: "1,500 TLS ClientHellos a second from one source, each over a connection of its own",
+        start: |stage| hellos(stage, 1_500),
         ..BASE
     },
     Attack {
@@ -97,7 +106,16 @@ pub const ALL: &[Attack] = &[
         what: "150 strangers, each four pages a second over a connection of its own",
         kinds: &["request_flood", "new_source_surge", "traffic_spike"],
         packets: "src net 203.0.113.0/24",
-        start: crowd,
+        start: |stage| crowd(stage, Duration::from_millis(250)),
+        ..BASE
+    },
+    Attack {
+        name: "new-sources",
+        what: "150 strangers of one /24 at once, each a page every three seconds",
+        kinds: &["new_source_surge"],
+        also: &["traffic_spike"],
+        packets: "src net 203.0.113.0/24",
+        start: |stage| crowd(stage, Duration::from_secs(3)),
         ..BASE
     },
     Attack {
@@ -138,7 +156,7 @@ fn wrk(stage: &Stage, page: &str) -> Result<Running> {
 }
 
 /// Each alone is an ordinary visitor; there are only too many of them at once.
-fn crowd(stage: &Stage) -> Result<Running> {
+fn crowd(stage: &Stage, pause: Duration) -> Result<Running> {
     let strangers: Vec<IpAddr> = (100..250)
         .map(|last| IpAddr::from([203, 0, 113, last]))
         .collect();
@@ -153,7 +171,10 @@ fn crowd(stage: &Stage) -> Result<Running> {
                         // Whoever is kept out tries again.
                         let page = http::open(stranger, SocketAddr::new(HOST_V4, 80));
                         let _ = page.and_then(|mut page| http::get(&mut page, "index.html"));
-                        std::thread::sleep(Duration::from_millis(250));
+                        let until = Instant::now() + pause;
+                        while Instant::now() < until && !stop.is_asked() {
+                            std::thread::sleep(pause.min(Duration::from_millis(250)));
+                        }
                     }
                 });
             }
@@ -161,6 +182,44 @@ fn crowd(stage: &Stage) -> Result<Running> {
         Ok(())
     })?;
     Ok(Running::errand(errand))
+}
+
+/// Connections on which nothing but a ClientHello is said, by a few threads side by side.
+fn hellos(stage: &Stage, rate: u32) -> Result<Running> {
+    const SIDE_BY_SIDE: u32 = 8;
+    let errand = Errand::start(&stage.world.outside, move |stop| {
+        std::thread::scope(|scope| {
+            for thread in 0..SIDE_BY_SIDE {
+                scope.spawn(move || {
+                    let pause = Duration::from_secs(1) * SIDE_BY_SIDE / rate;
+                    let mut due = Instant::now() + pause * thread / SIDE_BY_SIDE;
+                    while !stop.is_asked() {
+                        std::thread::sleep(due.saturating_duration_since(Instant::now()));
+                        due += pause;
+                        // A fence that refuses it is what one hopes for.
+                        let _ = hello();
+                    }
+                });
+            }
+        });
+        Ok(())
+    })?;
+    Ok(Running::errand(errand))
+}
+
+/// One ClientHello, and the server's answer to it.
+fn hello() -> std::io::Result<()> {
+    let mut stream = http::open(ATTACKER_V4, SocketAddr::new(HOST_V4, 443))?;
+    // TLS 1.2 with one cipher, one group and one signature (RFC 5246, 8422): what any server reads.
+    let mut said = vec![0x16, 3, 1, 0, 63, 1, 0, 0, 59, 3, 3];
+    said.extend([7; 32]);
+    said.extend([0, 0, 2, 0xc0, 0x2b, 1, 0, 0, 16]);
+    said.extend([0, 0x0a, 0, 4, 0, 2, 0, 0x1d, 0, 0x0d, 0, 4, 0, 2, 4, 3]);
+    stream.write_all(&said)?;
+    stream.read_exact(&mut [0; 5])?;
+    // The port is needed again sooner than an orderly end would leave it.
+    rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO))?;
+    Ok(())
 }
 
 fn slow(stage: &Stage, how: &str) -> Result<Running> {

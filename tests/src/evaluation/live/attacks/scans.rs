@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::{Attack, Running};
+use crate::evaluation::live::ANSWER;
 use crate::evaluation::live::stage::{ATTACKER_V4, ATTACKER_V6, HOST_V4, HOST_V6, Stage};
 use crate::topology::{EDGE, INSIDE_V4, INSIDE_V6};
 
@@ -26,6 +27,7 @@ const fn scan(
         packets: FROM_ATTACKER,
         seconds: 12,
         quick,
+        answer: ANSWER,
         start,
     }
 }
