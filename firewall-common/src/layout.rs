@@ -5,7 +5,7 @@ use crate::packet::Packet;
 
 /// The version of every layout in this module; part of the pin folder's name, so that programs
 /// of another layout never reuse these maps.
-pub const LAYOUT_VERSION: u32 = 6;
+pub const LAYOUT_VERSION: u32 = 7;
 
 /// Rule counters in each CPU's stripe: built-in rules first, then the policy's rules, by a stable number per name.
 pub const RULE_COUNTERS: u32 = 32_768;

@@ -6,7 +6,8 @@ use firewall_common::Verdict;
 use firewall_common::layout::{SOURCE_WAYS, SourceBody, SourceCounters, SourceFronts, SourceHeads};
 use firewall_common::packet::{Kind, Packet, mark, protocol};
 use firewall_common::sources::{
-    self, CREDIT, Front, IDLE_MILLISECONDS, Observation, Recorded, bucket_index, hash, mark_of,
+    self, CREDIT, Front, IDLE_MILLISECONDS, MAX_WEIGHT, Observation, Recorded, bucket_index, hash,
+    mark_of,
 };
 use proptest::prelude::*;
 
@@ -213,6 +214,53 @@ fn an_answered_contact_alone_displaces_nobody_and_wears_nobody_down() {
     }
     let weights = bucket.fronts.words.map(|word| Front(word).weight());
     assert_eq!(weights, [1; SOURCE_WAYS]);
+}
+
+/// Of each place, whether a reader has been told of it.
+fn told(bucket: &Bucket) -> [bool; SOURCE_WAYS] {
+    bucket.fronts.words.map(|word| word & Front::TOLD != 0)
+}
+
+#[test]
+fn a_packet_of_a_source_takes_back_that_it_was_told_of_whatever_its_weight_and_those_of_strangers_do_not()
+ {
+    for packets in [1, 2, 100, MAX_WEIGHT - 1, MAX_WEIGHT, MAX_WEIGHT + 3] {
+        let mut bucket = Bucket::default();
+        for key in 1..=SOURCE_WAYS as u64 {
+            for _ in 0..packets {
+                record(&mut bucket, &packet(key), MILLISECOND);
+            }
+        }
+        assert_eq!(told(&bucket), [false; SOURCE_WAYS]);
+        for word in &mut bucket.fronts.words {
+            assert!(*word & Front::TAKEN != 0);
+            *word |= Front::TOLD;
+        }
+        let weights = bucket.fronts.words.map(|word| Front(word).weight());
+        assert_eq!(weights, [packets.min(MAX_WEIGHT); SOURCE_WAYS]);
+        let recorded = record(&mut bucket, &packet(90), MILLISECOND);
+        assert_eq!(recorded, Recorded::TurnedAway);
+        assert_eq!(told(&bucket), [true; SOURCE_WAYS]);
+        // The place that the stranger wore down is as heavy again as it was.
+        record(&mut bucket, &packet(1), MILLISECOND);
+        assert_eq!(told(&bucket), [false, true, true, true]);
+        let weights = bucket.fronts.words.map(|word| Front(word).weight());
+        assert_eq!(weights, [packets.min(MAX_WEIGHT); SOURCE_WAYS]);
+    }
+}
+
+#[test]
+fn nobody_was_told_of_who_displaces_another() {
+    let mut bucket = Bucket::default();
+    for key in 1..=SOURCE_WAYS as u64 {
+        record(&mut bucket, &packet(key), MILLISECOND);
+    }
+    for word in &mut bucket.fronts.words {
+        *word |= Front::TOLD;
+    }
+    while record(&mut bucket, &packet(90), MILLISECOND) != Recorded::Displaced {}
+    let displaced = bucket.heads.keys.map(|key| key == 90);
+    assert_eq!(told(&bucket), displaced.map(|displaced| !displaced));
 }
 
 #[test]

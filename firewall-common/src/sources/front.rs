@@ -16,8 +16,8 @@ pub const MAX_WEIGHT: u32 = (1 << Front::WEIGHT_BITS) - 1;
 pub const CREDIT: u32 = 4;
 
 /// What decides about a place of a bucket, in 32 bits: when its source was last seen (6 bits, in steps of 2^33
-/// nanoseconds, 8.6 s), the source's weight (15 bits) and its mark (11 bits, see [`super::mark_of`], of which the lowest is always
-/// set). 0 where nobody has the place yet.
+/// nanoseconds, 8.6 s), the source's weight (14 bits), whether the reader was told of its latest packet, and its mark (11 bits, see
+/// [`super::mark_of`], of which the lowest is always set). 0 where nobody has the place yet.
 ///
 /// The time wraps after 9 minutes: should nobody ask for the place meanwhile, a source that left it alone for so long keeps it for another
 /// minute.
@@ -27,8 +27,14 @@ pub struct Front(pub u32);
 impl Front {
     const STEP_BITS: u32 = 33;
     pub(super) const SEEN_BITS: u32 = 6;
-    const WEIGHT_BITS: u32 = 15;
-    pub(super) const MARK_SHIFT: u32 = Self::SEEN_BITS + Self::WEIGHT_BITS;
+    const WEIGHT_BITS: u32 = 14;
+    const TOLD_SHIFT: u32 = Self::SEEN_BITS + Self::WEIGHT_BITS;
+    pub(super) const MARK_SHIFT: u32 = Self::TOLD_SHIFT + 1;
+    /// The reader sets this bit as it reads what there is of the source. Every packet of the source writes the word anew and
+    /// without it, which costs the packet path nothing; so a reader knows who sent something by a look at this bit.
+    pub const TOLD: u32 = 1 << Self::TOLD_SHIFT;
+    /// Set where somebody has the place: the lowest bit of the mark.
+    pub const TAKEN: u32 = 1 << Self::MARK_SHIFT;
     /// A source is idle from so many steps on: one more than fit, as the first of them may have just begun.
     pub(super) const IDLE: u64 = ((IDLE_MILLISECONDS as u64 * 1_000_000) >> Self::STEP_BITS) + 2;
 

@@ -333,6 +333,22 @@ fn operations(report: &Report, targets: &mut Vec<Target>) {
 
 /// The daemon beside a million sources.
 fn watching(report: &Report, targets: &mut Vec<Target>) {
+    if report.daemon.is_empty() {
+        return;
+    }
+    for services in [1, 4] {
+        let of_these = report
+            .daemon
+            .iter()
+            .filter(|line| line.services == services);
+        let most = of_these.map(|line| line.sources).max();
+        targets.push(Target {
+            what: format!("Sources that the daemon tracks, services: {services}"),
+            wanted: format!("at least {SOURCES}"),
+            measured: most.map_or_else(|| "-".to_owned(), |most| most.to_string()),
+            reached: most.map(|most| most >= u64::from(SOURCES)),
+        });
+    }
     let crowd = |line: &&Watching| line.sources >= u64::from(SOURCES) * 9 / 10;
     for line in report.daemon.iter().filter(crowd) {
         let under = format!(
