@@ -1,7 +1,7 @@
 //! Who sends how much now: averages over about ten seconds from the cumulative counts of each tick.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
+use std::collections::{VecDeque, hash_map};
 use std::net::IpAddr;
 
 use firewall_common::layout::SourceCounters;
@@ -9,13 +9,16 @@ use ipnet::IpNet;
 use jiff::Timestamp;
 
 use super::documents::{PrefixDocument, SourceDocument, SourceOrder};
+use crate::detect::hashed::HashMap;
 use crate::detect::{SourceSample, Time, prefix_of};
 
 /// Time constant of the average: after it, a steady rate shows to 63 %.
 const WINDOW_SECONDS: f64 = 10.0;
 
-/// Most sources that are remembered, about 100 bytes each; beyond it the least of them are forgotten.
+/// Most sources that are remembered, about 100 bytes each; beyond it the least of those that are weighed are forgotten.
 const REMEMBERED: usize = 100_000;
+/// So many are weighed at least, so that nobody is forgotten who sends more than half of these do.
+const WEIGHED: usize = 1_024;
 
 /// Rates and totals of the sources that sent something lately. A silent source costs nothing: its rates
 /// are brought up to date when they are asked for.
@@ -23,6 +26,8 @@ const REMEMBERED: usize = 100_000;
 pub struct Rates {
     time: Option<Time>,
     sources: HashMap<IpAddr, Entry>,
+    /// Each of them once, who was weighed last at the end.
+    order: VecDeque<IpAddr>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -47,10 +52,14 @@ impl Rates {
         let elapsed = seconds(from, time);
         for sample in samples {
             let now = counts(&sample.counters);
-            let before = self.sources.get(&sample.source).filter(|before| {
+            let known = self.sources.entry(sample.source);
+            let before = match &known {
                 // Fewer packets than before: it left the table and came back.
-                before.counts[0] <= now[0]
-            });
+                hash_map::Entry::Occupied(before) if before.get().counts[0] <= now[0] => {
+                    Some(*before.get())
+                }
+                _ => None,
+            };
             let mut rates = before.map_or([0.0; 4], |before| before.rates_at(from));
             if elapsed > 0.0 {
                 let earlier = before.map_or([0; 4], |before| before.counts);
@@ -68,12 +77,13 @@ impl Rates {
                 rates: rates.map(|rate| rate as f32),
                 updated: time,
             };
-            self.sources.insert(sample.source, entry);
+            if let hash_map::Entry::Vacant(_) = known {
+                self.order.push_back(sample.source);
+            }
+            known.insert_entry(entry);
         }
         self.time = Some(time);
-        if self.sources.len() > REMEMBERED {
-            self.forget_the_least(REMEMBERED / 2);
-        }
+        self.forget_the_least();
     }
 
     /// One source, by the address under which it is accounted.
@@ -113,7 +123,7 @@ impl Rates {
     /// The `limit` heaviest prefixes, by the sum of their sources' rates, then totals.
     pub fn top_prefixes(&self, by: SourceOrder, limit: usize) -> Vec<PrefixDocument> {
         let now = self.time.unwrap_or_default();
-        let mut sums: HashMap<IpNet, Sum> = HashMap::new();
+        let mut sums: HashMap<IpNet, Sum> = HashMap::default();
         for (source, entry) in &self.sources {
             let sum = sums.entry(prefix_of(*source)).or_default();
             sum.add(entry, entry.rates_at(now));
@@ -131,18 +141,31 @@ impl Rates {
         sums.map(|(prefix, sum)| sum.document(prefix)).collect()
     }
 
-    /// Keeps `most` of those who send most packets, and with them, whoever sends as many as the last.
-    fn forget_the_least(&mut self, most: usize) {
+    /// Forgets as many as are too many: of twice as many, and of those that were not weighed for longest, the half that sends
+    /// fewest packets. To weigh all of them took longer than a round should.
+    fn forget_the_least(&mut self) {
         let now = self.time.unwrap_or_default();
-        let mut rates: Vec<f64> = self
-            .sources
-            .values()
-            .map(|entry| entry.rates_at(now)[0])
+        let many = self.sources.len().saturating_sub(REMEMBERED);
+        if many == 0 {
+            return;
+        }
+        let weighed = self.order.len().min(WEIGHED.max(2 * many));
+        let mut rates: Vec<(f64, IpAddr)> = self
+            .order
+            .drain(..weighed)
+            .map(|source| {
+                let entry = self.sources.get(&source);
+                (entry.map_or(0.0, |entry| entry.rates_at(now)[0]), source)
+            })
             .collect();
-        let (_, least, _) = rates.select_nth_unstable_by(most, |left, right| right.total_cmp(left));
-        let least = *least;
-        self.sources
-            .retain(|_, entry| entry.rates_at(now)[0] > least);
+        let forgotten = many.max(weighed / 2);
+        let (least, next, rest) =
+            rates.select_nth_unstable_by(forgotten, |left, right| left.0.total_cmp(&right.0));
+        for (_, source) in least {
+            self.sources.remove(source);
+        }
+        let kept = std::iter::once(next).chain(rest);
+        self.order.extend(kept.map(|(_, source)| *source));
     }
 }
 
@@ -392,6 +415,7 @@ mod tests {
                 .collect();
             rates.update(Time::from(second) * SECOND, &samples);
             assert!(rates.sources.len() <= REMEMBERED);
+            assert_eq!(rates.order.len(), rates.sources.len());
         }
         let top = rates.top(SourceOrder::Packets, 1);
         assert_eq!(top[0].source, IpAddr::from([203, 0, 113, 9]));

@@ -70,6 +70,10 @@ impl Contacts {
             if !contacted {
                 return;
             }
+            // Most sources have one: room for four would be most of what is remembered of them.
+            if self.slices.is_empty() {
+                self.slices.reserve_exact(1);
+            }
             self.slices.push(Slice {
                 index,
                 began: from,

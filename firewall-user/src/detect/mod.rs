@@ -17,7 +17,7 @@ mod exchange;
 mod fifo;
 mod forged;
 mod glance;
-mod hashed;
+pub(crate) mod hashed;
 mod holders;
 mod host;
 mod incident;

@@ -5,6 +5,8 @@
 //! single packet when most did, as forged ones do; otherwise those that tried one port and host
 //! only. With none of these left, a newcomer stays unknown.
 
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
 use std::net::IpAddr;
 
 use firewall_common::layout::SourceCounters;
@@ -49,6 +51,11 @@ pub(super) struct Sources {
     capacity: usize,
     /// Boxed: as a flood comes in, the map grows without moving all that is remembered.
     tracks: HashMap<IpAddr, Box<Track>>,
+    /// Each of them once, who was looked at last at the end: a few are looked at in each tick, as a look at all of them is
+    /// longer than a tick may be.
+    order: VecDeque<IpAddr>,
+    /// How many of them sent one packet only.
+    singles: usize,
     /// [`Snapshot::clock`](super::Snapshot::clock) of the latest snapshot: an unknown source that entered
     /// later is new, one that entered before has counts from a time that is not looked at.
     clock: u64,
@@ -91,6 +98,8 @@ impl Sources {
             spans,
             capacity,
             tracks: HashMap::default(),
+            order: VecDeque::new(),
+            singles: 0,
             clock: 0,
             swept: 0,
             made_room: None,
@@ -101,16 +110,20 @@ impl Sources {
     pub fn rebase(&mut self, now: Time, clock: u64, samples: &[SourceSample]) {
         self.clock = clock;
         self.tracks.clear();
+        self.order.clear();
+        self.singles = 0;
         self.swept = now;
         let oldest = now.saturating_sub(self.spans.contacts);
         for sample in samples.iter().filter(|sample| sample.last_seen >= oldest) {
             if self.tracks.len() >= self.capacity {
                 break;
             }
-            self.tracks.insert(
-                sample.source,
-                Track::new(now, sample, sample.counters).into(),
-            );
+            let track = Box::new(Track::new(now, sample, sample.counters));
+            let came_once = usize::from(track.came_once());
+            if self.tracks.insert(sample.source, track).is_none() {
+                self.order.push_back(sample.source);
+                self.singles += came_once;
+            }
         }
     }
 
@@ -124,7 +137,7 @@ impl Sources {
         mut show: impl FnMut(IpAddr, &mut Track, &Delta),
     ) {
         for sample in samples {
-            let Some((track, delta)) = self.track(interval, sample) else {
+            let Some((track, delta)) = self.track(interval, sample, samples.len()) else {
                 continue;
             };
             if delta.is_nothing() {
@@ -136,52 +149,68 @@ impl Sources {
         self.sweep(interval.now);
     }
 
-    /// Brings the memory of one source up to date.
-    fn track(&mut self, interval: Interval, sample: &SourceSample) -> Option<(&mut Track, Delta)> {
+    /// Brings the memory of one source up to date; `many` of them are in this tick.
+    fn track(
+        &mut self,
+        interval: Interval,
+        sample: &SourceSample,
+        many: usize,
+    ) -> Option<(&mut Track, Delta)> {
         let (now, spans) = (interval.now, self.spans);
         let entered = sample.entered.saturating_add(ENTRY_SLACK) >= self.clock;
         // At the cap only is it worth a look whether the source is known.
         if self.tracks.len() >= self.capacity && !self.tracks.contains_key(&sample.source) {
-            self.make_room(now);
+            self.make_room(now, many);
             if self.tracks.len() >= self.capacity {
                 return None;
             }
         }
         let mut is_new = false;
-        let track = self.tracks.entry(sample.source).or_insert_with(|| {
-            is_new = entered;
-            let history = if entered {
-                SourceCounters::default()
-            } else {
-                sample.counters
-            };
-            Box::new(Track::new(now, sample, history))
-        });
+        let track = match self.tracks.entry(sample.source) {
+            Entry::Occupied(known) => {
+                let track = known.into_mut();
+                self.singles -= usize::from(track.came_once());
+                track
+            }
+            Entry::Vacant(place) => {
+                is_new = entered;
+                let history = if entered {
+                    SourceCounters::default()
+                } else {
+                    sample.counters
+                };
+                self.order.push_back(sample.source);
+                place.insert(Box::new(Track::new(now, sample, history)))
+            }
+        };
         // Told too early, the entry of one that was shown already may fall into this interval, too.
         let entered_again = entered && track.entered != sample.entered;
         track.entered = sample.entered;
         let mut delta = track.advance(interval, spans, &sample.counters, entered_again);
         delta.is_new = is_new;
+        self.singles += usize::from(track.came_once());
         Some((track, delta))
     }
 
-    /// Forgets sources that no window reaches any more; now and then, as it looks at all of them.
+    /// Forgets sources that no window reaches any more. Each is looked at now and then, and so many in a tick as belong to
+    /// its length.
     fn sweep(&mut self, now: Time) {
         let longest = self.longest();
-        if now.saturating_sub(self.swept) < longest / 8 {
-            return;
-        }
+        let (length, round) = (now.saturating_sub(self.swept), (longest / 8).max(1));
         self.swept = now;
-        self.tracks
-            .retain(|_, track| now.saturating_sub(track.last_active) <= longest);
-        // After a flood there is much room to look through for few.
+        let share = (self.order.len() as u128 * u128::from(length)).div_ceil(u128::from(round));
+        let few = usize::try_from(share).unwrap_or(usize::MAX);
+        self.look_through(few, usize::MAX, |track| {
+            now.saturating_sub(track.last_active) <= longest
+        });
         if self.tracks.capacity() > ROOM * self.tracks.len().max(ROOM) {
             self.tracks.shrink_to(self.tracks.len() * 2);
+            self.order.shrink_to(self.tracks.len() * 2);
         }
     }
 
-    /// At the cap, forgets idle sources, the least telling first; once a tick is enough.
-    fn make_room(&mut self, now: Time) {
+    /// At the cap, forgets idle sources, the least telling first, until there is room for so `many`; once a tick is enough.
+    fn make_room(&mut self, now: Time, many: usize) {
         if self.tracks.len() < self.capacity || self.made_room == Some(now) {
             return;
         }
@@ -189,22 +218,39 @@ impl Sources {
         let (rate, longest) = (self.spans.rate, self.longest());
         // Among forged sources, whoever came twice is the one to remember; among ordinary ones,
         // whoever looks around.
-        let came_once = |track: &Track| track.previous.packets <= 1;
-        let singles = self
-            .tracks
-            .values()
-            .filter(|track| came_once(track))
-            .count();
-        let is_flood = singles >= self.capacity / 2;
-        self.tracks.retain(|_, track| {
+        let is_flood = self.singles >= self.capacity / 2;
+        self.look_through(usize::MAX, many, |track| {
             let idle = now.saturating_sub(track.last_active);
             let telling = if is_flood {
-                !came_once(track)
+                !track.came_once()
             } else {
                 track.contacts.is_curious()
             };
             idle <= rate || idle <= longest && telling
         });
+    }
+
+    /// Looks at `few` sources, those first that were not looked at for longest, and forgets `many` of them that are not
+    /// kept.
+    fn look_through(&mut self, few: usize, many: usize, keep: impl Fn(&Track) -> bool) {
+        let mut forgotten = 0;
+        for _ in 0..few.min(self.order.len()) {
+            if forgotten >= many {
+                break;
+            }
+            let Some(source) = self.order.pop_front() else {
+                break;
+            };
+            match self.tracks.get(&source) {
+                Some(track) if keep(track) => self.order.push_back(source),
+                Some(track) => {
+                    self.singles -= usize::from(track.came_once());
+                    self.tracks.remove(&source);
+                    forgotten += 1;
+                }
+                None => {}
+            }
+        }
     }
 
     /// After this long nothing of a source is left in any window.
@@ -214,6 +260,9 @@ impl Sources {
 
     #[cfg(test)]
     fn len(&self) -> usize {
+        let singles = self.tracks.values().filter(|track| track.came_once());
+        assert_eq!(self.singles, singles.count());
+        assert_eq!(self.order.len(), self.tracks.len());
         self.tracks.len()
     }
 }
@@ -230,6 +279,10 @@ impl Track {
             entered: sample.entered,
             last_active: now,
         }
+    }
+
+    fn came_once(&self) -> bool {
+        self.previous.packets <= 1
     }
 
     /// `entered` says that the source came into the kernel's table anew since the last tick.
