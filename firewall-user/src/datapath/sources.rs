@@ -111,7 +111,7 @@ impl SourceTable {
         let (fronts, marked, buckets) = (&self.fronts, &mut self.marked, self.buckets);
         let mut mark = |place: usize| {
             // Stripes hold a power of two of buckets, as hashes choose among them.
-            let bucket = place / SOURCE_WAYS & (buckets - 1);
+            let bucket = (place / SOURCE_WAYS) & (buckets - 1);
             marked[bucket / BITS] |= 1 << (bucket % BITS);
         };
         let mut recent = Vec::new();

@@ -5,6 +5,9 @@
 //! single packet when most did, as forged ones do; otherwise those that tried one port and host
 //! only. With none of these left, a newcomer stays unknown.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
@@ -60,6 +63,9 @@ pub(super) struct Sources {
     /// later is new, one that entered before has counts from a time that is not looked at.
     clock: u64,
     swept: Time,
+    /// How many there were when the latest pass over all of them began, and how many of these are left to look at.
+    pass: usize,
+    left: usize,
     made_room: Option<Time>,
 }
 
@@ -102,6 +108,8 @@ impl Sources {
             singles: 0,
             clock: 0,
             swept: 0,
+            pass: 0,
+            left: 0,
             made_room: None,
         }
     }
@@ -198,8 +206,12 @@ impl Sources {
         let longest = self.longest();
         let (length, round) = (now.saturating_sub(self.swept), (longest / 8).max(1));
         self.swept = now;
-        let share = (self.order.len() as u128 * u128::from(length)).div_ceil(u128::from(round));
-        let few = usize::try_from(share).unwrap_or(usize::MAX);
+        if self.left == 0 || length >= round {
+            (self.pass, self.left) = (self.order.len(), self.order.len());
+        }
+        let share = (self.pass as u128 * u128::from(length)).div_ceil(u128::from(round));
+        let few = usize::try_from(share).map_or(self.left, |share| share.min(self.left));
+        self.left -= few;
         self.look_through(few, usize::MAX, |track| {
             now.saturating_sub(track.last_active) <= longest
         });
@@ -336,188 +348,5 @@ impl Track {
             },
         );
         delta
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::Ipv4Addr;
-
-    use super::*;
-
-    const SECOND: Time = 1_000_000_000;
-    const SPANS: Spans = Spans {
-        rate: 2 * SECOND,
-        scan: 60 * SECOND,
-        sweep: 15 * SECOND,
-        contacts: 60 * SECOND,
-    };
-
-    /// Milliseconds of the clock of entries.
-    fn clock(time: Time) -> u64 {
-        time / 1_000_000
-    }
-
-    fn sample(last: u32, now: Time, counters: SourceCounters) -> SourceSample {
-        SourceSample {
-            source: Ipv4Addr::from(0xc633_6400 + last).into(),
-            counters,
-            entered: counters.first_seen.into(),
-            last_seen: now,
-        }
-    }
-
-    fn counters(first_seen: u32, packets: u64, syns: u32) -> SourceCounters {
-        SourceCounters {
-            packets,
-            syns,
-            first_seen,
-            ..SourceCounters::default()
-        }
-    }
-
-    fn deltas(sources: &mut Sources, second: Time, samples: &[SourceSample]) -> Vec<Delta> {
-        let interval = Interval {
-            from: (second - 1) * SECOND,
-            now: second * SECOND,
-        };
-        let mut shown = Vec::new();
-        sources.update(interval, clock(interval.now), samples, |_, _, delta| {
-            shown.push(*delta);
-        });
-        shown
-    }
-
-    #[test]
-    fn a_source_that_was_there_before_is_judged_by_what_it_adds() {
-        let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(
-            SECOND,
-            clock(SECOND),
-            &[sample(1, SECOND, counters(5, 1_000, 10))],
-        );
-        let shown = deltas(
-            &mut sources,
-            2,
-            &[sample(1, 2 * SECOND, counters(5, 1_007, 12))],
-        );
-        assert_eq!((shown[0].packets, shown[0].syns), (7, 2));
-    }
-
-    #[test]
-    fn a_new_source_counts_from_zero() {
-        let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(
-            SECOND,
-            clock(SECOND),
-            &[sample(1, SECOND, counters(5, 10, 0))],
-        );
-        let shown = deltas(
-            &mut sources,
-            2,
-            &[sample(2, 2 * SECOND, counters(1_900, 40, 3))],
-        );
-        assert_eq!((shown[0].packets, shown[0].syns), (40, 3));
-    }
-
-    #[test]
-    fn an_old_source_that_was_never_looked_at_starts_without_history() {
-        let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(
-            SECOND,
-            clock(SECOND),
-            &[sample(1, SECOND, counters(500, 10, 0))],
-        );
-        let old = counters(100, 1_000_000, 900_000);
-        assert!(deltas(&mut sources, 2, &[sample(2, 2 * SECOND, old)]).is_empty());
-    }
-
-    #[test]
-    fn a_source_that_came_back_into_the_table_counts_from_zero() {
-        let mut sources = Sources::new(SPANS, 16);
-        sources.rebase(
-            SECOND,
-            clock(SECOND),
-            &[sample(1, SECOND, counters(5, 1_000, 900))],
-        );
-        let back = sample(1, 2 * SECOND, counters(1_800, 10, 9));
-        let shown = deltas(&mut sources, 2, &[back]);
-        assert_eq!((shown[0].packets, shown[0].syns), (10, 9));
-    }
-
-    #[test]
-    fn a_source_that_lost_part_of_its_counts_is_not_taken_for_new() {
-        let mut sources = Sources::new(SPANS, 16);
-        let other = sample(2, SECOND, counters(900, 1, 0));
-        sources.rebase(
-            SECOND,
-            clock(SECOND),
-            &[sample(1, SECOND, counters(5, 9_000, 0)), other],
-        );
-        let less = sample(1, 2 * SECOND, counters(700, 5_000, 0));
-        assert!(deltas(&mut sources, 2, &[less]).is_empty());
-        let more = sample(1, 3 * SECOND, counters(700, 5_003, 0));
-        assert_eq!(deltas(&mut sources, 3, &[more])[0].packets, 3);
-    }
-
-    #[test]
-    fn memory_stays_within_the_cap_and_idle_sources_are_forgotten() {
-        let mut sources = Sources::new(SPANS, 100);
-        for second in 2..40_u64 {
-            let samples: Vec<_> = (0..80)
-                .map(|n| {
-                    let n = second as u32 * 80 + n;
-                    sample(n, second * SECOND, counters(second as u32 * 1_000, 1, 1))
-                })
-                .collect();
-            deltas(&mut sources, second, &samples);
-            assert!(sources.len() <= 100);
-        }
-        assert!(sources.len() > 50);
-        deltas(&mut sources, 200, &[]);
-        assert_eq!(sources.len(), 0);
-    }
-
-    #[test]
-    fn a_flood_of_strangers_does_not_displace_a_source_that_tries_around() {
-        let mut sources = Sources::new(SPANS, 100);
-        let scanner = |second: Time| {
-            let mut counters = counters(1_500, second, second as u32);
-            counters.ports = 1 << (second % 64);
-            sample(9_999, second * SECOND, counters)
-        };
-        let mut seen = 0;
-        for second in 2..40_u64 {
-            let mut samples: Vec<_> = (0..200)
-                .map(|n| {
-                    let n = second as u32 * 200 + n;
-                    sample(n, second * SECOND, counters(second as u32 * 1_000, 1, 1))
-                })
-                .collect();
-            // It pauses for longer than a rate window between two tries.
-            if second % 5 == 2 {
-                samples.insert(0, scanner(second));
-            }
-            let scanning = IpAddr::from(Ipv4Addr::from(0xc633_6400_u32 + 9_999));
-            let interval = Interval {
-                from: (second - 1) * SECOND,
-                now: second * SECOND,
-            };
-            sources.update(
-                interval,
-                clock(interval.now),
-                &samples,
-                |source, track, _| {
-                    if source == scanning {
-                        let reach =
-                            track
-                                .contacts
-                                .reach(interval.now, SPANS.contacts, SPANS.contacts);
-                        seen = seen.max(reach.ports.estimate as u32);
-                    }
-                },
-            );
-        }
-        assert!(seen >= 7, "{seen} ports remembered of 8");
     }
 }

@@ -58,10 +58,8 @@ impl Fronts {
 
     /// Whether the place has a source, and somebody was told of its latest packet.
     pub(super) fn is_told(&self, place: usize) -> bool {
-        let words = self.words();
-        let [first, second] = halves(words[place / 2].load(Ordering::Relaxed));
-        let front = if place % 2 == 0 { first } else { second };
-        front & Front::TOLD != 0
+        let word = self.words()[place / 2].load(Ordering::Relaxed);
+        halves(word)[place % 2] & Front::TOLD != 0
     }
 
     /// Makes a place nobody's.
