@@ -19,6 +19,8 @@ const WINDOW_SECONDS: f64 = 10.0;
 const REMEMBERED: usize = 100_000;
 /// So many are weighed at least, so that nobody is forgotten who sends more than half of these do.
 const WEIGHED: usize = 1_024;
+/// So many samples are taken in before there is room for more: memory for all of a flood's sources at once would stay.
+const CHUNK: usize = 8_192;
 
 /// Rates and totals of the sources that sent something lately. A silent source costs nothing: its rates
 /// are brought up to date when they are asked for.
@@ -49,6 +51,14 @@ impl Rates {
     pub fn update(&mut self, time: Time, samples: &[SourceSample]) {
         // With nothing to divide by, only the totals are taken.
         let from = self.time.map_or(time, |before| before.min(time));
+        for chunk in samples.chunks(CHUNK) {
+            self.take_in(from, time, chunk);
+            self.forget_the_least(time);
+        }
+        self.time = Some(time);
+    }
+
+    fn take_in(&mut self, from: Time, time: Time, samples: &[SourceSample]) {
         let elapsed = seconds(from, time);
         for sample in samples {
             let now = counts(&sample.counters);
@@ -82,8 +92,6 @@ impl Rates {
             }
             known.insert_entry(entry);
         }
-        self.time = Some(time);
-        self.forget_the_least();
     }
 
     /// One source, by the address under which it is accounted.
@@ -143,8 +151,7 @@ impl Rates {
 
     /// Forgets as many as are too many: of twice as many, and of those that were not weighed for longest, the half that sends
     /// fewest packets. To weigh all of them took longer than a round should.
-    fn forget_the_least(&mut self) {
-        let now = self.time.unwrap_or_default();
+    fn forget_the_least(&mut self, now: Time) {
         let many = self.sources.len().saturating_sub(REMEMBERED);
         if many == 0 {
             return;

@@ -24,6 +24,11 @@ use super::{SourceSample, Time};
 /// by a clock that is behind by up to 10.
 const ENTRY_SLACK: u64 = 32;
 
+/// At the cap, so many sources are looked at in a tick, or [`SEEN_PER_NEWCOMER`] times as many as there are newcomers: to look at all of them,
+/// where all are worth keeping, is longer than a tick may be.
+const SEEN_AT_THE_CAP: usize = 8_192;
+const SEEN_PER_NEWCOMER: usize = 4;
+
 /// Memory for more than so many times the sources that are there is given back.
 const ROOM: usize = 64;
 
@@ -221,7 +226,7 @@ impl Sources {
         }
     }
 
-    /// At the cap, forgets idle sources, the least telling first, until there is room for so `many`; once a tick is enough.
+    /// At the cap, forgets idle sources, the least telling of those that were not looked at for longest, until there is room for so `many`; once a tick is enough.
     fn make_room(&mut self, now: Time, many: usize) {
         if self.tracks.len() < self.capacity || self.made_room == Some(now) {
             return;
@@ -231,7 +236,8 @@ impl Sources {
         // Among forged sources, whoever came twice is the one to remember; among ordinary ones,
         // whoever looks around.
         let is_flood = self.singles >= self.capacity / 2;
-        self.look_through(usize::MAX, many, |track| {
+        let few = SEEN_AT_THE_CAP.max(many.saturating_mul(SEEN_PER_NEWCOMER));
+        self.look_through(few, many, |track| {
             let idle = now.saturating_sub(track.last_active);
             let telling = if is_flood {
                 !track.came_once()
