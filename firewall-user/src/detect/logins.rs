@@ -39,6 +39,8 @@ const PAUSE: Time = 120_000_000_000;
 const REGULAR: f64 = 0.15;
 /// A client that is busy for less than this share of the time waits for a clock.
 const IDLE: f64 = 0.5;
+/// Nor does it ask more often than so many seconds: who does is a tool, or many addresses of a prefix in turn.
+const SOONEST: f64 = 1.0;
 /// Pauses that it takes to tell.
 const PAUSES: f64 = 5.0;
 /// Logins side by side are a tool's: people have two hands. What each counts at services where ordinary
@@ -255,7 +257,7 @@ impl Run {
 
     /// Whether a clock opens these connections, rather than the end of the one before.
     fn is_clockwork(&self) -> bool {
-        if self.pauses < PAUSES || self.mean <= 0.0 {
+        if self.pauses < PAUSES || self.mean < SOONEST {
             return false;
         }
         let deviation = (self.deviations / self.pauses).max(0.0).sqrt();

@@ -49,6 +49,18 @@ fn passwords_that_a_prefix_tries_are_the_prefixes() {
 }
 
 #[test]
+fn addresses_of_a_prefix_that_try_in_turn_by_the_clock_are_found() {
+    let mut wire = Wire::new("accept");
+    for attempt in 0..200 {
+        let from = visitor(100 + (attempt % 20) as u8);
+        let talk = Talk::new(from, 21, 40, 120, SECOND / 25);
+        wire.talk(attempt * SECOND / 10, &talk);
+    }
+    wire.run(30.0);
+    wire.expect_one(AlertKind::BruteForce, "203.0.113.0/24");
+}
+
+#[test]
 fn a_probe_that_looks_in_every_few_seconds_is_no_attack() {
     let mut wire = Wire::new("accept");
     for probe in 0..200 {
