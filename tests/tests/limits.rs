@@ -252,6 +252,10 @@ fn a_million_forged_sources_take_no_allowance_and_a_heavy_source_stays_limited()
         time,
         move |_, number, bytes| {
             bytes.clone_from(&template);
+            // The queue of the wire is short: who takes frames in on this processor gets its turn.
+            if number % 64 == 0 {
+                std::thread::yield_now();
+            }
             let network: u64 = if number % innocent_every == 7 {
                 0x2001_0db8_0001_0000 | (number / innocent_every % 253)
             } else if number % heavy_every == 9 {
@@ -270,7 +274,13 @@ fn a_million_forged_sources_take_no_allowance_and_a_heavy_source_stays_limited()
     println!(
         "{matched} arrived, {innocents} of innocents, {heavy} of a heavy source; {over} over the limit"
     );
-    ensure!(innocents >= 900 && heavy >= 9_000, "{innocents}, {heavy}");
+    // What is lost on a busy machine's wire is lost by all alike, and enough has come that all buckets are taken twice.
+    ensure!(matched >= 600_000, "{matched} of {frames} arrived");
+    let share = |of: u64| of as f64 / matched as f64;
+    ensure!(
+        share(innocents) >= 0.0009 && share(heavy) >= 0.009,
+        "{innocents}, {heavy}"
+    );
     // Who sent no more than its burst was never over it. All that was over is the heavy source's.
     let heavy_passed = heavy
         .checked_sub(over)

@@ -81,6 +81,8 @@ impl Layout {
 pub enum Clients {
     /// Each waits a while between two requests: a shop's ordinary hour, which leaves the server time.
     Steady,
+    /// Each waits about a millisecond: a shop's busiest hour, a fourth to a third of what the server can do.
+    Busy,
     /// Each asks again at once: all that the server can do.
     Greedy,
 }
@@ -89,6 +91,7 @@ impl Clients {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Steady => "steady",
+            Self::Busy => "busy",
             Self::Greedy => "greedy",
         }
     }
@@ -124,10 +127,10 @@ pub fn measure(folder: &Path, quick: bool, missing: &mut Vec<String>) -> Result<
                 Err(error) => missing.push(format!("goodput, {}: {}", kind.name(), brief(&error))),
             }
         }
-        for clients in [Clients::Steady, Clients::Greedy] {
+        for clients in [Clients::Steady, Clients::Busy, Clients::Greedy] {
             for (strength, share) in STRENGTHS.into_iter().enumerate() {
-                // Greedy clients are looked at without a flood and under the heaviest.
-                if clients == Clients::Greedy && ![0, STRENGTHS.len() - 1].contains(&strength) {
+                // Other clients are looked at without a flood and under the heaviest.
+                if clients != Clients::Steady && ![0, STRENGTHS.len() - 1].contains(&strength) {
                     continue;
                 }
                 let mut served = vec![Vec::new(); hosts.len()];
@@ -249,6 +252,7 @@ impl Host {
         let script = self.folder.path().join("clients.lua");
         let wait = match clients {
             Clients::Steady => "function delay() return math.random(4, 12) end\n",
+            Clients::Busy => "function delay() return math.random(1, 2) end\n",
             Clients::Greedy => "",
         };
         fs::write(&script, wait).with_context(|| script.display().to_string())?;
