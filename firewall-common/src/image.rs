@@ -50,7 +50,7 @@ pub mod constant {
     pub const PROTECTED_V4: usize = DESTINATION_V6 + 1;
     pub const PROTECTED_V6: usize = PROTECTED_V4 + 1;
     /// A word per class of the source or destination: its class in each group, 16 bits each; 0 when
-    /// there is one group, whose classes these are.
+    /// all groups have the same classes, which these are.
     pub const SOURCE_CLASSES: usize = PROTECTED_V6 + 1;
     pub const DESTINATION_CLASSES: usize = SOURCE_CLASSES + 1;
     /// The rules of classes of the source that decide alone, an [`super::outcome`] each; 0 when there are
@@ -459,7 +459,7 @@ impl Plane {
 /// The rules that a source and a destination can meet, as the cell for the two says.
 ///
 /// The lower half is where the list's row of results by tail begins; the upper half is where its rules
-/// stand, for results that are positions among them. As most lists are short, the cell itself often
+/// stand, the first of them first, for results that are positions among them. As most lists are short, the cell itself often
 /// says what is to be found there.
 pub mod list {
     /// In the lower half: whatever the row names is the rule in the upper half.

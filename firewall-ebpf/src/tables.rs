@@ -175,6 +175,16 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
+    fn approach(&self, index: u32) {
+        let words = self.image;
+        let index = index as u64;
+        if index < words.lines * LINE_WORDS as u64 {
+            // SAFETY: a word of the image, as in `word`; what it says does not matter.
+            unsafe { words.first.add(index as usize).read_volatile() };
+        }
+    }
+
+    #[inline(always)]
     fn far_word(&self, index: u32) -> u64 {
         palisade_image_word(index as u64)
     }

@@ -14,14 +14,11 @@ pub(super) fn first_match<T: Tables>(direction: Direction, tables: &T) -> Record
     let classes = Selected::of(direction, tables);
     let groups = tables.constant(direction, constant::GROUPS);
     // Spelled out, so that the compiler keeps neither an array nor a loop.
-    let mut first = decisive(0, &classes, direction, tables);
+    let mut first = decisive(0, outcome::NONE, &classes, direction, tables);
     macro_rules! others {
         ($($group:literal)*) => {$(
             if $group < groups {
-                let other = decisive($group as usize, &classes, direction, tables);
-                if other < first {
-                    first = other;
-                }
+                first = decisive($group as usize, first, &classes, direction, tables);
             }
         )*};
     }
@@ -30,13 +27,37 @@ pub(super) fn first_match<T: Tables>(direction: Direction, tables: &T) -> Record
     Record::of_outcome(first)
 }
 
-/// What a group of rules of which each decides gives, as [`outcome`].
+/// What a group of rules of which each decides gives, as [`outcome`], or `before` if that is lower.
 #[inline(always)]
-fn decisive<T: Tables>(group: usize, classes: &Selected, direction: Direction, tables: &T) -> u32 {
+fn decisive<T: Tables>(
+    group: usize,
+    before: u32,
+    classes: &Selected,
+    direction: Direction,
+    tables: &T,
+) -> u32 {
     let cell = list_of(group, classes, direction, tables);
     let (row, answer) = (cell as u32, (cell >> 32) as u32);
     if row == list::NO_ROW {
-        return answer;
+        return lower(before, answer);
+    }
+    let named = tables.constant(direction, at(group, constant::group::NAMED)) != 0;
+    let single = row & list::SINGLE != 0;
+    if named && group == 0 {
+        if !single {
+            // The list's rules, which are read last.
+            tables.approach(answer);
+        }
+    } else if named {
+        // Most often the groups before have a rule that comes before all of this list.
+        let least = if single {
+            answer
+        } else {
+            packed_wide(tables, answer, 0)
+        };
+        if before < least {
+            return before;
+        }
     }
     let place = row & !list::SINGLE;
     let paged = tables.constant(direction, at(group, constant::group::PAGED)) != 0;
@@ -46,17 +67,23 @@ fn decisive<T: Tables>(group: usize, classes: &Selected, direction: Direction, t
     } else {
         (place, classes.tail)
     };
-    if tables.constant(direction, at(group, constant::group::NAMED)) == 0 {
-        return packed_wide(tables, place, column);
+    if !named {
+        return lower(before, packed_wide(tables, place, column));
     }
     let found = packed(tables, place, column);
     if found == result::NONE {
-        return outcome::NONE;
+        return before;
     }
-    if row & list::SINGLE != 0 {
-        return answer;
+    if single {
+        return lower(before, answer);
     }
-    packed_wide(tables, answer, found)
+    lower(before, packed_wide(tables, answer, found))
+}
+
+/// The lower of two outcomes.
+#[inline(always)]
+const fn lower(one: u32, other: u32) -> u32 {
+    if other < one { other } else { one }
 }
 
 /// The list that the addresses select in a group.
@@ -67,10 +94,15 @@ fn list_of<T: Tables>(group: usize, classes: &Selected, direction: Direction, ta
         let half = |index| tables.constant(direction, at(group, constant::group::LIST) + index);
         return half(0) as u64 | (half(1) as u64) << 32;
     }
-    // Of a single group these are the classes themselves, which have 16 bits too.
-    let shift = group * 16;
-    let source = (classes.source >> shift) as u32 & 0xffff;
-    let destination = (classes.destination >> shift) as u32 & 0xffff;
+    let (source, destination) = match tables.constant(direction, constant::SOURCE_CLASSES) {
+        // A class has 16 bits.
+        0 => (classes.source, classes.destination),
+        _ => (
+            classes.source >> (group * 16),
+            classes.destination >> (group * 16),
+        ),
+    };
+    let (source, destination) = (source as u32 & 0xffff, destination as u32 & 0xffff);
     plane.whole_cell(tables, source, destination)
 }
 
@@ -208,7 +240,7 @@ impl<T: Tables> Image for Far<'_, T> {
 
 /// What a packet's fields select.
 struct Selected {
-    /// Of the addresses: a word with the class in each group, or the class when there is one group.
+    /// Of the addresses: a word with the class in each group, or the class where all groups have the same.
     source: u64,
     destination: u64,
     tail: u32,

@@ -55,6 +55,10 @@ pub trait Tables: Image + Bans + Limits {
     /// Counts a packet over a rule's limit.
     fn over_limit(&mut self, counter: u32, bytes: u32);
 
+    /// Begins to fetch a word of the image that will be read: the processor goes on meanwhile.
+    #[inline(always)]
+    fn approach(&self, _index: u32) {}
+
     /// A word of the image, read in a loop of many turns. The kernel program asks a function for it,
     /// which the verifier walks through once; that costs a call.
     #[inline(always)]

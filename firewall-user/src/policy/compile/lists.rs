@@ -59,6 +59,10 @@ enum Parting {
 /// Lists of at most so many words are taken as they are. More groups would be smaller, but a packet reads
 /// some lines of each.
 const SMALL: usize = 1_536 << 10;
+/// Groups tell the classes of the sides apart themselves, without a word for each that says which they are
+/// within the group, where the pairs of classes are at most so many: one read less before a list is known, and
+/// 128 KiB of places of pages for each group. More would miss the caches where the words do not.
+const DIRECT: usize = 1 << 21;
 /// Lists that take more are given up.
 const MAX_WORDS: usize = 7 << 20;
 const BUDGET: Budget = Budget {
@@ -131,12 +135,13 @@ impl Rules<'_> {
             destination_classes: 0,
             constants: Vec::new(),
         };
+        let pairs = self.source.classes.len() * self.destination.classes.len();
+        let direct = groups.len() == 1 || pairs <= DIRECT;
         let mut source_words = vec![0_u64; self.source.classes.len()];
         let mut destination_words = vec![0_u64; self.destination.classes.len()];
         for (number, group) in groups.iter().enumerate() {
-            let alone = groups.len() == 1;
-            let rows = self.narrowed(self.source, group, alone);
-            let columns = self.narrowed(self.destination, group, alone);
+            let rows = self.narrowed(self.source, group, direct);
+            let columns = self.narrowed(self.destination, group, direct);
             let pack = |words: &mut [u64], of_class: &[u32]| {
                 for (word, class) in words.iter_mut().zip(of_class) {
                     *word |= u64::from(*class) << (number * 16);
@@ -152,7 +157,7 @@ impl Rules<'_> {
                 });
             }
         }
-        if groups.len() > 1 {
+        if !direct {
             lists.source_classes = sink.place();
             sink.words.extend(source_words);
             lists.destination_classes = sink.place();
@@ -162,8 +167,8 @@ impl Rules<'_> {
         Ok(lists)
     }
 
-    /// The classes of a side as the rules of a group tell them apart, or all if it is the only group.
-    fn narrowed(&self, side: &Side, group: &[u32], alone: bool) -> Narrowed {
+    /// The classes of a side as the rules of a group tell them apart, or all of them.
+    fn narrowed(&self, side: &Side, group: &[u32], all: bool) -> Narrowed {
         let mut within = vec![false; self.kinds.len()];
         for &rule in group {
             within[rule as usize] = true;
@@ -195,7 +200,7 @@ impl Rules<'_> {
                 narrowed.classes.push(whole);
                 narrowed.classes.len() as u32 - 1
             };
-            let number = if alone {
+            let number = if all {
                 add(rules)
             } else {
                 match known.get(&(rules.clone(), spared)) {
