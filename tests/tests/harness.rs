@@ -11,7 +11,7 @@ use palisade_tests::clients::{
     udp_exchange,
 };
 use palisade_tests::frames::FrameSocket;
-use palisade_tests::topology::{CLIENT, EDGE, FAR, INSIDE, OTHER};
+use palisade_tests::topology::{CLIENT, EDGE, FAR, INSIDE, OTHER, WIRE};
 use palisade_tests::{Namespace, Topology, need_tools, servers, skip_unless_root, stretched};
 
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -81,6 +81,10 @@ fn silence_refusal_and_answer_are_told_apart() -> Result<()> {
     let world = Topology::untagged()?;
     let _http = servers::http(&world.inside, 80, "open")?;
     let nobody: IpAddr = "198.51.100.200".parse()?;
+    // Otherwise the stack says that nobody has the address, sooner or later than is waited.
+    world.outside.run(&format!(
+        "ip neigh add {nobody} lladdr 02:00:00:00:00:99 dev {WIRE} nud permanent"
+    ))?;
     let short = Duration::from_millis(300);
     let attempt = |to, port| connect(&world.outside, SocketAddr::new(to, port), short);
     assert_eq!(attempt(INSIDE[0], 80)?, Connect::Accepted);
@@ -119,9 +123,9 @@ fn pings_that_are_lost_are_missing_from_the_count() -> Result<()> {
         return Ok(());
     }
     let world = Topology::untagged()?;
-    let interval = Duration::from_millis(4);
+    let interval = stretched(Duration::from_millis(4));
     let mut pings = Pinging::start(&world.outside, OTHER[0], INSIDE[0], 100, interval)?;
-    std::thread::sleep(Duration::from_millis(200));
+    std::thread::sleep(stretched(Duration::from_millis(200)));
     world.inside.sysctl("ipv4/icmp_echo_ignore_all", "1")?;
     assert!(pings.runs()?, "they ended too early to lose any");
     let counted = pings.finish()?;
