@@ -147,6 +147,9 @@ impl Keeper {
             format!("in force as {name} already")
         } else if !signature.harmless {
             match &signature.worst {
+                _ if signature.excessive => {
+                    "not put in force: it fits more packets than were too many".to_owned()
+                }
                 Some((service, share)) if share.at_least > respond.signature_collateral => {
                     let port = service
                         .port

@@ -21,6 +21,10 @@ const GAIN: f64 = 0.01;
 const COVERAGE: f64 = 0.25;
 /// What is left of a flood after its signatures is looked at again while it is more than this.
 const REST: f64 = 0.1;
+/// What covers more than this many times what there is of the flood hits ordinary packets that the sample does not show.
+const EXCESS: f64 = 1.5;
+/// Where more is expected than came, there is still something that made the alert: this share at least is the flood's.
+const FLOOD: f64 = 0.1;
 /// What it has to tell at all, in bits: less is as good as a guess.
 const TELLS: f64 = 0.25;
 /// Ordinary packets that are added to the sample as nothing but likely: few of them, so that they
@@ -72,6 +76,8 @@ pub struct Signature {
     pub collateral: Share,
     /// The service that suffers most, and the share of its ordinary packets.
     pub worst: Option<(Service, Share)>,
+    /// Whether it covers far more than what there is of the flood: so it hits ordinary packets that the sample does not show.
+    pub excessive: bool,
     /// Whether all that is within the limits.
     pub harmless: bool,
 }
@@ -129,7 +135,8 @@ pub fn search(material: Material<'_>, limits: Limits) -> Search {
 pub fn search_all(material: Material<'_>, limits: Limits, most: usize) -> Vec<Search> {
     let mut attack = material.attack.to_vec();
     let mut among = material.among;
-    let whole = weight(attack.iter()) - among;
+    let all = weight(attack.iter());
+    let whole = (all - among).max(all * FLOOD);
     let mut found = Vec::new();
     while found.len() < most {
         let rest_of = Material {
@@ -137,8 +144,9 @@ pub fn search_all(material: Material<'_>, limits: Limits, most: usize) -> Vec<Se
             among,
             ..material
         };
-        let rest = (weight(attack.iter()) - among) / whole;
-        if rest.is_nan() || rest < REST {
+        let rest = ((weight(attack.iter()) - among) / whole).min(1.0);
+        // The first look is at what made the alert, however little that seems to be.
+        if rest.is_nan() || (rest < REST && !found.is_empty()) {
             break;
         }
         let mut outcome = search(rest_of, limits);
@@ -202,8 +210,7 @@ impl Totals {
 impl<'a> Population<'a> {
     fn new(attack: &'a [Specimen], ordinary: &'a [Specimen], material: Material<'_>) -> Self {
         let attack_weight = weight(attack.iter());
-        // Where more is expected than came, there is still something that made the alert.
-        let most = attack_weight * 0.9;
+        let most = attack_weight * (1.0 - FLOOD);
         let scale = if material.among > most {
             most / material.among
         } else {
@@ -236,6 +243,7 @@ impl<'a> Population<'a> {
             attack: self.attack.clone(),
             ordinary: self.ordinary.clone(),
             coverage: 1.0,
+            excessive: false,
             tells: 0.0,
         }
     }
@@ -272,6 +280,7 @@ struct Candidate<'a> {
     attack: Vec<&'a Specimen>,
     ordinary: Vec<&'a Specimen>,
     coverage: f64,
+    excessive: bool,
     tells: f64,
 }
 
@@ -308,6 +317,7 @@ impl<'a> Candidate<'a> {
             attack: met(&self.attack),
             ordinary: met(&self.ordinary),
             coverage: 0.0,
+            excessive: false,
             tells: 0.0,
         };
         candidate.judge(population);
@@ -323,6 +333,7 @@ impl<'a> Candidate<'a> {
         let covered = weight(self.attack.iter().copied()) - population.expected * share;
         let flood = population.attack_weight - population.among;
         self.coverage = (covered / flood).clamp(0.0, 1.0);
+        self.excessive = covered > flood * EXCESS;
         let sample = if squares > 0.0 {
             total * total / squares
         } else {
@@ -411,7 +422,8 @@ impl<'a> Candidate<'a> {
     }
 
     fn is_harmless(&self, limits: Limits, population: &Population<'_>) -> bool {
-        self.collateral(population).at_most <= limits.collateral
+        !self.excessive
+            && self.collateral(population).at_most <= limits.collateral
             && self
                 .worst(population)
                 .is_none_or(|(_, share)| share.at_least <= limits.collateral)
@@ -444,6 +456,7 @@ impl<'a> Candidate<'a> {
             coverage: self.coverage,
             collateral: self.collateral(population),
             worst: self.worst(population),
+            excessive: self.excessive,
             harmless: self.is_harmless(limits, population),
         }
     }

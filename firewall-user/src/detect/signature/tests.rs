@@ -199,6 +199,37 @@ fn a_flood_that_looks_like_visitors_has_no_signature() {
     assert!(matches!(outcome, Search::Alike(_)), "{outcome:?}");
 }
 
+/// Visitors whose ports of today are none of yesterday's, and hardly more of them than are expected.
+#[test]
+fn what_fits_far_more_than_was_too_much_is_not_harmless() {
+    let visits = |ports: std::ops::Range<u64>, seed: u64| {
+        let mut dice = Dice(seed);
+        let visit = |_| {
+            let mut packet = tcp(&mut dice, 443, flag::SYN, 60, 52, 64_240);
+            packet.source_port = (ports.start + dice.below(ports.end - ports.start)) as u16;
+            of(&packet)
+        };
+        (0..600).map(visit).collect::<Vec<_>>()
+    };
+    let (attack, ordinary) = (visits(38_000..47_000, 3), visits(20_000..37_000, 4));
+    for expected in [540.0, 590.0, 700.0] {
+        let material = Material {
+            attack: &attack,
+            ordinary: &ordinary,
+            expected,
+            among: expected,
+        };
+        let searches = search_all(material, LIMITS, 3);
+        assert!(!searches.is_empty());
+        for search in searches {
+            if let Search::Found(signature) = search {
+                assert!(signature.excessive && !signature.harmless, "{signature:?}");
+                assert!(signature.coverage <= 1.0, "{signature:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_would_cut_a_whole_service_off_is_not_harmless_however_small_the_service() {
     // Administration is 1 % of all visits: few enough for the share, but all of that service.
