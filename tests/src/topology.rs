@@ -14,11 +14,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::Result;
 
 use crate::namespace::Namespace;
-use crate::process::succeed;
+use crate::process::{succeed, wait_until};
 use crate::relay::TagRelay;
 
 /// The interface that the fence stands on.
@@ -172,7 +173,7 @@ impl Topology {
         };
         self.outside
             .run(&format!("ip addr add {address}/{length} dev {WIRE}{flags}"))?;
-        Ok(())
+        own(&self.outside, address)
     }
 
     /// The other end of the edge's wire.
@@ -215,5 +216,22 @@ fn give_addresses(inside: &Namespace, interface: &str, outside: &Namespace) -> R
     }
     inside.run(&format!("ip route add default via {CLIENT_V4}"))?;
     inside.run(&format!("ip -6 route add default via {CLIENT_V6}"))?;
+    own(inside, INSIDE[1])?;
+    // Addresses become the host's own in the order in which they were added.
+    own(outside, LISTED[1])
+}
+
+/// Waits until the kernel delivers to an address that was just added. For IPv6 it does so from a
+/// work queue, behind the command: till then an answer to the address has no route, a neighbour
+/// advertisement is lost like that, and the next solicitation comes a second later.
+fn own(namespace: &Namespace, address: IpAddr) -> Result<()> {
+    if address.is_ipv4() {
+        return Ok(());
+    }
+    let patience = Duration::from_secs(20);
+    wait_until(&format!("{address} is the host's own"), patience, || {
+        let routes = namespace.run(&format!("ip -6 route show table local {address}"))?;
+        Ok(!routes.trim().is_empty())
+    })?;
     Ok(())
 }
