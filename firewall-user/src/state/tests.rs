@@ -33,8 +33,8 @@ fn filled(checkpointed: u64, logged: u64) -> TempDir {
     let store = open(made.path());
     for key in checkpointed..checkpointed + logged {
         store.put(Kind::Alert, &number(key), value(key));
-        // One transaction each.
-        store.load(Kind::Part);
+        // One transaction each, and committed.
+        store.flush();
     }
     // As a daemon leaves it that is killed.
     let killed = tempfile::tempdir().expect("a folder");
