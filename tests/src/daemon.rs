@@ -15,7 +15,7 @@ use tempfile::TempDir;
 use crate::leftovers::{BPF_FOLDER, PIN_PREFIX, remove_pins};
 use crate::namespace::Namespace;
 use crate::patience::stretched;
-use crate::process::{Background, Finished, finish};
+use crate::process::{Background, Finished, finish, succeed};
 use crate::topology::EDGE;
 
 /// How long the daemon may take until its socket answers. Loading takes tens of milliseconds;
@@ -231,7 +231,7 @@ impl Daemon {
 
     /// Asks the control socket for a document.
     pub fn ask(&self, path: &str) -> Result<Value> {
-        let answer = crate::process::succeed(
+        let answer = succeed(
             Command::new("curl")
                 .args(["--silent", "--show-error", "--fail", "--max-time"])
                 .arg(stretched(Duration::from_secs(10)).as_secs().to_string())
@@ -244,7 +244,7 @@ impl Daemon {
 
     /// Scrapes the metrics as Prometheus does: over HTTP, from within the namespace.
     pub fn scrape(&self) -> Result<String> {
-        crate::process::succeed(self.in_namespace(Path::new("curl")).args([
+        succeed(self.in_namespace(Path::new("curl")).args([
             "--silent",
             "--show-error",
             "--fail",
@@ -330,6 +330,14 @@ pub fn palisade() -> Result<PathBuf> {
             own.display()
         )
     })
+}
+
+/// Copies the built program to where others than root can run it. Another process does: what this
+/// one has open for writing, a child that another test starts at that moment has open as well, and
+/// the kernel runs no file that somebody writes to.
+pub fn copy_palisade(to: &Path) -> Result<()> {
+    succeed(Command::new("cp").arg(palisade()?).arg(to))?;
+    Ok(())
 }
 
 /// The counter of one metric: the value of the line that starts with `family` and holds every

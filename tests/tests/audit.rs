@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
 use anyhow::Result;
-use palisade_tests::daemon::Mode;
+use palisade_tests::daemon::{Mode, copy_palisade};
 use palisade_tests::process::{Finished, finish};
 use palisade_tests::topology::EDGE;
 use palisade_tests::{Daemon, Topology, skip_unless_root};
@@ -22,11 +22,10 @@ const ROLES: &str = "\n[roles]\nviewer = [\"nobody\"]\noperator = [\"@daemon\"]\
 
 /// Runs a verb as `nobody`, with supplementary groups.
 fn as_nobody(daemon: &Daemon, groups: &str, arguments: &[&str]) -> Result<Finished> {
-    let program = palisade_tests::daemon::palisade()?;
     // Where the program was built, others than root may not look.
     let copy = std::env::temp_dir().join(format!("palisade-audit-{}", std::process::id()));
     if !copy.exists() {
-        fs::copy(program, &copy)?;
+        copy_palisade(&copy)?;
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid", NOBODY, "--regid", NOBODY]);
@@ -63,7 +62,8 @@ fn a_viewer_looks_an_operator_bans_and_all_of_it_is_on_record() -> Result<()> {
     daemon.launch()?;
     let ban = ["ban", "203.0.113.7", "--reason", "credential stuffing"];
 
-    assert!(as_nobody(&daemon, "", &["status"])?.success());
+    let looked = as_nobody(&daemon, "", &["status"])?;
+    assert!(looked.success(), "{looked}");
     let refused = as_nobody(&daemon, "", &ban)?;
     assert!(!refused.success());
     assert!(

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
-use palisade_tests::daemon::{Mode, palisade};
+use palisade_tests::daemon::{Mode, copy_palisade, palisade};
 use palisade_tests::kernel::{MAPS, Missing, PROGRAMS, without};
 use palisade_tests::policies::CLOSED;
 use palisade_tests::process::{Finished, finish, wait_until};
@@ -152,7 +152,7 @@ fn without_root_the_daemon_says_which_rights_it_lacks() -> Result<()> {
     // The program may lie in a folder of root's: it is entered before the rights are dropped.
     let folder = daemon.folder();
     let program = folder.join("palisade");
-    fs::copy(palisade()?, &program)?;
+    copy_palisade(&program)?;
     finish(Command::new("chmod").args(["-R", "a+rX"]).arg(folder))?;
     let refusal = finish(
         world

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use palisade_tests::clients::{CURL_TIMED_OUT, Connect, connect, curl};
-use palisade_tests::daemon::palisade;
+use palisade_tests::daemon::copy_palisade;
 use palisade_tests::process::{finish, succeed};
 use palisade_tests::topology::{CLIENT, INSIDE, OTHER};
 use palisade_tests::{Daemon, Topology, need_tools, servers, skip_unless_root};
@@ -167,7 +167,7 @@ fn a_change_that_the_daemon_refuses_is_taken_back_from_the_file() -> Result<()> 
     let daemon = start(&world)?;
     // Somebody who may write the policy and talk to the daemon, and yet not give it orders.
     let program = daemon.folder().join("palisade");
-    fs::copy(palisade()?, &program)?;
+    copy_palisade(&program)?;
     succeed(
         Command::new("chown")
             .args(["-R", "65534:65534"])
