@@ -36,8 +36,8 @@ const SETUP: &str = "run `cargo xtask setup --for build`";
 /// For the cargo that aya-build starts. It has a target folder of its own, so nothing of this
 /// reaches the other crates.
 const SETTINGS: [(&str, &str); 8] = [
-    // Instructions of 32 bits, which every kernel since 5.1 knows: each saves two shifts. What runs while
-    // building is for the host's processor.
+    // Instructions of 32 bits, which every kernel since 5.1 knows: each saves two shifts. Build scripts would
+    // take the flag over and run on no such processor: flags of their own, whatever they say, keep it from them.
     ("CARGO_UNSTABLE_PROFILE_RUSTFLAGS", "true"),
     ("CARGO_PROFILE_RELEASE_RUSTFLAGS", "-Ctarget-cpu=v3"),
     (

@@ -61,7 +61,7 @@ fn bound() -> u32 {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("the release");
     let mut numbers = release.split('.').map(|number| number.parse().unwrap_or(0));
     match (numbers.next(), numbers.next()) {
-        (Some(major), Some(minor)) if (major, minor) >= (6, 8) => 500_000,
+        (Some(major), Some(minor)) if (major, minor) >= (6, 8) => 400_000,
         _ => 700_000,
     }
 }
